@@ -1,0 +1,35 @@
+//! axum: `Sse` is returned from a handler, `LastEventId` is an extractor.
+
+use std::convert::Infallible;
+
+use axum_core::{
+    BoxError,
+    body::Body,
+    extract::FromRequestParts,
+    response::{IntoResponse, Response},
+};
+use futures_core::Stream;
+use http::request::Parts;
+
+use crate::{Encode, LastEventId, Sse};
+
+#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+impl<S> IntoResponse for Sse<S>
+where
+    S: Stream + Send + 'static,
+    S::Item: Encode,
+    <S::Item as Encode>::Error: Into<BoxError> + Send,
+{
+    fn into_response(self) -> Response {
+        self.into_response().map(Body::new)
+    }
+}
+
+#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+impl<S: Sync> FromRequestParts<S> for LastEventId {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::new(&parts.headers, &parts.uri))
+    }
+}

@@ -1,0 +1,453 @@
+//! The one poll loop: items in, frames out.
+
+use std::{
+    convert::Infallible,
+    fmt, mem,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+
+use crate::{
+    close::{CloseReason, Closed},
+    encode::{Encode, OPENING},
+    encoded_event::EncodedEvent,
+    event::{Event, Retry},
+    jitter,
+    keep_alive::{IdleTimer, KeepAlive},
+    output::Output,
+    timer::Timer,
+};
+
+pin_project! {
+    /// A stream of items as the bytes of an event stream, made by [`Sse`](crate::Sse).
+    ///
+    /// It is an [`http_body::Body`], and a [`Stream`] of the same frames. One poll takes every
+    /// item that is ready, encodes it behind the last, and yields one frame when the source is
+    /// pending or the frame holds 32 KiB. What each poll yields:
+    ///
+    /// - **first** a frame that opens the stream with a comment, with whatever is ready behind it;
+    /// - **a frame** of whole events; a large one (64 KiB) may be spread over several frames;
+    /// - **a keep-alive** when nothing was sent for an interval;
+    /// - **an error**, once, if the source fails or an item cannot be encoded, after a frame with
+    ///   what was encoded before;
+    /// - **nothing more** after the end or the error, however often it is polled.
+    ///   `is_end_stream` is true from the last frame on.
+    ///
+    /// The source is dropped when the end is reached, or with the body. Dropping the body is all
+    /// that there is to cleaning up.
+    #[project = Projection]
+    #[must_use = "a body does nothing until it is polled"]
+    pub struct SseBody<S>
+    where
+        S: Stream,
+        S::Item: Encode,
+    {
+        // `None` from the end on.
+        #[pin]
+        source: Option<S>,
+        state: State<ErrorOf<S>>,
+        options: Options<ErrorOf<S>>,
+        output: Output,
+        idle: Option<IdleTimer>,
+        timer: Timer,
+        // The end of the batch that is held back.
+        linger_until: Option<Instant>,
+        // When the stream is too old; set by the first poll.
+        old_at: Option<Instant>,
+        // A poll of the source has not returned: it panicked.
+        in_source: bool,
+        events: u64,
+        bytes: u64,
+        keep_alives: u64,
+    }
+
+    impl<S> PinnedDrop for SseBody<S>
+    where
+        S: Stream,
+        S::Item: Encode,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            let panicked = *this.in_source;
+            this.close(if panicked { CloseReason::Error } else { CloseReason::ClientGone });
+        }
+    }
+}
+
+/// Why a body of `S` fails.
+type ErrorOf<S> = <<S as Stream>::Item as Encode>::Error;
+
+/// What a body is asked to do beyond sending items.
+pub(crate) struct Options<E> {
+    pub(crate) retry: Option<Retry>,
+    pub(crate) linger: Option<Duration>,
+    pub(crate) max_age: Option<Duration>,
+    pub(crate) reconnect_within: Option<Duration>,
+    pub(crate) end_with: Option<EncodedEvent>,
+    pub(crate) on_error: Option<Box<dyn FnOnce(E) -> Event + Send>>,
+    pub(crate) on_close: Option<Box<dyn FnOnce(Closed) + Send>>,
+}
+
+enum State<E> {
+    /// Before the first poll.
+    New,
+    Open,
+    /// Nothing more is read from the source; what is in the output leaves, then the body ends.
+    Ending(CloseReason),
+    /// The same, with an error at the end.
+    Failing(E),
+    Closed,
+}
+
+/// What the source had.
+enum Source {
+    Pending,
+    /// A frame is full, or the stream is ending.
+    Done,
+}
+
+impl<S> SseBody<S>
+where
+    S: Stream,
+    S::Item: Encode,
+{
+    pub(crate) fn new(source: S) -> Self {
+        let mut body = Self::default();
+        body.source = Some(source);
+        body.state = State::New;
+        body.set_keep_alive(Some(KeepAlive::new()));
+        body
+    }
+
+    pub(crate) fn options(&mut self) -> &mut Options<ErrorOf<S>> {
+        &mut self.options
+    }
+
+    pub(crate) fn set_keep_alive(&mut self, keep_alive: Option<KeepAlive>) {
+        self.idle = keep_alive.map(IdleTimer::new);
+    }
+
+    fn poll_bytes(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, ErrorOf<S>>>> {
+        let mut this = self.project();
+        if matches!(this.state, State::New) {
+            this.open();
+        }
+        if matches!(this.state, State::Open) && !this.output.has_chunks() {
+            ready!(this.poll_fill(cx));
+        }
+        Poll::Ready(this.hand_over())
+    }
+}
+
+impl<S> Projection<'_, S>
+where
+    S: Stream,
+    S::Item: Encode,
+{
+    fn open(&mut self) {
+        *self.state = State::Open;
+        self.output.push(OPENING);
+        if let Some(retry) = self.options.retry {
+            self.write_event(Event::new().retry(retry));
+        }
+        if let Some(max_age) = self.options.max_age {
+            // Up to a tenth sooner, so that streams that began together do not end together.
+            let max_age = max_age - jitter::up_to(max_age / 10);
+            *self.old_at = Instant::now().checked_add(max_age);
+        }
+    }
+
+    /// Ready when there is something to hand over, or the stream is no longer open.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // What ends the stream comes first: a source that is always ready must not outlive it.
+        if self.old_at.is_some_and(|old_at| old_at <= Instant::now()) {
+            self.end(CloseReason::MaxAge);
+            return Poll::Ready(());
+        }
+        if let Source::Done = self.poll_source(cx) {
+            return Poll::Ready(());
+        }
+        loop {
+            if !self.output.is_empty() && !self.lingers() {
+                return Poll::Ready(());
+            }
+            if self.idle.is_none() && self.output.is_empty() {
+                self.output.release();
+            }
+            let Some(deadline) = self.deadline() else {
+                return Poll::Pending;
+            };
+            let now = ready!(self.timer.poll(cx, deadline));
+            if self.old_at.is_some_and(|old_at| old_at <= now) {
+                self.end(CloseReason::MaxAge);
+                return Poll::Ready(());
+            }
+            if !self.output.is_empty() {
+                return Poll::Ready(()); // what lingered
+            }
+            if let Some(keep_alive) = self.idle.as_ref().and_then(|idle| idle.keep_alive(now)) {
+                self.output.release();
+                self.output.push(keep_alive);
+                *self.keep_alives += 1;
+            }
+        }
+    }
+
+    /// Encodes what is ready.
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Source {
+        /// How many items in a row may come to nothing before others have their turn.
+        const MAX_EMPTY: u32 = 1024;
+
+        let Some(mut source) = self.source.as_mut().as_pin_mut() else {
+            return Source::Done;
+        };
+        let mut empty = 0;
+        *self.in_source = true;
+        let end = loop {
+            if self.output.is_full() {
+                *self.in_source = false;
+                return Source::Done;
+            }
+            let Poll::Ready(item) = source.as_mut().poll_next(cx) else {
+                *self.in_source = false;
+                return Source::Pending;
+            };
+            let Some(item) = item else {
+                break Ok(());
+            };
+            let before = self.output.block_len();
+            match self.output.encode(item) {
+                Ok(events) => *self.events += events,
+                Err(error) => break Err(error),
+            }
+            if self.output.block_len() == before {
+                empty += 1;
+                if empty == MAX_EMPTY {
+                    cx.waker().wake_by_ref();
+                    *self.in_source = false;
+                    return Source::Pending;
+                }
+            }
+        };
+        *self.in_source = false;
+        match end {
+            Ok(()) => self.end(CloseReason::End),
+            Err(error) => self.fail(error),
+        }
+        Source::Done
+    }
+
+    /// Whether what is in the output is held back for more to join it.
+    fn lingers(&mut self) -> bool {
+        let Some(linger) = self.options.linger else {
+            return false;
+        };
+        // The opening must not wait, nor the rest of an event that has begun to leave.
+        if *self.bytes == 0 || self.output.is_torn() {
+            return false;
+        }
+        if self.linger_until.is_none() {
+            *self.linger_until = Instant::now().checked_add(linger);
+        }
+        true
+    }
+
+    /// When there is something to do, though nothing comes from the source.
+    fn deadline(&self) -> Option<Instant> {
+        let idle = self.idle.as_ref().and_then(IdleTimer::due);
+        [idle, *self.linger_until, *self.old_at]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn end(&mut self, reason: CloseReason) {
+        match reason {
+            CloseReason::End => {
+                if let Some(event) = self.options.end_with.take() {
+                    self.write_event(event);
+                }
+            }
+            CloseReason::MaxAge => {
+                if let Some(window) = self.options.reconnect_within {
+                    let retry = Retry::saturating(jitter::up_to(window));
+                    self.write_event(Event::new().retry(retry));
+                }
+            }
+            _ => {}
+        }
+        *self.state = State::Ending(reason);
+        self.source.set(None);
+    }
+
+    fn fail(&mut self, error: ErrorOf<S>) {
+        *self.state = match self.options.on_error.take() {
+            None => State::Failing(error),
+            Some(on_error) => {
+                self.write_event(on_error(error));
+                State::Ending(CloseReason::Error)
+            }
+        };
+        self.source.set(None);
+    }
+
+    fn write_event(&mut self, event: impl Encode<Error = Infallible>) {
+        let Ok(events) = self.output.encode(event);
+        *self.events += events;
+    }
+
+    /// Yields the next frame, or what is at the end.
+    fn hand_over(&mut self) -> Option<Result<Bytes, ErrorOf<S>>> {
+        if let Some(bytes) = self.output.pop() {
+            *self.bytes += bytes.len() as u64;
+            *self.linger_until = None;
+            match *self.state {
+                State::Ending(reason) if self.output.is_empty() => self.close(reason),
+                State::Open => {
+                    if let Some(idle) = self.idle {
+                        idle.restart(Instant::now());
+                    }
+                }
+                _ => {}
+            }
+            return Some(Ok(bytes));
+        }
+        match mem::replace(self.state, State::Closed) {
+            State::Failing(error) => {
+                self.close(CloseReason::Error);
+                Some(Err(error))
+            }
+            State::Ending(reason) => {
+                self.close(reason);
+                None
+            }
+            State::New | State::Open | State::Closed => None,
+        }
+    }
+
+    /// Tells `on_close`, the first time.
+    fn close(&mut self, reason: CloseReason) {
+        *self.state = State::Closed;
+        if let Some(on_close) = self.options.on_close.take() {
+            on_close(Closed {
+                reason,
+                events: *self.events,
+                bytes: *self.bytes,
+                keep_alives: *self.keep_alives,
+            });
+        }
+    }
+}
+
+/// An ended body, with no source and nothing in it: what a `204` has.
+impl<S> Default for SseBody<S>
+where
+    S: Stream,
+    S::Item: Encode,
+{
+    fn default() -> Self {
+        Self {
+            source: None,
+            state: State::Closed,
+            options: Options::default(),
+            output: Output::default(),
+            idle: None,
+            timer: Timer::default(),
+            linger_until: None,
+            old_at: None,
+            in_source: false,
+            events: 0,
+            bytes: 0,
+            keep_alives: 0,
+        }
+    }
+}
+
+impl<S> Body for SseBody<S>
+where
+    S: Stream,
+    S::Item: Encode,
+{
+    type Data = Bytes;
+    type Error = ErrorOf<S>;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ErrorOf<S>>>> {
+        self.poll_bytes(cx)
+            .map(|item| item.map(|frame| frame.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let mut hint = SizeHint::new();
+        let waiting = self.output.len() as u64;
+        match self.state {
+            State::Ending(_) | State::Closed => hint.set_exact(waiting),
+            State::New | State::Open | State::Failing(_) => hint.set_lower(waiting),
+        }
+        hint
+    }
+}
+
+impl<S> Stream for SseBody<S>
+where
+    S: Stream,
+    S::Item: Encode,
+{
+    type Item = Result<Bytes, ErrorOf<S>>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_bytes(cx)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match self.state {
+            State::Closed => (0, Some(0)),
+            _ => (0, None),
+        }
+    }
+}
+
+impl<S> fmt::Debug for SseBody<S>
+where
+    S: Stream,
+    S::Item: Encode,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SseBody")
+            .field("events", &self.events)
+            .field("bytes", &self.bytes)
+            .field("keep_alives", &self.keep_alives)
+            .field("closed", &self.is_end_stream())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<E> Default for Options<E> {
+    fn default() -> Self {
+        Self {
+            retry: None,
+            linger: None,
+            max_age: None,
+            reconnect_within: None,
+            end_with: None,
+            on_error: None,
+            on_close: None,
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! How a stream ended.
+
+/// Why a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The source had no more items.
+    End,
+    /// The source failed, or panicked, or an item could not be encoded.
+    Error,
+    /// The stream was open for its [`max_age`](crate::Sse::max_age).
+    MaxAge,
+    /// The body was dropped before all of it was taken: the client went away, or the server
+    /// gave it up, also before the first poll.
+    ClientGone,
+}
+
+/// The end of a stream, as [`Sse::on_close`](crate::Sse::on_close) is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Closed {
+    /// Why it ended.
+    pub reason: CloseReason,
+    /// How many events were encoded for the client, [`end_with`](crate::Sse::end_with) and the
+    /// like among them. Those that stood in the last frame of a client that went away count too.
+    pub events: u64,
+    /// How many bytes the connection has taken, keep-alives among them.
+    pub bytes: u64,
+    /// How many keep-alives the connection has taken.
+    pub keep_alives: u64,
+}

@@ -1,0 +1,362 @@
+//! From values to bytes: the only place that writes wire syntax.
+
+use std::{borrow::Cow, convert::Infallible, fmt};
+
+use bytes::{Bytes, BytesMut};
+use memchr::{memchr2, memchr2_iter};
+
+use crate::{
+    event::{Digits, Event, EventId, EventType, Retry},
+    output::{LARGE, Output},
+};
+
+/// An item of a stream that is sent as an event stream.
+///
+/// Implemented for [`Event`], [`EncodedEvent`](crate::EncodedEvent), `Json<T>` (feature `json`),
+/// and a `Result` of what cannot fail to encode or of a `Json<T>`. Implement it for a type of your
+/// own to write its fields straight into the response:
+///
+/// ```
+/// use std::convert::Infallible;
+/// use http_sse::{Encode, EncodedEvent, Encoder, EventType};
+///
+/// struct Price { cents: u32, at: u64 }
+///
+/// impl Encode for Price {
+///     type Error = Infallible;
+///
+///     fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), Infallible> {
+///         const PRICE: EventType = EventType::from_static("price");
+///         encoder.event_type(&PRICE);
+///         encoder.id(&self.at.into());
+///         encoder.data(&self.cents.to_string());
+///         Ok(())
+///     }
+/// }
+///
+/// let event = EncodedEvent::new(Price { cents: 250, at: 7 })?;
+/// assert_eq!(event, "event: price\nid: 7\ndata: 250\n\n");
+/// # Ok::<(), Infallible>(())
+/// ```
+pub trait Encode {
+    /// Why an item could not be encoded; [`Infallible`] where it always can.
+    type Error;
+
+    /// Writes the item as one event, or as several with
+    /// [`end_event`](Encoder::end_event) between them. What ends the last one is written by the
+    /// caller.
+    ///
+    /// # Errors
+    ///
+    /// What the item says. Nothing of it is in the output then.
+    fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), Self::Error>;
+}
+
+/// Encodes `item` behind what `buffer` holds; for event streams that are not sent with
+/// [`Sse`](crate::Sse).
+///
+/// # Errors
+///
+/// What the item says; `buffer` is as it was then.
+///
+/// ```
+/// use bytes::BytesMut;
+/// use http_sse::Event;
+///
+/// let mut buffer = BytesMut::from(":\n");
+/// http_sse::encode(Event::data("a"), &mut buffer)?;
+/// http_sse::encode(Event::data("b"), &mut buffer)?;
+/// assert_eq!(buffer, ":\ndata: a\n\ndata: b\n\n");
+/// # Ok::<(), std::convert::Infallible>(())
+/// ```
+pub fn encode<T: Encode>(item: T, buffer: &mut BytesMut) -> Result<(), T::Error> {
+    let mut output = Output::in_one_block(std::mem::take(buffer));
+    let encoded = output.encode(item);
+    *buffer = output.into_block();
+    encoded.map(drop)
+}
+
+/// Writes the fields of an event. An [`Encode`] is handed one.
+///
+/// Each call writes whole lines, so whatever is called in whatever order, with whatever text, the
+/// output is an event stream. Where a field is written twice the client takes the last, but lines
+/// of data accumulate (9.2.6 of the standard).
+pub struct Encoder<'a> {
+    output: &'a mut Output,
+    /// A line was written that only an empty line completes.
+    open: bool,
+    events: u64,
+}
+
+impl<'a> Encoder<'a> {
+    pub(crate) fn new(output: &'a mut Output) -> Self {
+        Self {
+            output,
+            open: false,
+            events: 0,
+        }
+    }
+
+    /// Writes the event type: the `event` field.
+    #[inline]
+    pub fn event_type(&mut self, event_type: &EventType) {
+        self.line(b"event: ", event_type.as_str().as_bytes());
+        self.open = true;
+    }
+
+    /// Writes the id.
+    #[inline]
+    pub fn id(&mut self, id: &EventId) {
+        self.line(b"id: ", id.as_bytes(&mut Digits::default()));
+        self.open = true;
+    }
+
+    /// Writes the reconnection time: the `retry` field.
+    ///
+    /// Where it is all that an event has, no empty line ends it: clients act on the line at once,
+    /// and one of them fails on such a block.
+    #[inline]
+    pub fn retry(&mut self, retry: Retry) {
+        self.line(b"retry: ", Digits::default().of(retry.as_millis().into()));
+    }
+
+    /// Writes data: one line for each that `text` has. CRLF, CR and LF end a line, as they do for
+    /// the client.
+    #[inline]
+    pub fn data(&mut self, text: &str) {
+        self.lines(b"data: ", text.as_bytes());
+        self.open = true;
+    }
+
+    /// Writes a comment: one line for each that `text` has.
+    pub fn comment(&mut self, text: &str) {
+        if text.is_empty() {
+            self.line(b":", b"");
+        } else {
+            self.lines(b": ", text.as_bytes());
+        }
+    }
+
+    /// Writes `value` as data, in one line of JSON, without a copy in between.
+    ///
+    /// # Errors
+    ///
+    /// What `value` says while it is serialised. Nothing was written then, and the event can go
+    /// on.
+    #[cfg(feature = "json")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "json")))]
+    pub fn json<T: serde::Serialize + ?Sized>(
+        &mut self,
+        value: &T,
+    ) -> Result<(), serde_json::Error> {
+        const FIRST: usize = 128; // most JSON events fit, so that the block grows once at most
+        let block = self.output.room(FIRST);
+        let start = block.len();
+        block.extend_from_slice(b"data: ");
+        if let Err(error) = crate::json::write_line(block, value) {
+            block.truncate(start);
+            return Err(error);
+        }
+        block.extend_from_slice(b"\n");
+        self.open = true;
+        Ok(())
+    }
+
+    /// Ends the event, so that what is written next begins another. Called by itself after each
+    /// item.
+    ///
+    /// The empty line is written only behind an event type, an id or data: comments and
+    /// reconnection times act at once, and as blocks of their own make some clients fail.
+    #[inline]
+    pub fn end_event(&mut self) {
+        if self.open {
+            self.open = false;
+            self.events += 1;
+            self.output.room(1).extend_from_slice(b"\n");
+        }
+    }
+
+    /// How many events were ended.
+    pub(crate) fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Passes on an event that is encoded already.
+    pub(crate) fn encoded(&mut self, event: Bytes) {
+        self.end_event();
+        self.events += 1;
+        self.output.push(event);
+    }
+
+    /// Writes data that is handed over uncopied, if it is one line.
+    #[cold]
+    fn large_data(&mut self, text: Cow<'static, str>) {
+        if memchr2(b'\r', b'\n', text.as_bytes()).is_some() {
+            return self.data(&text);
+        }
+        let line = match text {
+            Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
+            Cow::Owned(text) => Bytes::from(text),
+        };
+        let name = b"data: ";
+        self.output.room(name.len()).extend_from_slice(name);
+        self.output.push_large(line);
+        self.output.room(1).extend_from_slice(b"\n");
+        self.open = true;
+    }
+
+    /// Writes a line for each line of `text`.
+    #[inline]
+    fn lines<const N: usize>(&mut self, name: &[u8; N], text: &[u8]) {
+        if memchr2(b'\r', b'\n', text).is_none() {
+            return self.line(name, text);
+        }
+        let mut start = 0;
+        for end in memchr2_iter(b'\r', b'\n', text) {
+            if end < start {
+                continue; // the LF of a CRLF
+            }
+            self.line(name, &text[start..end]);
+            start = end + if text[end..].starts_with(b"\r\n") { 2 } else { 1 };
+        }
+        self.line(name, &text[start..]);
+    }
+
+    /// Writes a line. `value` has no line end in it: the types see to that, or `lines` does.
+    #[inline]
+    fn line<const N: usize>(&mut self, name: &[u8; N], value: &[u8]) {
+        let block = self.output.room(N + value.len() + 1);
+        block.extend_from_slice(name);
+        block.extend_from_slice(value);
+        block.extend_from_slice(b"\n");
+    }
+}
+
+impl fmt::Debug for Encoder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoder").finish_non_exhaustive()
+    }
+}
+
+impl Encode for Event {
+    type Error = Infallible;
+
+    #[inline]
+    fn encode(mut self, encoder: &mut Encoder<'_>) -> Result<(), Infallible> {
+        if let Some(comments) = &self.comments {
+            encoder.comment(comments);
+        }
+        if let Some(event_type) = &self.event_type {
+            encoder.event_type(event_type);
+        }
+        if let Some(id) = &self.id {
+            encoder.id(id);
+        }
+        if let Some(retry) = self.retry {
+            encoder.retry(retry);
+        }
+        match &self.data {
+            Some(data) if data.len() < LARGE => encoder.data(data),
+            Some(_) => encoder.large_data(self.data.take().unwrap_or_default()),
+            None => {}
+        }
+        encoder.end_event();
+        Ok(())
+    }
+}
+
+/// What cannot fail to encode, from a source that can fail.
+impl<T: Encode<Error = Infallible>, E> Encode for Result<T, E> {
+    type Error = E;
+
+    #[inline]
+    fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), E> {
+        let Ok(()) = self?.encode(encoder);
+        Ok(())
+    }
+}
+
+/// What a stream opens with: a byte for clients and proxies that wait for one.
+pub(crate) const OPENING: Bytes = Bytes::from_static(b":\n");
+
+/// A comment as a block of its own, with the empty line that ends it.
+pub(crate) fn comment_block(text: &str) -> Bytes {
+    let mut output = Output::default();
+    let mut encoder = Encoder::new(&mut output);
+    encoder.comment(text);
+    encoder.open = true;
+    encoder.end_event();
+    output.into_block().freeze()
+}
+
+/// The rules of [`check`], for one line.
+const FIELDS: [&[u8]; 4] = [b"data: ", b"event: ", b"id: ", b"retry: "];
+
+/// Checks that `wire` is one whole event as [`Encoder`] writes it, or tells at which byte it is
+/// not.
+pub(crate) const fn check(wire: &[u8]) -> Result<(), usize> {
+    let mut open = false;
+    let mut at = 0;
+    while at < wire.len() {
+        if wire[at] == b'\n' {
+            // The empty line: behind something, and nothing behind it.
+            return if at > 0 && at + 1 == wire.len() {
+                Ok(())
+            } else {
+                Err(at)
+            };
+        }
+        let field = field_at(wire, at);
+        if wire[at] != b':' && field.is_none() {
+            return Err(at);
+        }
+        let (forbids_nul, digits_only) = match field {
+            Some(2) => (true, false),
+            Some(3) => (false, true),
+            _ => (false, false),
+        };
+        open = open || (field.is_some() && !digits_only);
+        if let Some(field) = field {
+            at += FIELDS[field].len();
+        }
+        let mut retry = 0;
+        while at < wire.len() && wire[at] != b'\n' {
+            let byte = wire[at];
+            if byte == b'\r' || (forbids_nul && byte == 0) {
+                return Err(at);
+            }
+            if digits_only {
+                if !byte.is_ascii_digit() || retry > Retry::MAX.as_millis() / 10 {
+                    return Err(at);
+                }
+                retry = retry * 10 + (byte - b'0') as u32;
+            }
+            at += 1;
+        }
+        if digits_only && (retry < Retry::MIN.as_millis() || retry > Retry::MAX.as_millis()) {
+            return Err(at);
+        }
+        if at == wire.len() {
+            return Err(at); // no LF
+        }
+        at += 1;
+    }
+    if open || wire.is_empty() { Err(at) } else { Ok(()) }
+}
+
+/// Which of [`FIELDS`] begins at `start`.
+const fn field_at(wire: &[u8], start: usize) -> Option<usize> {
+    let mut field = 0;
+    while field < FIELDS.len() {
+        let name = FIELDS[field];
+        let mut i = 0;
+        while i < name.len() && start + i < wire.len() && wire[start + i] == name[i] {
+            i += 1;
+        }
+        if i == name.len() {
+            return Some(field);
+        }
+        field += 1;
+    }
+    None
+}

@@ -1,0 +1,208 @@
+//! The bytes of one event, encoded once for any number of clients.
+
+use std::{convert::Infallible, error::Error, fmt};
+
+use bytes::Bytes;
+
+use crate::{
+    encode::{Encode, Encoder, check},
+    event::Event,
+    output::Output,
+};
+
+/// The bytes of one whole event. To clone it is to count a reference.
+///
+/// Sent alone it is handed to the connection uncopied; with others that are ready it is copied
+/// into one frame with them, except if it is large (64 KiB).
+///
+/// ```
+/// use http_sse::{EncodedEvent, Event};
+///
+/// const DONE: EncodedEvent = EncodedEvent::from_static("data: [DONE]\n\n"); // checked by the compiler
+///
+/// assert_eq!(EncodedEvent::from(Event::data("[DONE]")), DONE);
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+#[must_use = "an event does nothing until it is sent"]
+pub struct EncodedEvent(Bytes);
+
+impl EncodedEvent {
+    /// Encodes `item`.
+    ///
+    /// # Errors
+    ///
+    /// What the item says.
+    ///
+    /// ```
+    /// # use http_sse::{EncodedEvent, Json};
+    /// let event = EncodedEvent::new(Json([1, 2]))?;
+    /// assert_eq!(event.as_bytes(), b"data: [1,2]\n\n");
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    pub fn new<T: Encode>(item: T) -> Result<Self, T::Error> {
+        let mut output = Output::default();
+        output.encode(item)?;
+        Ok(Self(output.into_bytes()))
+    }
+
+    /// An event from a literal: the very bytes that are sent, as this crate writes them (lines of
+    /// `name: value` that LF ends, and the empty line behind them).
+    ///
+    /// # Panics
+    ///
+    /// If `wire` is not one whole event; in a `const` that is an error of the compiler. For bytes
+    /// that are known only when the program runs there is `EncodedEvent::try_from`.
+    ///
+    /// ```compile_fail
+    /// const TWO: http_sse::EncodedEvent = http_sse::EncodedEvent::from_static("data: a\n\ndata: b\n\n");
+    /// ```
+    pub const fn from_static(wire: &'static str) -> Self {
+        assert!(
+            check(wire.as_bytes()).is_ok(),
+            "not one whole event, such as \"data: x\\n\\n\""
+        );
+        Self(Bytes::from_static(wire.as_bytes()))
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The bytes, without a copy.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        self.0
+    }
+}
+
+impl Encode for EncodedEvent {
+    type Error = Infallible;
+
+    #[inline]
+    fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), Infallible> {
+        encoder.encoded(self.0);
+        Ok(())
+    }
+}
+
+impl From<Event> for EncodedEvent {
+    fn from(event: Event) -> Self {
+        let Ok(event) = Self::new(event);
+        event
+    }
+}
+
+/// Takes bytes that were one whole event before, such as from a store, without a copy.
+impl TryFrom<Bytes> for EncodedEvent {
+    type Error = NotAnEvent;
+
+    fn try_from(bytes: Bytes) -> Result<Self, NotAnEvent> {
+        let checked = match std::str::from_utf8(&bytes) {
+            Ok(_) => check(&bytes),
+            Err(error) => Err(error.valid_up_to()),
+        };
+        match checked {
+            Ok(()) => Ok(Self(bytes)),
+            Err(offset) => Err(NotAnEvent { offset, bytes }),
+        }
+    }
+}
+
+impl PartialEq<&str> for EncodedEvent {
+    fn eq(&self, wire: &&str) -> bool {
+        self.0 == wire.as_bytes()
+    }
+}
+
+impl fmt::Debug for EncodedEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("EncodedEvent")
+            .field(&String::from_utf8_lossy(&self.0))
+            .finish()
+    }
+}
+
+/// Bytes that are not one whole event as this crate writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NotAnEvent {
+    offset: usize,
+    bytes: Bytes,
+}
+
+impl NotAnEvent {
+    /// Where the bytes cease to be an event, in bytes from the start.
+    #[must_use]
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// Gives the bytes back.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
+}
+
+impl fmt::Display for NotAnEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let offset = self.offset;
+        write!(f, "the caller's bytes are not one whole event from byte {offset} on")
+    }
+}
+
+impl Error for NotAnEvent {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_are_one_event_are_taken() {
+        for wire in [
+            "data: \n\n",
+            "data: a\ndata: b\n\n",
+            "event: x\nid: 1\nretry: 2147483647\ndata: a\n\n",
+            "id: \n\n",
+            ":\n",
+            ": c\n",
+            ":\n\n",
+            "retry: 1\n",
+            "data: \0\u{feff}\u{2028}\n\n",
+        ] {
+            let event = EncodedEvent::try_from(Bytes::from_static(wire.as_bytes())).unwrap();
+            assert_eq!(event, wire);
+        }
+    }
+
+    #[test]
+    fn other_bytes_are_refused_where_they_go_wrong() {
+        for (wire, offset) in [
+            (&b""[..], 0),
+            (b"\n", 0),
+            (b"data: a", 7),
+            (b"data: a\n", 8),
+            (b"data:a\n\n", 0),
+            (b"data: a\n\n\n", 8),
+            (b"data: a\n\ndata: b\n\n", 8),
+            (b"data: a\rdata: b\n\n", 7),
+            (b"data: a\r\n\r\n", 7),
+            (b"id: a\0\n\n", 5),
+            (b"foo: a\n\n", 0),
+            (b"data: a\nfoo\n\n", 8),
+            (b"retry: \n", 7),
+            (b"retry: 0\n", 8),
+            (b"retry: 2147483648\n", 17),
+            (b"retry: 99999999999\n", 17),
+            (b"retry: 1x\n", 8),
+            (b"data: \xff\n\n", 6),
+            (b"\xef\xbb\xbfdata: a\n\n", 0),
+        ] {
+            let refused = EncodedEvent::try_from(Bytes::from_static(wire)).unwrap_err();
+            assert_eq!(refused.offset(), offset, "{refused:?}");
+            assert_eq!(refused.into_bytes(), wire);
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! What is sent when a stream is idle, and when.
+
+use std::{borrow::Cow, time::Duration};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::{
+    encode::{OPENING, comment_block},
+    encoded_event::EncodedEvent,
+    event::Event,
+};
+
+/// What is sent when a stream is idle, and how soon. On by default: `:` and LF after 15 s.
+///
+/// It keeps proxies from cutting the connection (nginx does after 60 s of silence), and lets a
+/// server find out that a client is gone where no end of the connection tells. It is written
+/// between events only, and only after a full interval in which nothing was sent.
+///
+/// The default is a comment **line** without an empty line after it, because the fewest clients
+/// fail on it: openai-python fails on a comment block once it has seen an id, and
+/// `@microsoft/fetch-event-source` dispatches an empty message for it. The line makes go-sse fail
+/// after 64 KiB of comments with no event between them, which at 15 s are more than five days;
+/// for it there is [`comment_block`](Self::comment_block).
+///
+/// ```
+/// use std::time::Duration;
+/// use http_sse::{KeepAlive, Sse};
+///
+/// # let source = futures_util::stream::empty::<http_sse::Event>;
+/// Sse::new(source()).keep_alive(KeepAlive::new().interval(Duration::from_secs(30)));
+/// Sse::new(source()).keep_alive(None); // none at all
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeepAlive {
+    interval: Duration,
+    bytes: Bytes,
+}
+
+impl KeepAlive {
+    /// The interval unless another is set: 15 s, as the standard advises (9.2.7).
+    pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(15);
+
+    /// An empty comment line after 15 s.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            interval: Self::DEFAULT_INTERVAL,
+            bytes: OPENING,
+        }
+    }
+
+    /// Sets how long nothing must have been sent; at least 1 ms, shorter ones are taken as that.
+    #[must_use]
+    pub fn interval(mut self, interval: Duration) -> Self {
+        self.interval = interval.max(Duration::from_millis(1));
+        self
+    }
+
+    /// Sends this comment, as lines without an empty line after them.
+    #[must_use]
+    pub fn comment(self, text: impl Into<Cow<'static, str>>) -> Self {
+        self.event(Event::new().comment(text))
+    }
+
+    /// Sends this comment as a block: with an empty line after it.
+    #[must_use]
+    pub fn comment_block(mut self, text: &str) -> Self {
+        self.bytes = comment_block(text);
+        self
+    }
+
+    /// Sends this event, for clients that want to see keep-alives. Give it data: two clients of
+    /// OpenAI's fail on an event that has only a type. With an empty event nothing is ever sent.
+    #[must_use]
+    pub fn event(mut self, event: impl Into<EncodedEvent>) -> Self {
+        self.bytes = event.into().into_bytes();
+        self
+    }
+}
+
+impl Default for KeepAlive {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// When a stream is idle: the part of [`KeepAlive`] that lasts as long as the stream.
+///
+/// It only compares times that it is told, and is told one per frame, not per event.
+#[derive(Debug)]
+pub(crate) struct IdleTimer {
+    policy: KeepAlive,
+    /// When the stream will have been idle; `None` before the first byte, where the clock does not
+    /// reach, and if there is nothing to send.
+    due: Option<Instant>,
+}
+
+impl IdleTimer {
+    pub(crate) fn new(policy: KeepAlive) -> Self {
+        Self { policy, due: None }
+    }
+
+    /// Something was sent.
+    pub(crate) fn restart(&mut self, now: Instant) {
+        if !self.policy.bytes.is_empty() {
+            self.due = now.checked_add(self.policy.interval);
+        }
+    }
+
+    /// When to ask for the keep-alive.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// The keep-alive, if it is due.
+    pub(crate) fn keep_alive(&self, now: Instant) -> Option<Bytes> {
+        self.due
+            .is_some_and(|due| due <= now)
+            .then(|| self.policy.bytes.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_keep_alive_is_due_after_a_full_interval() {
+        let start = Instant::now();
+        let policy = KeepAlive::new().interval(Duration::from_secs(10));
+        let mut idle = IdleTimer::new(policy);
+        assert_eq!(idle.keep_alive(start + Duration::from_secs(99)), None);
+
+        idle.restart(start);
+        assert_eq!(idle.due(), Some(start + Duration::from_secs(10)));
+        assert_eq!(idle.keep_alive(start + Duration::from_millis(9_999)), None);
+        assert_eq!(idle.keep_alive(start + Duration::from_secs(10)).unwrap(), ":\n");
+
+        idle.restart(start + Duration::from_secs(9));
+        assert_eq!(idle.keep_alive(start + Duration::from_secs(18)), None);
+    }
+
+    #[test]
+    fn an_interval_that_never_ends_is_never_due() {
+        let mut idle = IdleTimer::new(KeepAlive::new().interval(Duration::MAX));
+        idle.restart(Instant::now());
+        assert_eq!(idle.due(), None);
+    }
+
+    #[test]
+    fn an_empty_keep_alive_is_never_due() {
+        let mut idle = IdleTimer::new(KeepAlive::new().event(Event::new()));
+        idle.restart(Instant::now());
+        assert_eq!(idle.due(), None);
+    }
+
+    #[test]
+    fn the_forms_are_these_bytes() {
+        assert_eq!(KeepAlive::new().bytes, ":\n");
+        assert_eq!(KeepAlive::new().comment("idle\nstill").bytes, ": idle\n: still\n");
+        assert_eq!(KeepAlive::new().comment("").bytes, ":\n");
+        assert_eq!(KeepAlive::new().comment_block("").bytes, ":\n\n");
+        assert_eq!(KeepAlive::new().comment_block("a").bytes, ": a\n\n");
+        assert_eq!(KeepAlive::new().event(Event::data("")).bytes, "data: \n\n");
+        assert_eq!(
+            KeepAlive::new().interval(Duration::ZERO).interval,
+            Duration::from_millis(1)
+        );
+    }
+}

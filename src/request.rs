@@ -1,0 +1,316 @@
+//! What a request for an event stream says.
+
+use std::{convert::Infallible, str::FromStr};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Request, Uri, header::ACCEPT};
+
+/// The last event ID with which a client comes back, raw: as it was sent, whatever it is.
+///
+/// It is taken from the header `last-event-id`, or from the parameter `lastEventId` of the query
+/// for clients that cannot set the header. The header wins, since an `EventSource` goes on sending
+/// the query with which it was made. A client that has no last event ID sends none, or an empty
+/// one; that is the same.
+///
+/// Nothing is refused here: garbage is an answer, for the server to read as it likes.
+///
+/// ```
+/// use http::Request;
+/// use http_sse::LastEventId;
+///
+/// let request = Request::get("/prices?lastEventId=41%20b").body(()).unwrap();
+/// assert_eq!(LastEventId::from_request(&request).as_str(), Some("41 b"));
+///
+/// let request = Request::get("/prices").header("last-event-id", "42").body(()).unwrap();
+/// let last = LastEventId::from_request(&request);
+/// assert_eq!(last.as_bytes(), b"42");
+/// assert_eq!(last.parse::<u64>(), Some(42));
+/// assert_eq!(last.parse::<std::net::IpAddr>(), None);
+///
+/// let first = LastEventId::from_request(&Request::new(()));
+/// assert!(first.is_empty());
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LastEventId(Bytes);
+
+impl LastEventId {
+    /// Reads it from a request.
+    #[must_use]
+    pub fn from_request<B>(request: &Request<B>) -> Self {
+        Self::new(request.headers(), request.uri())
+    }
+
+    /// Reads it from the parts of a request that it can be in.
+    #[must_use]
+    pub fn new(headers: &HeaderMap, uri: &Uri) -> Self {
+        const HEADER: HeaderName = HeaderName::from_static("last-event-id");
+
+        let from_header = headers
+            .get(HEADER)
+            .filter(|value| !value.is_empty())
+            .map(|value| Bytes::copy_from_slice(value.as_bytes()));
+        Self(
+            from_header
+                .or_else(|| query_parameter(uri.query()?, b"lastEventId"))
+                .unwrap_or_default(),
+        )
+    }
+
+    /// Whether the client has no last event ID.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The bytes that the client sent. A header carries UTF-8 as it is.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The text, or `None` if there is none or it is not UTF-8.
+    #[must_use]
+    pub fn as_str(&self) -> Option<&str> {
+        std::str::from_utf8(&self.0)
+            .ok()
+            .filter(|text| !text.is_empty())
+    }
+
+    /// The text as a value, or `None` if there is none or it does not parse.
+    #[must_use]
+    pub fn parse<T: FromStr>(&self) -> Option<T> {
+        self.as_str()?.parse().ok()
+    }
+}
+
+/// Takes any text as a last event ID, for tests and for ids that come another way.
+impl FromStr for LastEventId {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(Bytes::copy_from_slice(text.as_bytes())))
+    }
+}
+
+/// Whether the client takes an event stream, by its `accept` headers (RFC 9110, section 12.5.1).
+///
+/// The most specific of the ranges that match decides, by whether its quality is above zero: the
+/// type itself, then `text/*`, then `*/*`. Parameters other than `q` are not looked at. Without an
+/// `accept` header anything is taken. A range that cannot be read is passed over.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::ACCEPT};
+/// use http_sse::accepts_event_stream;
+///
+/// let accept = |value| HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(value))]);
+/// assert!(accepts_event_stream(&accept("text/event-stream")));
+/// assert!(accepts_event_stream(&accept("application/json, text/*;q=0.1")));
+/// assert!(!accepts_event_stream(&accept("*/*, text/event-stream;q=0")));
+/// assert!(!accepts_event_stream(&accept("application/json")));
+/// assert!(accepts_event_stream(&HeaderMap::new()));
+/// ```
+#[must_use]
+pub fn accepts_event_stream(headers: &HeaderMap) -> bool {
+    let mut any_range = false;
+    let mut best: Option<(Specificity, bool)> = None;
+    for value in headers.get_all(ACCEPT) {
+        for range in split_unquoted(value.as_bytes(), b',').map(<[u8]>::trim_ascii) {
+            any_range |= !range.is_empty();
+            let Some((specificity, accepted)) = media_range(range) else {
+                continue;
+            };
+            best = match best {
+                Some((found, was)) if found > specificity => Some((found, was)),
+                Some((found, was)) if found == specificity => Some((found, was || accepted)),
+                _ => Some((specificity, accepted)),
+            };
+        }
+    }
+    best.map_or(!any_range, |(_, accepted)| accepted)
+}
+
+/// How closely a media range names `text/event-stream`.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+enum Specificity {
+    Anything,
+    AnyText,
+    EventStream,
+}
+
+/// What a media range says of `text/event-stream`: `None` if nothing.
+fn media_range(range: &[u8]) -> Option<(Specificity, bool)> {
+    let mut parts = split_unquoted(range, b';').map(<[u8]>::trim_ascii);
+    let name = parts.next()?;
+    let specificity = if name.eq_ignore_ascii_case(b"text/event-stream") {
+        Specificity::EventStream
+    } else if name.eq_ignore_ascii_case(b"text/*") {
+        Specificity::AnyText
+    } else if name == b"*/*" {
+        Specificity::Anything
+    } else {
+        return None;
+    };
+    let quality = parts.find_map(|parameter| {
+        let equals = parameter.iter().position(|&byte| byte == b'=')?;
+        let (name, value) = (&parameter[..equals], &parameter[equals + 1..]);
+        name.eq_ignore_ascii_case(b"q").then_some(value)
+    });
+    let accepted = match quality {
+        None => true,
+        Some(quality) => is_above_zero(quality)?,
+    };
+    Some((specificity, accepted))
+}
+
+/// Whether a quality is above zero: `0` or `1` and at most three decimals (RFC 9110, section
+/// 12.4.2); `None` if it is not a quality.
+fn is_above_zero(quality: &[u8]) -> Option<bool> {
+    let (whole, decimals) = match quality {
+        [whole] => (whole, &[][..]),
+        [whole, b'.', decimals @ ..] => (whole, decimals),
+        _ => return None,
+    };
+    let zeros = decimals.iter().all(|&digit| digit == b'0');
+    let digits = decimals.iter().all(u8::is_ascii_digit);
+    match whole {
+        b'0' if digits && decimals.len() <= 3 => Some(!zeros),
+        b'1' if zeros && decimals.len() <= 3 => Some(true),
+        _ => None,
+    }
+}
+
+/// Splits at `separator`, but not inside quoted strings.
+fn split_unquoted(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
+    let mut quoted = false;
+    let mut escaped = false;
+    text.split(move |&byte| {
+        let escape = quoted && !escaped && byte == b'\\';
+        if byte == b'"' && !escaped {
+            quoted = !quoted;
+        }
+        escaped = escape;
+        !quoted && byte == separator
+    })
+}
+
+/// The first parameter of a query that has this name, decoded as a form is: `+` is a space, `%xx`
+/// a byte, and what is neither stays.
+fn query_parameter(query: &str, name: &[u8]) -> Option<Bytes> {
+    query.as_bytes().split(|&byte| byte == b'&').find_map(|pair| {
+        let equals = pair.iter().position(|&byte| byte == b'=')?;
+        let (key, value) = (&pair[..equals], &pair[equals + 1..]);
+        (form_decode(key) == name).then(|| form_decode(value).into())
+    })
+}
+
+fn form_decode(text: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        decoded.push(match (first, tail) {
+            (b'+', _) => b' ',
+            (b'%', [high, low, after @ ..]) => match (hex(*high), hex(*low)) {
+                (Some(high), Some(low)) => {
+                    rest = after;
+                    high << 4 | low
+                }
+                _ => b'%',
+            },
+            _ => *first,
+        });
+    }
+    decoded
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).map(|value| value as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, header::HeaderName};
+
+    use super::*;
+
+    fn last_event_id(headers: &[&[u8]], uri: &str) -> LastEventId {
+        let name = HeaderName::from_static("last-event-id");
+        let headers = headers
+            .iter()
+            .map(|value| (name.clone(), HeaderValue::from_bytes(value).unwrap()));
+        LastEventId::new(&headers.collect(), &uri.parse().unwrap())
+    }
+
+    #[test]
+    fn the_header_is_kept_byte_for_byte() {
+        assert_eq!(last_event_id(&[b"7"], "/").as_bytes(), b"7");
+        assert_eq!(last_event_id(&["é☃".as_bytes()], "/").as_str(), Some("é☃"));
+        assert_eq!(last_event_id(&[b"\xe9"], "/").as_bytes(), b"\xe9");
+        assert_eq!(last_event_id(&[b"\xe9"], "/").as_str(), None);
+        let long = vec![b'x'; 8192];
+        assert_eq!(last_event_id(&[&long], "/").as_bytes(), long);
+    }
+
+    #[test]
+    fn the_header_wins_and_an_empty_one_is_none() {
+        assert_eq!(last_event_id(&[b"7"], "/?lastEventId=8").as_bytes(), b"7");
+        assert_eq!(last_event_id(&[b""], "/?lastEventId=8").as_bytes(), b"8");
+        assert!(last_event_id(&[b""], "/?lastEventId=").is_empty());
+        assert!(last_event_id(&[], "/?lasteventid=8").is_empty());
+    }
+
+    #[test]
+    fn the_query_is_decoded_and_garbage_stays() {
+        for (query, id) in [
+            ("a=1&lastEventId=7&lastEventId=8", &b"7"[..]),
+            ("lastEventId=a+b%2Bc%3D%26", b"a b+c=&"),
+            ("lastEventI%64=7", b"7"),
+            ("lastEventId=%C3%A9", "é".as_bytes()),
+            ("lastEventId=%", b"%"),
+            ("lastEventId=%4", b"%4"),
+            ("lastEventId=%zz%00", b"%zz\0"),
+            ("lastEventId=a=b", b"a=b"),
+            ("lastEventId", b""),
+            ("&&=&", b""),
+        ] {
+            let last = last_event_id(&[], &format!("/?{query}"));
+            assert_eq!(last.as_bytes(), id, "{query}");
+        }
+    }
+
+    #[test]
+    fn accept_is_read_as_the_rfc_says() {
+        for (lines, accepted) in [
+            (&["text/event-stream"][..], true),
+            (&["TEXT/Event-Stream; charset=utf-8"], true),
+            (&["text/event-stream;q=0.001"], true),
+            (&["text/event-stream;q=0"], false),
+            (&["text/event-stream;q=0.000"], false),
+            (&["text/event-stream; Q=1.000"], true),
+            (&["text/html, */*;q=0.1"], true),
+            (&["text/html", "text/event-stream"], true),
+            (&["text/html", "application/json"], false),
+            (&["text/*"], true),
+            (&["text/*;q=0, */*"], false),
+            (&["text/event-stream, text/*;q=0"], true),
+            (&["text/event-stream;q=0, */*;q=1"], false),
+            (&["application/json;x=\"a, text/event-stream\""], false),
+            (&["application/json;x=\"\\\", text/event-stream\", */*"], true),
+            (&["text/event-stream;q=2"], false),
+            (&["text/event-stream;q=", "*/*"], true),
+            (&["text/event-stream;q=0.0001"], false),
+            (&[""], true),
+            (&[" , "], true),
+            (&["\u{7f}garbage"], false),
+            (&[], true),
+        ] {
+            let headers = lines
+                .iter()
+                .filter_map(|line| Some((ACCEPT, HeaderValue::from_bytes(line.as_bytes()).ok()?)));
+            let headers = HeaderMap::from_iter(headers);
+            if headers.len() == lines.len() {
+                assert_eq!(accepts_event_stream(&headers), accepted, "{lines:?}");
+            }
+        }
+    }
+}

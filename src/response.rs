@@ -1,0 +1,231 @@
+//! The response: a status, headers and the body.
+
+use std::{fmt, time::Duration};
+
+use futures_core::Stream;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE},
+};
+
+use crate::{
+    body::SseBody,
+    close::Closed,
+    encode::Encode,
+    encoded_event::EncodedEvent,
+    event::{Event, Retry},
+    keep_alive::KeepAlive,
+};
+
+/// A stream of items as a response with an event stream.
+///
+/// The items are [`Event`]s or anything else that is [`Encode`]. With nothing set, the response
+/// has the headers that keep proxies from buffering it, opens with a comment so that a byte
+/// arrives at once, has a comment sent whenever it is silent for 15 s, and sends all events that
+/// are ready in one write.
+///
+/// It is the return type of a handler in the frameworks that have a feature, and an
+/// [`http::Response`] in all others. A `HEAD` request gets the same headers: the server drops the
+/// body without polling it, and with it the source.
+///
+/// ```
+/// use http_sse::{Event, Sse};
+/// use http_body_util::BodyExt as _;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), std::convert::Infallible> {
+/// let source = futures_util::stream::iter(["a", "b"]).map(Event::data);
+/// # use futures_util::StreamExt as _;
+/// let response = Sse::new(source).into_response();
+///
+/// assert_eq!(response.headers()["content-type"], "text/event-stream");
+/// assert_eq!(response.headers()["cache-control"], "no-cache, no-transform");
+/// assert_eq!(response.headers()["x-accel-buffering"], "no");
+/// let body = response.into_body().collect().await?.to_bytes();
+/// assert_eq!(body, ":\ndata: a\n\ndata: b\n\n");
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a response does nothing until it is returned"]
+pub struct Sse<S>
+where
+    S: Stream,
+    S::Item: Encode,
+{
+    body: SseBody<S>,
+    headers: HeaderMap,
+}
+
+impl<S> Sse<S>
+where
+    S: Stream,
+    S::Item: Encode,
+{
+    /// A response with the items of `source`.
+    ///
+    /// The keep-alive needs a tokio runtime with time enabled when the body is polled; without
+    /// one, turn it off.
+    pub fn new(source: S) -> Self {
+        Self {
+            body: SseBody::new(source),
+            headers: HeaderMap::from_iter(HEADERS),
+        }
+    }
+
+    /// Sets what is sent when the stream is idle; `None` for nothing. By default
+    /// [`KeepAlive::new`].
+    pub fn keep_alive(mut self, keep_alive: impl Into<Option<KeepAlive>>) -> Self {
+        self.body.set_keep_alive(keep_alive.into());
+        self
+    }
+
+    /// Sends a reconnection time as the stream opens. By default none is sent, and browsers take
+    /// one of their own, of a few seconds.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.body.options().retry = Some(retry);
+        self
+    }
+
+    /// Holds events back for at most this long so that more may join them, which makes a fast
+    /// source cost one write per `time` and not one per event. By default nothing is held back.
+    ///
+    /// The opening comment is never held back, nor are 32 KiB, nor what there is when the stream
+    /// ends.
+    pub fn linger(mut self, time: Duration) -> Self {
+        self.body.options().linger = Some(time);
+        self
+    }
+
+    /// Ends the stream at this age, or up to a tenth sooner, so that streams that began together
+    /// do not end together. By default it has no limit.
+    ///
+    /// The end is clean and an `EventSource` comes back. The age counts from the first poll of
+    /// the body, and ends also a source that is always ready.
+    pub fn max_age(mut self, time: Duration) -> Self {
+        self.body.options().max_age = Some(time);
+        self
+    }
+
+    /// Before an end that the server has planned, such as that by [`max_age`](Self::max_age),
+    /// sends a reconnection time picked from 1 ms to `window`, so that clients that are sent away
+    /// together do not come back together. By default none is sent.
+    pub fn reconnect_within(mut self, window: Duration) -> Self {
+        self.body.options().reconnect_within = Some(window);
+        self
+    }
+
+    /// Sends this event when the source has ended, such as `data: [DONE]`. It is not sent when
+    /// the stream ends for another reason.
+    pub fn end_with(mut self, event: impl Into<EncodedEvent>) -> Self {
+        self.body.options().end_with = Some(event.into());
+        self
+    }
+
+    /// Turns an error into a last event, behind which the stream ends cleanly. By default the
+    /// body fails, so that the client sees a broken response and not an end.
+    ///
+    /// ```
+    /// # use http_body_util::BodyExt as _;
+    /// # use http_sse::{Event, EventType, Sse};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let source = futures_util::stream::iter([Ok(Event::data("a")), Err("no more")]);
+    /// let sse = Sse::new(source).on_error(|error| {
+    ///     Event::data(error).event_type(EventType::from_static("failed"))
+    /// });
+    ///
+    /// let body = sse.into_body().collect().await.unwrap().to_bytes();
+    /// assert_eq!(body, ":\ndata: a\n\nevent: failed\ndata: no more\n\n");
+    /// # }
+    /// ```
+    pub fn on_error<F>(mut self, on_error: F) -> Self
+    where
+        F: FnOnce(<S::Item as Encode>::Error) -> Event + Send + 'static,
+    {
+        self.body.options().on_error = Some(Box::new(on_error));
+        self
+    }
+
+    /// Calls `on_close` exactly once when the stream has ended, with the reason and the counts;
+    /// also if it was never polled.
+    ///
+    /// It runs where the stream ends, mostly in the task of the connection, so it must not block.
+    /// A panic in it, while the source's own panic drops the body, aborts the process.
+    pub fn on_close<F>(mut self, on_close: F) -> Self
+    where
+        F: FnOnce(Closed) + Send + 'static,
+    {
+        self.body.options().on_close = Some(Box::new(on_close));
+        self
+    }
+
+    /// Sets a header, in place of the one that is there by default if it has the same name.
+    ///
+    /// Set no `connection` header: it is illegal on HTTP/2. Set no `max-age`: proxies replay a
+    /// finished stream to the next client.
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// The response: status 200, the headers, and the body.
+    #[must_use]
+    pub fn into_response(self) -> Response<SseBody<S>> {
+        let mut response = Response::new(self.body);
+        *response.headers_mut() = self.headers;
+        response
+    }
+
+    /// The body alone.
+    pub fn into_body(self) -> SseBody<S> {
+        self.body
+    }
+}
+
+impl<S> fmt::Debug for Sse<S>
+where
+    S: Stream,
+    S::Item: Encode,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sse")
+            .field("headers", &self.headers)
+            .field("body", &self.body)
+            .finish()
+    }
+}
+
+/// The answer that tells an `EventSource` to stop: `204`, after which it does not connect again
+/// (9.2.3 of the standard). Every other end makes it come back.
+///
+/// Its body is empty, whatever its type, so that it fits beside [`Sse::into_response`]. It must
+/// not be stored, or a cache would stop clients that are welcome.
+///
+/// ```
+/// let response = http_sse::stop::<String>();
+/// assert_eq!(response.status(), 204);
+/// assert_eq!(response.headers()["cache-control"], "no-store");
+/// ```
+#[must_use]
+pub fn stop<B: Default>() -> Response<B> {
+    let mut response = Response::new(B::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The headers of every event stream: its type; that no cache may keep it and no proxy change it
+/// (which includes compressing it in a way that buffers); and that nginx must not buffer it.
+const HEADERS: [(HeaderName, HeaderValue); 3] = [
+    (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+    (
+        CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-transform"),
+    ),
+    (
+        HeaderName::from_static("x-accel-buffering"),
+        HeaderValue::from_static("no"),
+    ),
+];
