@@ -1,48 +1,156 @@
 //! From a stream that is always ready to the frames of a body, beside axum's `Sse`.
+//!
+//! Each is measured through its own public path, from items to body bytes; what comes out is
+//! parsed and compared first. The ratios are printed at the end.
+#![allow(missing_docs, clippy::unwrap_used)]
 
-use std::{convert::Infallible, hint::black_box, pin::pin, task::{Context, Poll, Waker}};
+#[path = "support/ratio.rs"]
+mod ratio;
 
-use bytes::Bytes;
+use std::{
+    convert::Infallible,
+    hint::black_box,
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
+
+use axum::response::{IntoResponse as _, sse};
+use bytes::{Bytes, BytesMut};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use futures_util::stream;
+use eventsource_stream::Eventsource as _;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use http_body::Body;
-use axum::response::IntoResponse;
+use http_sse::{EncodedEvent, Event, EventType, Sse};
 
 const EVENTS: u64 = 10_000;
 const TICK: &str = "1234567890.12345";
 /// What an LLM sends for one token.
 const TOKEN: &str = r#"{"id":"chatcmpl-9lDZ","object":"chat.completion.chunk","created":1720000000,"model":"m","choices":[{"index":0,"delta":{"content":" token"},"finish_reason":null}]}"#;
+const DELTA: EventType = EventType::from_static("delta");
 
 /// Reads a body to its end.
-fn drain<B: Body<Data = Bytes>>(body: B) -> u64 {
+fn read<B: Body<Data = Bytes>>(body: B, mut each: impl FnMut(&[u8])) {
     let mut body = pin!(body);
     let mut cx = Context::from_waker(Waker::noop());
-    let mut total = 0;
-    loop {
-        match body.as_mut().poll_frame(&mut cx) {
-            Poll::Ready(Some(Ok(frame))) => total += frame.into_data().unwrap().len() as u64,
-            Poll::Ready(None) => return total,
-            _ => {}
-        }
+    while let Poll::Ready(Some(Ok(frame))) = body.as_mut().poll_frame(&mut cx) {
+        each(&frame.into_data().unwrap());
     }
 }
 
-fn body(c: &mut Criterion) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let _entered = runtime.enter();
-    let mut group = c.benchmark_group("body");
+fn ours(event: impl Fn(u64) -> Event + Send + 'static) -> impl Body<Data = Bytes> {
+    Sse::new(stream::iter((0..EVENTS).map(event))).into_body()
+}
+
+fn axums(event: impl Fn(u64) -> sse::Event + Send + 'static) -> impl Body<Data = Bytes> {
+    let source = stream::iter((0..EVENTS).map(event)).map(Ok::<_, Infallible>);
+    sse::Sse::new(source)
+        .keep_alive(sse::KeepAlive::default())
+        .into_response()
+        .into_body()
+}
+
+fn encoded(text: &'static str) -> impl Body<Data = Bytes> {
+    let event = EncodedEvent::from(Event::data(text));
+    Sse::new(stream::repeat(event).take(EVENTS as usize)).into_body()
+}
+
+/// What a client dispatches for a body.
+fn dispatched(body: impl Body<Data = Bytes>) -> Vec<(String, String, String)> {
+    let mut bytes = BytesMut::new();
+    read(body, |frame| bytes.extend_from_slice(frame));
+    stream::iter([Ok::<_, Infallible>(bytes)])
+        .eventsource()
+        .map(|event| {
+            event
+                .map(|event| (event.event, event.id, event.data))
+                .unwrap()
+        })
+        .collect()
+        .now_or_never()
+        .unwrap()
+}
+
+fn drain(body: impl Body<Data = Bytes>) -> usize {
+    let mut total = 0;
+    read(body, |frame| total += frame.len());
+    total
+}
+
+/// Measures both, and prints how many times less time ours takes; fails if less than `promised`.
+fn payload<A, B>(
+    c: &mut Criterion,
+    name: &str,
+    promised: f64,
+    ours: impl Fn() -> A,
+    axums: impl Fn() -> B,
+) where
+    A: Body<Data = Bytes>,
+    B: Body<Data = Bytes>,
+{
+    assert_eq!(dispatched(ours()), dispatched(axums()), "{name}");
+    let mut group = c.benchmark_group(format!("body/{name}"));
     group.throughput(Throughput::Elements(EVENTS));
-    for (name, text) in [("tick", TICK), ("token", TOKEN)] {
-        group.bench_function(format!("{name}/http-sse"), |b| b.iter(|| {
-            let source = stream::iter((0..EVENTS).map(move |_| http_sse::Event::data(black_box(text))));
-            drain(http_sse::Sse::new(source).into_body())
-        }));
-        group.bench_function(format!("{name}/axum"), |b| b.iter(|| {
-            use axum::response::sse::{Event, KeepAlive, Sse};
-            let source = stream::iter((0..EVENTS).map(move |_| Ok::<_, Infallible>(Event::default().data(black_box(text)))));
-            drain(Sse::new(source).keep_alive(KeepAlive::default()).into_response().into_body())
-        }));
-    }
+    group.bench_function("http-sse", |b| b.iter(|| drain(ours())));
+    group.bench_function("axum", |b| b.iter(|| drain(axums())));
+    group.finish();
+    ratio::compare(
+        &format!("body/{name}"),
+        promised,
+        || drain(ours()),
+        || drain(axums()),
+    );
+}
+
+fn body(c: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let _entered = runtime.enter();
+
+    payload(
+        c,
+        "tick",
+        8.0,
+        || ours(|_| Event::data(black_box(TICK))),
+        || axums(|_| sse::Event::default().data(black_box(TICK))),
+    );
+    payload(
+        c,
+        "token",
+        8.0,
+        || ours(|_| Event::data(black_box(TOKEN))),
+        || axums(|_| sse::Event::default().data(black_box(TOKEN))),
+    );
+    payload(
+        c,
+        "token, id, event type",
+        6.0,
+        || ours(|n| Event::data(black_box(TOKEN)).event_type(DELTA).id(n)),
+        || {
+            axums(|n| {
+                let event = sse::Event::default().event("delta").id(n.to_string());
+                event.data(black_box(TOKEN))
+            })
+        },
+    );
+
+    let mut group = c.benchmark_group("body/token, encoded before");
+    group.throughput(Throughput::Elements(EVENTS));
+    group.bench_function("http-sse", |b| b.iter(|| drain(encoded(TOKEN))));
+    group.bench_function("copy", |b| {
+        let wire = format!("data: {TOKEN}\n\n");
+        let mut buffer = BytesMut::with_capacity(32 * 1024 + wire.len());
+        b.iter(|| {
+            for _ in 0..EVENTS {
+                if buffer.len() > 32 * 1024 {
+                    buffer.clear();
+                }
+                buffer.extend_from_slice(black_box(wire.as_bytes()));
+            }
+            buffer.len()
+        });
+    });
 }
 
 criterion_group!(benches, body);

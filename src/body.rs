@@ -36,7 +36,7 @@ pin_project! {
     /// - **a frame** of whole events; a large one (64 KiB) may be spread over several frames;
     /// - **a keep-alive** when nothing was sent for an interval;
     /// - **an error**, once, if the source fails or an item cannot be encoded, after a frame with
-    ///   what was encoded before;
+    ///   what was encoded before, and after a poll that is pending so that the frame is written;
     /// - **nothing more** after the end or the error, however often it is polled.
     ///   `is_end_stream` is true from the last frame on.
     ///
@@ -63,6 +63,8 @@ pin_project! {
         old_at: Option<Instant>,
         // A poll of the source has not returned: it panicked.
         in_source: bool,
+        // A frame was handed over, and the connection has not had its turn to write it.
+        unwritten: bool,
         events: u64,
         bytes: u64,
         keep_alives: u64,
@@ -75,8 +77,12 @@ pin_project! {
     {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            let panicked = *this.in_source;
-            this.close(if panicked { CloseReason::Error } else { CloseReason::ClientGone });
+            let reason = match *this.state {
+                _ if *this.in_source => CloseReason::Error,
+                State::Ending(reason) if this.output.is_empty() => reason,
+                _ => CloseReason::ClientGone,
+            };
+            this.close(reason);
         }
     }
 }
@@ -126,6 +132,12 @@ where
         body
     }
 
+    /// Ends the stream before it has begun, for a response without a body.
+    pub(crate) fn skip(&mut self) {
+        self.source = None;
+        self.state = State::Ending(CloseReason::End);
+    }
+
     pub(crate) fn options(&mut self) -> &mut Options<ErrorOf<S>> {
         &mut self.options
     }
@@ -144,6 +156,12 @@ where
         }
         if matches!(this.state, State::Open) && !this.output.has_chunks() {
             ready!(this.poll_fill(cx));
+        }
+        if matches!(this.state, State::Failing(_)) && this.output.is_empty() && *this.unwritten {
+            // hyper drops what it has not written when a body fails, so it gets a turn to write.
+            *this.unwritten = false;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         Poll::Ready(this.hand_over())
     }
@@ -177,6 +195,7 @@ where
         if let Source::Done = self.poll_source(cx) {
             return Poll::Ready(());
         }
+        *self.unwritten &= !self.output.is_empty();
         loop {
             if !self.output.is_empty() && !self.lingers() {
                 return Poll::Ready(());
@@ -311,6 +330,7 @@ where
         if let Some(bytes) = self.output.pop() {
             *self.bytes += bytes.len() as u64;
             *self.linger_until = None;
+            *self.unwritten = true;
             match *self.state {
                 State::Ending(reason) if self.output.is_empty() => self.close(reason),
                 State::Open => {
@@ -366,6 +386,7 @@ where
             linger_until: None,
             old_at: None,
             in_source: false,
+            unwritten: false,
             events: 0,
             bytes: 0,
             keep_alives: 0,
@@ -390,7 +411,11 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.state, State::Closed)
+        match self.state {
+            State::Ending(_) => self.output.is_empty(),
+            State::New | State::Open | State::Failing(_) => false,
+            State::Closed => true,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -416,9 +441,10 @@ where
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        match self.state {
-            State::Closed => (0, Some(0)),
-            _ => (0, None),
+        if self.is_end_stream() {
+            (0, Some(0))
+        } else {
+            (0, None)
         }
     }
 }

@@ -100,14 +100,14 @@ impl<'a> Encoder<'a> {
     /// Writes the event type: the `event` field.
     #[inline]
     pub fn event_type(&mut self, event_type: &EventType) {
-        self.line(b"event: ", event_type.as_str().as_bytes());
+        self.line(b"event: ", event_type.as_str().as_bytes(), b"\n");
         self.open = true;
     }
 
     /// Writes the id.
     #[inline]
     pub fn id(&mut self, id: &EventId) {
-        self.line(b"id: ", id.as_bytes(&mut Digits::default()));
+        self.line(b"id: ", id.as_bytes(&mut Digits::default()), b"\n");
         self.open = true;
     }
 
@@ -117,23 +117,32 @@ impl<'a> Encoder<'a> {
     /// and one of them fails on such a block.
     #[inline]
     pub fn retry(&mut self, retry: Retry) {
-        self.line(b"retry: ", Digits::default().of(retry.as_millis().into()));
+        let millis = retry.as_millis().into();
+        self.line(b"retry: ", Digits::default().of(millis), b"\n");
     }
 
     /// Writes data: one line for each that `text` has. CRLF, CR and LF end a line, as they do for
     /// the client.
     #[inline]
     pub fn data(&mut self, text: &str) {
-        self.lines(b"data: ", text.as_bytes());
+        self.lines(b"data: ", text.as_bytes(), b"\n");
         self.open = true;
+    }
+
+    /// Writes data and ends the event with it.
+    #[inline]
+    fn last_data(&mut self, text: &str) {
+        self.lines(b"data: ", text.as_bytes(), b"\n\n");
+        self.open = false;
+        self.events += 1;
     }
 
     /// Writes a comment: one line for each that `text` has.
     pub fn comment(&mut self, text: &str) {
         if text.is_empty() {
-            self.line(b":", b"");
+            self.line(b":", b"", b"\n");
         } else {
-            self.lines(b": ", text.as_bytes());
+            self.lines(b": ", text.as_bytes(), b"\n");
         }
     }
 
@@ -192,7 +201,7 @@ impl<'a> Encoder<'a> {
     #[cold]
     fn large_data(&mut self, text: Cow<'static, str>) {
         if memchr2(b'\r', b'\n', text.as_bytes()).is_some() {
-            return self.data(&text);
+            return self.data(&text); // its caller ends the event
         }
         let line = match text {
             Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
@@ -205,30 +214,43 @@ impl<'a> Encoder<'a> {
         self.open = true;
     }
 
-    /// Writes a line for each line of `text`.
+    /// Writes a line for each line of `text`; `end` is what ends the last one.
     #[inline]
-    fn lines<const N: usize>(&mut self, name: &[u8; N], text: &[u8]) {
+    fn lines<const N: usize, const M: usize>(
+        &mut self,
+        name: &[u8; N],
+        text: &[u8],
+        end: &[u8; M],
+    ) {
         if memchr2(b'\r', b'\n', text).is_none() {
-            return self.line(name, text);
+            return self.line(name, text, end);
         }
         let mut start = 0;
-        for end in memchr2_iter(b'\r', b'\n', text) {
-            if end < start {
+        for stop in memchr2_iter(b'\r', b'\n', text) {
+            if stop < start {
                 continue; // the LF of a CRLF
             }
-            self.line(name, &text[start..end]);
-            start = end + if text[end..].starts_with(b"\r\n") { 2 } else { 1 };
+            self.line(name, &text[start..stop], b"\n");
+            let width = if text[stop..].starts_with(b"\r\n") { 2 } else { 1 };
+            start = stop + width;
         }
-        self.line(name, &text[start..]);
+        self.line(name, &text[start..], end);
     }
 
     /// Writes a line. `value` has no line end in it: the types see to that, or `lines` does.
-    #[inline]
-    fn line<const N: usize>(&mut self, name: &[u8; N], value: &[u8]) {
-        let block = self.output.room(N + value.len() + 1);
+    ///
+    /// Inlined, so that name and end are copied as numbers and not by calls.
+    #[inline(always)]
+    fn line<const N: usize, const M: usize>(
+        &mut self,
+        name: &[u8; N],
+        value: &[u8],
+        end: &[u8; M],
+    ) {
+        let block = self.output.room(N + value.len() + M);
         block.extend_from_slice(name);
         block.extend_from_slice(value);
-        block.extend_from_slice(b"\n");
+        block.extend_from_slice(end);
     }
 }
 
@@ -256,7 +278,7 @@ impl Encode for Event {
             encoder.retry(retry);
         }
         match &self.data {
-            Some(data) if data.len() < LARGE => encoder.data(data),
+            Some(data) if data.len() < LARGE => encoder.last_data(data),
             Some(_) => encoder.large_data(self.data.take().unwrap_or_default()),
             None => {}
         }
@@ -341,7 +363,11 @@ pub(crate) const fn check(wire: &[u8]) -> Result<(), usize> {
         }
         at += 1;
     }
-    if open || wire.is_empty() { Err(at) } else { Ok(()) }
+    if open || wire.is_empty() {
+        Err(at)
+    } else {
+        Ok(())
+    }
 }
 
 /// Which of [`FIELDS`] begins at `start`.

@@ -149,7 +149,10 @@ impl NotAnEvent {
 impl fmt::Display for NotAnEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let offset = self.offset;
-        write!(f, "the caller's bytes are not one whole event from byte {offset} on")
+        write!(
+            f,
+            "the caller's bytes are not one whole event from byte {offset} on"
+        )
     }
 }
 
@@ -195,7 +198,7 @@ mod tests {
             (b"retry: \n", 7),
             (b"retry: 0\n", 8),
             (b"retry: 2147483648\n", 17),
-            (b"retry: 99999999999\n", 17),
+            (b"retry: 99999999999\n", 16),
             (b"retry: 1x\n", 8),
             (b"data: \xff\n\n", 6),
             (b"\xef\xbb\xbfdata: a\n\n", 0),

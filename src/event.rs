@@ -521,10 +521,7 @@ mod tests {
     #[test]
     fn digits_are_those_of_the_standard_library() {
         for number in [0, 1, 9, 10, 99, 100, 12_345_678_901, u64::MAX - 1, u64::MAX] {
-            assert_eq!(
-                Digits::default().of(number),
-                number.to_string().as_bytes()
-            );
+            assert_eq!(Digits::default().of(number), number.to_string().as_bytes());
         }
     }
 

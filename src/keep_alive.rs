@@ -135,7 +135,10 @@ mod tests {
         idle.restart(start);
         assert_eq!(idle.due(), Some(start + Duration::from_secs(10)));
         assert_eq!(idle.keep_alive(start + Duration::from_millis(9_999)), None);
-        assert_eq!(idle.keep_alive(start + Duration::from_secs(10)).unwrap(), ":\n");
+        assert_eq!(
+            idle.keep_alive(start + Duration::from_secs(10)).unwrap(),
+            ":\n"
+        );
 
         idle.restart(start + Duration::from_secs(9));
         assert_eq!(idle.keep_alive(start + Duration::from_secs(18)), None);
@@ -158,7 +161,10 @@ mod tests {
     #[test]
     fn the_forms_are_these_bytes() {
         assert_eq!(KeepAlive::new().bytes, ":\n");
-        assert_eq!(KeepAlive::new().comment("idle\nstill").bytes, ": idle\n: still\n");
+        assert_eq!(
+            KeepAlive::new().comment("idle\nstill").bytes,
+            ": idle\n: still\n"
+        );
         assert_eq!(KeepAlive::new().comment("").bytes, ":\n");
         assert_eq!(KeepAlive::new().comment_block("").bytes, ":\n\n");
         assert_eq!(KeepAlive::new().comment_block("a").bytes, ": a\n\n");

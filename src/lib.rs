@@ -1,4 +1,75 @@
-//! Server-Sent Events for any Rust web server.
+//! Server-Sent Events for any Rust web server: a stream of events becomes a response whose body
+//! is an event stream, as section 9.2 of the [HTML standard] has it.
+//!
+//! [HTML standard]: https://html.spec.whatwg.org/multipage/server-sent-events.html
+//!
+//! ```
+//! use futures_util::{Stream, StreamExt as _, stream};
+//! use http_sse::{Event, EventType, LastEventId, Sse};
+//!
+//! const TICK: EventType = EventType::from_static("tick"); // checked by the compiler
+//!
+//! // A handler of axum; of hyper with `.into_response()` at its end.
+//! async fn ticks(last: LastEventId) -> Sse<impl Stream<Item = Event>> {
+//!     let next = last.parse::<u64>().map_or(0, |last| last + 1);
+//!     let events = stream::iter(next..next + 2)
+//!         .map(|n| Event::data(format!("tick {n}")).event_type(TICK).id(n));
+//!     Sse::new(events)
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), std::convert::Infallible> {
+//! use http_body_util::BodyExt as _;
+//!
+//! let response = ticks("41".parse()?).await.into_response();
+//! let body = response.into_body().collect().await?.to_bytes();
+//! assert_eq!(
+//!     body,
+//!     ":\nevent: tick\nid: 42\ndata: tick 42\n\nevent: tick\nid: 43\ndata: tick 43\n\n",
+//! );
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is here
+//!
+//! - **Values**: [`Event`], with its [`EventType`], [`EventId`] and [`Retry`]. One that exists can
+//!   be sent; what the wire cannot carry is refused when it is made.
+//! - **Encoding**: [`Encode`] is the trait of what a stream may yield: `Event`s, [`Json`] values,
+//!   [`EncodedEvent`]s that were encoded once for many clients, `Result`s, and your own types.
+//! - **The response**: [`Sse`], with its headers and options, whose body is an [`SseBody`];
+//!   [`KeepAlive`]; [`stop`], which tells a client not to come back; and [`Closed`], what a server
+//!   learns when a stream has ended.
+//! - **The request**: [`LastEventId`], and [`accepts_event_stream`].
+//!
+//! # What happens when
+//!
+//! | when | then |
+//! |---|---|
+//! | several events are ready | they leave in one frame, of about 32 KiB at most |
+//! | nothing is ready | the poll is pending, and the connection sleeps |
+//! | nothing was sent for 15 s | a comment is sent ([`KeepAlive`]) |
+//! | the client reads slowly | the source is not polled; nothing piles up |
+//! | the client leaves | the body is dropped, and with it the source |
+//! | the source ends | the response ends, and an `EventSource` comes back with its last event ID |
+//! | the source fails | the response breaks off, behind what was encoded before |
+//! | the stream is too old ([`Sse::max_age`]) | as when the source ends, also if it is always ready |
+//!
+//! [`Sse::on_close`] is told of each end exactly once.
+//!
+//! # Features
+//!
+//! None is on by default, and none changes what is there without it.
+//!
+//! - `json`: [`Json`], [`Event::json`], [`Encoder::json`].
+//! - `base64`: [`Event::base64`].
+//! - `axum`: [`Sse`] is a response of axum, and [`LastEventId`] an extractor.
+//!
+//! # Names
+//!
+//! They are the standard's. An *event stream* is the body; an *event* is one block in it; the
+//! *last event ID* is what a client sends back; the *reconnection time* is what `retry` sets. A
+//! response *sends* an event, a client *dispatches* it.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod adapter;
@@ -22,7 +93,13 @@ pub use encode::{Encode, Encoder, encode};
 pub use encoded_event::{EncodedEvent, NotAnEvent};
 pub use event::{Event, EventId, EventType, InvalidField, InvalidRetry, Retry};
 #[cfg(feature = "json")]
+#[cfg_attr(docsrs, doc(cfg(feature = "json")))]
 pub use json::Json;
 pub use keep_alive::KeepAlive;
 pub use request::{LastEventId, accepts_event_stream};
 pub use response::{Sse, stop};
+
+/// The README's code, compiled and run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -202,12 +202,10 @@ impl Output {
         }
         // The first chunk that it made begins with what was in the block before it.
         self.block.clear();
-        self.chunks.truncate(chunks + 1);
-        if length == 0 {
-            self.chunks.truncate(chunks);
-        } else if let Some(chunk) = self.chunks.back_mut() {
-            chunk.truncate(length);
+        if length > 0 {
+            self.block.extend_from_slice(&self.chunks[chunks][..length]);
         }
+        self.chunks.truncate(chunks);
     }
 
     #[cold]

@@ -196,11 +196,14 @@ fn split_unquoted(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
 /// The first parameter of a query that has this name, decoded as a form is: `+` is a space, `%xx`
 /// a byte, and what is neither stays.
 fn query_parameter(query: &str, name: &[u8]) -> Option<Bytes> {
-    query.as_bytes().split(|&byte| byte == b'&').find_map(|pair| {
-        let equals = pair.iter().position(|&byte| byte == b'=')?;
-        let (key, value) = (&pair[..equals], &pair[equals + 1..]);
-        (form_decode(key) == name).then(|| form_decode(value).into())
-    })
+    query
+        .as_bytes()
+        .split(|&byte| byte == b'&')
+        .find_map(|pair| {
+            let equals = pair.iter().position(|&byte| byte == b'=')?;
+            let (key, value) = (&pair[..equals], &pair[equals + 1..]);
+            (form_decode(key) == name).then(|| form_decode(value).into())
+        })
 }
 
 fn form_decode(text: &[u8]) -> Vec<u8> {
@@ -295,7 +298,10 @@ mod tests {
             (&["text/event-stream, text/*;q=0"], true),
             (&["text/event-stream;q=0, */*;q=1"], false),
             (&["application/json;x=\"a, text/event-stream\""], false),
-            (&["application/json;x=\"\\\", text/event-stream\", */*"], true),
+            (
+                &["application/json;x=\"\\\", text/event-stream\", */*"],
+                true,
+            ),
             (&["text/event-stream;q=2"], false),
             (&["text/event-stream;q=", "*/*"], true),
             (&["text/event-stream;q=0.0001"], false),

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use futures_core::Stream;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE},
 };
 
@@ -25,8 +25,7 @@ use crate::{
 /// are ready in one write.
 ///
 /// It is the return type of a handler in the frameworks that have a feature, and an
-/// [`http::Response`] in all others. A `HEAD` request gets the same headers: the server drops the
-/// body without polling it, and with it the source.
+/// [`http::Response`] in all others.
 ///
 /// ```
 /// use http_sse::{Event, Sse};
@@ -168,7 +167,22 @@ where
         self
     }
 
+    /// Leaves the stream out if `method` is `HEAD`, so that the response has the headers and
+    /// nothing else. Its source is dropped then, and [`on_close`](Self::on_close) is told an end
+    /// without events.
+    ///
+    /// axum does that by itself, and so does hyper on HTTP/1.1; on HTTP/2 hyper does not.
+    pub fn for_method(mut self, method: &Method) -> Self {
+        if method == Method::HEAD {
+            self.body.skip();
+        }
+        self
+    }
+
     /// The response: status 200, the headers, and the body.
+    ///
+    /// In a handler of axum return the `Sse` itself, or turn this into one of axum's own
+    /// responses with `.into_response().into_response()`.
     #[must_use]
     pub fn into_response(self) -> Response<SseBody<S>> {
         let mut response = Response::new(self.body);

@@ -1,0 +1,35 @@
+//! Two ways of doing the same, timed in turns, so that their ratio holds when the machine drifts.
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+/// Prints how many times longer `peer` takes than `ours`, by the medians of 41 runs of each, and
+/// fails if it is less than `promised`.
+pub(crate) fn compare(
+    name: &str,
+    promised: f64,
+    ours: impl Fn() -> usize,
+    peer: impl Fn() -> usize,
+) {
+    const RUNS: usize = 41;
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in 0..RUNS {
+        times[0].push(time(&ours));
+        times[1].push(time(&peer));
+    }
+    let [ours, peer] = times.map(|mut times| {
+        times.sort();
+        times[RUNS / 2].as_secs_f64()
+    });
+    let ratio = peer / ours;
+    println!("ratio {name}: {ratio:.1}x less time than axum (promised: {promised}x)");
+    assert!(ratio >= promised, "the promise is not kept");
+}
+
+fn time(run: impl Fn() -> usize) -> Duration {
+    let start = Instant::now();
+    black_box(run());
+    start.elapsed()
+}

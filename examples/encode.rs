@@ -1,0 +1,101 @@
+//! A filter: a JSON object per line in, an event stream out.
+//!
+//! An object has any of `event`, `data`, `id` and `comment` (strings) and `retry` (milliseconds).
+//! A line that cannot be an event is refused on stderr, and the exit status is 1 then.
+//!
+//! ```text
+//! $ cargo build --example encode
+//! $ printf '%s\n' '{"event":"tick","id":"7","data":"a\nb"}' '{"id":"\u0000"}' '{"data":""}' |
+//!     target/debug/examples/encode
+//! event: tick
+//! id: 7
+//! data: a
+//! data: b
+//!
+//! line 2: the caller's `id` has '\0' at byte 0, which the field cannot carry
+//! data:
+//!
+//! ```
+//!
+//! There is a space behind the last `data:`. An object with nothing in it comes to nothing.
+
+use std::{
+    error::Error,
+    io::{self, BufRead as _, ErrorKind, Write as _},
+    process::ExitCode,
+    time::Duration,
+};
+
+use http_sse::{EncodedEvent, Event, EventId, EventType, Retry};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    event: Option<String>,
+    data: Option<String>,
+    id: Option<String>,
+    retry: Option<u64>,
+    comment: Option<String>,
+}
+
+fn main() -> io::Result<ExitCode> {
+    let mut stdin = io::stdin().lock();
+    let mut stdout = io::stdout().lock();
+    let mut status = ExitCode::SUCCESS;
+    let mut line = Vec::new();
+    for number in 1_u64.. {
+        line.clear();
+        if stdin.read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        let written = match parse(&line) {
+            Ok(event) => {
+                let event = EncodedEvent::from(event);
+                stdout
+                    .write_all(event.as_bytes())
+                    .and_then(|()| stdout.flush())
+            }
+            Err(why) => {
+                status = ExitCode::FAILURE;
+                writeln!(io::stderr(), "line {number}: {why}")
+            }
+        };
+        match written {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => break, // nobody reads on
+            written => written?,
+        }
+    }
+    Ok(status)
+}
+
+fn parse(line: &[u8]) -> Result<Event, Box<dyn Error>> {
+    let line = std::str::from_utf8(line)?.trim_ascii_end();
+    // Serde would take an array of the fields too.
+    if !line.trim_ascii_start().starts_with('{') {
+        return Err("not a JSON object".into());
+    }
+    let fields: Fields = serde_json::from_str(line).map_err(|error| {
+        error
+            .to_string()
+            .replace(" at line 1 column ", " at column ")
+    })?;
+
+    let mut event = fields.data.map(Event::data).unwrap_or_default();
+    if let Some(event_type) = fields.event {
+        event = event.event_type(EventType::new(event_type)?);
+    }
+    if let Some(id) = fields.id {
+        event = event.id(EventId::new(id)?);
+    }
+    if let Some(retry) = fields.retry {
+        event = event.retry(Retry::new(Duration::from_millis(retry))?);
+    }
+    if let Some(comment) = fields.comment {
+        event = event.comment(comment);
+    }
+    Ok(event)
+}

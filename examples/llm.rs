@@ -1,0 +1,83 @@
+//! An answer token by token, as language models stream it: JSON deltas, then `[DONE]`.
+//!
+//! ```text
+//! $ cargo run --example llm
+//! listening on http://127.0.0.1:3000
+//! ```
+//!
+//! Open that in a browser, or ask as an `EventSource` does, or with a POST as SDKs do:
+//!
+//! ```text
+//! $ curl -N 'http://127.0.0.1:3000/chat?prompt=Why%3F'
+//! $ curl -N http://127.0.0.1:3000/chat --json '{"prompt":"Why?"}'
+//! :
+//! data: {"choices":[{"delta":{"content":"You "}}]}
+//!
+//! data: {"choices":[{"delta":{"content":"asked: "}}]}
+//!
+//! (some 50 ms between them)
+//! data: [DONE]
+//!
+//! ```
+//!
+//! The server then prints `finished after 49 tokens`. With Ctrl-C in the middle of the answer
+//! the generation is cancelled: the server prints `cancelled after 12 tokens`.
+
+use std::{env, io, time::Duration};
+
+use axum::{Router, extract::Query, response::Html, routing::get, serve::ListenerExt as _};
+use futures_util::{Stream, StreamExt as _, stream};
+use http_sse::{CloseReason, EncodedEvent, Json, Sse};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, time::sleep};
+
+/// An `EventSource` must close when it sees this, for it connects again after every end.
+const DONE: EncodedEvent = EncodedEvent::from_static("data: [DONE]\n\n");
+
+#[derive(Deserialize)]
+struct Chat {
+    prompt: String,
+}
+
+#[tokio::main]
+async fn main() -> io::Result<()> {
+    let port = env::var("PORT").unwrap_or_else(|_| "3000".into());
+    let listener = TcpListener::bind(format!("127.0.0.1:{port}")).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+
+    let by_query = async |Query(chat): Query<Chat>| answer(chat);
+    let by_body = async |axum::Json(chat): axum::Json<Chat>| answer(chat);
+    let app = Router::new()
+        .route("/", get(Html(include_str!("llm.html"))))
+        .route("/chat", get(by_query).post(by_body));
+    // Small writes must not wait for each other.
+    let listener = listener.tap_io(|tcp| _ = tcp.set_nodelay(true));
+    axum::serve(listener, app).await
+}
+
+fn answer(chat: Chat) -> Sse<impl Stream<Item = Json<Value>>> {
+    let deltas = generate(&chat.prompt)
+        .map(|token| Json(json!({ "choices": [{ "delta": { "content": token } }] })));
+    Sse::new(deltas)
+        .end_with(DONE)
+        .on_close(|closed| match closed.reason {
+            CloseReason::End => println!("finished after {} tokens", closed.events - 1), // less DONE
+            CloseReason::ClientGone => println!("cancelled after {} tokens", closed.events),
+            reason => println!("ended after {} tokens: {reason:?}", closed.events),
+        })
+}
+
+/// Stands for a model. To cancel it is to drop the stream, which is done when the client leaves.
+fn generate(prompt: &str) -> impl Stream<Item = String> + use<> {
+    let answer = format!(
+        "You asked: “{prompt}”\n\nI am no model, only a stream of words, but I arrive as a model's \
+         answer does: one token at a time, each an event of its own, as soon as it is there. Press \
+         Stop and I fall silent at once, here and on the server."
+    );
+    let tokens: Vec<String> = answer.split_inclusive(' ').map(String::from).collect();
+    stream::iter(tokens).then(|token| async {
+        sleep(Duration::from_millis(40 + 5 * token.len().min(8) as u64)).await;
+        token
+    })
+}

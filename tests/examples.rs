@@ -1,0 +1,405 @@
+//! The examples do what their headers say.
+//!
+//! `cargo test` builds them; `cargo test --test examples` alone takes those that are there.
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/http1.rs"]
+mod http1;
+#[path = "support/process.rs"]
+mod process;
+
+use std::{
+    io::{Read as _, Write as _},
+    process::{Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use http_body_util::{BodyExt as _, Empty};
+use hyper::{Request, Version, body::Bytes, client::conn::http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::{net::TcpStream, time::timeout};
+
+use self::{
+    http1::Answer,
+    process::{Process, example},
+};
+
+const EVENT_STREAM_HEADERS: [&str; 3] = [
+    "\r\ncontent-type: text/event-stream\r\n",
+    "\r\ncache-control: no-cache, no-transform\r\n",
+    "\r\nx-accel-buffering: no\r\n",
+];
+
+fn assert_event_stream(answer: &Answer) {
+    let head = &answer.head;
+    assert!(head.starts_with("http/1.1 200 ok\r\n"), "{head}");
+    for header in EVENT_STREAM_HEADERS {
+        assert!(head.contains(header), "{head}");
+    }
+    assert!(!head.contains("\r\nconnection:"), "{head}");
+}
+
+fn read_until(answer: &mut Answer, text: &str) {
+    while !answer.body.contains(text) {
+        assert!(answer.read_on(), "no {text:?} in {:?}", answer.body);
+    }
+}
+
+#[test]
+fn quickstart_opens_at_once() {
+    let (_server, address) = Process::serve("quickstart");
+    // The fastest of some, since a busy machine may delay one, but not a timer all of them.
+    let fastest = (0..5).map(|_| {
+        let start = Instant::now();
+        let mut answer = Answer::to(address, "GET /events", "", "");
+        answer.read_on();
+        let elapsed = start.elapsed();
+        assert_event_stream(&answer);
+        assert!(answer.body.starts_with(":\n"), "{:?}", answer.body);
+        elapsed
+    });
+    let fastest = fastest.min().unwrap();
+    assert!(fastest < Duration::from_millis(50), "{fastest:?}");
+}
+
+#[test]
+fn quickstart_counts_up_with_a_status_and_keep_alives() {
+    let (_server, address) = Process::serve("quickstart");
+    let mut answer = Answer::to(address, "GET /events", "last-event-id: 2\r\n", "");
+    read_until(&mut answer, "data: 6\n\n");
+    let uptime = answer.body.split("\"uptime\":").nth(1).unwrap();
+    let uptime = uptime.split(',').next().unwrap();
+    assert_eq!(
+        answer.body,
+        format!(
+            ":\nid: 3\ndata: 3\n\nid: 4\ndata: 4\n\nid: 5\ndata: 5\n\n\
+             event: status\ndata: {{\"uptime\":{uptime},\"clients\":1}}\n\n\
+             : keep-alive\n: keep-alive\nid: 6\ndata: 6\n\n"
+        )
+    );
+}
+
+#[test]
+fn quickstart_resumes_behind_the_last_event_id() {
+    let (_server, address) = Process::serve("quickstart");
+    for (last, first) in [
+        ("41", 42),
+        ("garbage", 1),
+        ("-1", 1),
+        ("18446744073709551615", u64::MAX),
+    ] {
+        let headers = format!("last-event-id: {last}\r\n");
+        let mut answer = Answer::to(address, "GET /events", &headers, "");
+        read_until(&mut answer, "data: ");
+        read_until(&mut answer, "\n\n");
+        let opening = format!(":\nid: {first}\ndata: {first}\n\n");
+        assert!(answer.body.starts_with(&opening), "{:?}", answer.body);
+    }
+}
+
+#[test]
+fn quickstart_counts_open_streams_only() {
+    let (_server, address) = Process::serve("quickstart");
+    let mut staying = Answer::to(address, "GET /events", "last-event-id: 3\r\n", "");
+    read_until(&mut staying, "data: 4\n\n");
+    let mut leaving = Answer::to(address, "GET /events", "last-event-id: 4\r\n", "");
+    read_until(&mut leaving, "\"clients\":2}");
+    drop(leaving);
+    read_until(&mut staying, "\"clients\":1}");
+}
+
+#[test]
+fn the_servers_with_a_page_serve_it() {
+    for (name, title) in [("quickstart", "quickstart"), ("llm", "token streaming")] {
+        let (_server, address) = Process::serve(name);
+        let answer = Answer::to(address, "GET /", "", "");
+        assert!(
+            answer.head.starts_with("http/1.1 200 ok\r\n"),
+            "{}",
+            answer.head
+        );
+        assert!(
+            answer.head.contains("content-type: text/html"),
+            "{}",
+            answer.head
+        );
+        let page = answer.read_to_end();
+        assert!(
+            page.contains(&format!("<title>http-sse · {title}</title>")),
+            "{page}"
+        );
+    }
+}
+
+#[test]
+fn hyper_counts_over_http1() {
+    let (_server, address) = Process::serve("hyper");
+    let mut answer = Answer::to(address, "GET /events", "", "");
+    assert_event_stream(&answer);
+    read_until(&mut answer, "data: 2\n\n");
+    assert_eq!(answer.body, ":\nid: 1\ndata: 1\n\nid: 2\ndata: 2\n\n");
+
+    let mut answer = Answer::to(address, "GET /events", "last-event-id: 41\r\n", "");
+    read_until(&mut answer, "data: 42\n\n");
+    assert_eq!(answer.body, ":\nid: 42\ndata: 42\n\n");
+
+    let answer = Answer::to(address, "GET /", "", "");
+    assert!(answer.head.starts_with("http/1.1 404 "), "{}", answer.head);
+    assert_eq!(answer.read_to_end(), "");
+}
+
+#[tokio::test]
+async fn hyper_counts_over_http2_with_prior_knowledge() {
+    let (_server, address) = Process::serve("hyper");
+    let tcp = TokioIo::new(TcpStream::connect(address).await.unwrap());
+    let (mut client, connection) = http2::handshake(TokioExecutor::new(), tcp).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get(format!("http://{address}/events"))
+        .header("last-event-id", "41")
+        .body(Empty::<Bytes>::new())
+        .unwrap();
+
+    let response = client.send_request(request).await.unwrap();
+    assert_eq!(response.version(), Version::HTTP_2);
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    assert_eq!(response.headers().get("connection"), None);
+    let mut incoming = response.into_body();
+    let mut body = Vec::new();
+    while !body.ends_with(b"data: 43\n\n") {
+        let frame = timeout(Duration::from_secs(20), incoming.frame()).await;
+        body.extend(frame.unwrap().unwrap().unwrap().into_data().unwrap());
+    }
+    assert_eq!(body, b":\nid: 42\ndata: 42\n\nid: 43\ndata: 43\n\n");
+}
+
+#[test]
+fn llm_answers_get_and_post_alike() {
+    let (server, address) = Process::serve("llm");
+    let get = Answer::to(address, "GET /chat?prompt=Why%3F%0A", "", "");
+    let json = "content-type: application/json\r\n";
+    let post = Answer::to(address, "POST /chat", json, r#"{"prompt":"Why?\n"}"#);
+    assert_event_stream(&get);
+    assert_event_stream(&post);
+
+    let get = get.read_to_end();
+    assert_eq!(get, post.read_to_end());
+    let token =
+        |token| format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{token}\"}}}}]}}\n\n");
+    let start = [
+        ":\n",
+        &token("You "),
+        &token("asked: "),
+        &token("“Why?\\n”\\n\\nI "),
+    ]
+    .concat();
+    assert!(get.starts_with(&start), "{get}");
+    let end = [&token("server."), "data: [DONE]\n\n"].concat();
+    assert!(get.ends_with(&end), "{get}");
+    let tokens = get.matches("\"content\"").count();
+    for _ in 0..2 {
+        assert_eq!(
+            server.line("tokens"),
+            format!("finished after {tokens} tokens")
+        );
+    }
+}
+
+#[test]
+fn llm_cancels_when_the_client_leaves() {
+    let (server, address) = Process::serve("llm");
+    let mut answer = Answer::to(address, "GET /chat?prompt=Why", "", "");
+    read_until(&mut answer, "asked: ");
+    drop(answer);
+    server.line("cancelled after ");
+}
+
+#[test]
+fn llm_refuses_a_request_without_a_prompt() {
+    let (_server, address) = Process::serve("llm");
+    let json = "content-type: application/json\r\n";
+    for (request, headers, body) in [
+        ("GET /chat", "", ""),
+        ("POST /chat", json, "{}"),
+        ("POST /chat", json, "garbage"),
+        ("POST /chat", "", r#"{"prompt":""}"#),
+    ] {
+        let answer = Answer::to(address, request, headers, body);
+        assert!(
+            answer.head.starts_with("http/1.1 4"),
+            "{request}: {}",
+            answer.head
+        );
+    }
+}
+
+fn encode(stdin: &[u8]) -> Output {
+    let mut child = Command::new(example("encode"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(move || pipe.write_all(stdin).unwrap());
+        child.wait_with_output().unwrap()
+    })
+}
+
+#[test]
+fn encode_writes_each_line_as_an_event() {
+    for (line, event) in [
+        (r#"{"data":"a"}"#, "data: a\n\n"),
+        (r#"{"data":""}"#, "data: \n\n"),
+        (
+            r#"{"data":"a\nb\rc\r\nd\n"}"#,
+            "data: a\ndata: b\ndata: c\ndata: d\ndata: \n\n",
+        ),
+        (r#"{"data":"\r\n"}"#, "data: \ndata: \n\n"),
+        (r#"{"data":" a\u0000é\ufeff"}"#, "data:  a\0é\u{feff}\n\n"),
+        (r#"{"event":"tick","data":"a"}"#, "event: tick\ndata: a\n\n"),
+        (r#"{"event":""}"#, "event: \n\n"),
+        (r#"{"id":"7"}"#, "id: 7\n\n"),
+        (r#"{"id":""}"#, "id: \n\n"),
+        (r#"{"retry":1}"#, "retry: 1\n"),
+        (
+            r#"{"retry":2147483647,"data":"a"}"#,
+            "retry: 2147483647\ndata: a\n\n",
+        ),
+        (r#"{"comment":"a"}"#, ": a\n"),
+        (r#"{"comment":"a\nb\r\n"}"#, ": a\n: b\n: \n"),
+        (r#"{"comment":""}"#, ":\n"),
+        (
+            r#"{"data":"d","retry":5,"id":"i","event":"e","comment":"c"}"#,
+            ": c\nevent: e\nid: i\nretry: 5\ndata: d\n\n",
+        ),
+        (r#"{"data":null,"id":"7"}"#, "id: 7\n\n"),
+        (" \t{ \"data\" : \"a\" }\t\r", "data: a\n\n"),
+        ("{}", ""),
+        ("", ""),
+        (" \t\r", ""),
+    ] {
+        for line_end in ["\n", ""] {
+            let output = encode(format!("{line}{line_end}").as_bytes());
+            assert_eq!(String::from_utf8(output.stdout).unwrap(), event, "{line}");
+            assert_eq!(String::from_utf8(output.stderr).unwrap(), "", "{line}");
+            assert_eq!(output.status.code(), Some(0), "{line}");
+        }
+    }
+}
+
+#[test]
+fn encode_refuses_what_is_no_event_and_goes_on() {
+    for (line, why) in [
+        (&b"garbage"[..], "not a JSON object"),
+        (b"[\"a\",null,null,null,null]", "not a JSON object"),
+        (b"7", "not a JSON object"),
+        (b"\xef\xbb\xbf{}", "not a JSON object"),
+        (b"{", "EOF while parsing an object at column 1"),
+        (b"{\"data\":\"a\"} {}", "trailing characters at column 14"),
+        (
+            b"{\"topic\":1}",
+            "unknown field `topic`, expected one of `event`, `data`, `id`, `retry`, `comment` \
+             at column 8",
+        ),
+        (
+            b"{\"data\":\"a\",\"data\":\"b\"}",
+            "duplicate field `data` at column 18",
+        ),
+        (
+            b"{\"data\":7}",
+            "invalid type: integer `7`, expected a string at column 9",
+        ),
+        (
+            b"{\"id\":7}",
+            "invalid type: integer `7`, expected a string at column 7",
+        ),
+        (
+            b"{\"data\":\"\\ud800\"}",
+            "unexpected end of hex escape at column 16",
+        ),
+        (
+            b"{\"data\":\"\xff\"}",
+            "invalid utf-8 sequence of 1 bytes from index 9",
+        ),
+        (b"\xff", "invalid utf-8 sequence of 1 bytes from index 0"),
+        (
+            b"{\"event\":\"a\\nb\"}",
+            "the caller's `event` has '\\n' at byte 1, which the field cannot carry",
+        ),
+        (
+            b"{\"id\":\"a\\u0000\"}",
+            "the caller's `id` has '\\0' at byte 1, which the field cannot carry",
+        ),
+        (
+            b"{\"id\":\"\\r\"}",
+            "the caller's `id` has '\\r' at byte 0, which the field cannot carry",
+        ),
+        (
+            b"{\"retry\":0}",
+            "the caller's `retry` of 0ns is not in 1 to 2147483647 ms",
+        ),
+        (
+            b"{\"retry\":2147483648}",
+            "the caller's `retry` of 2147483.648s is not in 1 to 2147483647 ms",
+        ),
+        (
+            b"{\"retry\":-1}",
+            "invalid value: integer `-1`, expected u64 at column 11",
+        ),
+        (
+            b"{\"retry\":1.5}",
+            "invalid type: floating point `1.5`, expected u64 at column 12",
+        ),
+        (
+            b"{\"retry\":\"1\"}",
+            "invalid type: string \"1\", expected u64 at column 12",
+        ),
+    ] {
+        // As the third line, behind a blank one, and before another event.
+        let stdin = [
+            b"{\"data\":\"before\"}\n\n",
+            line,
+            b"\n{\"data\":\"behind\"}\n",
+        ]
+        .concat();
+        let output = encode(&stdin);
+        let line = String::from_utf8_lossy(line);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(stderr, format!("line 3: {why}\n"), "{line}");
+        assert_eq!(output.stdout, b"data: before\n\ndata: behind\n\n", "{line}");
+        assert_eq!(output.status.code(), Some(1), "{line}");
+    }
+}
+
+#[test]
+fn encode_takes_very_long_lines() {
+    let data = "x".repeat(8 << 20);
+    let output = encode(format!("{{\"data\":\"{data}\"}}\n{{\"id\":\"7\"}}\n").as_bytes());
+    assert!(output.stdout == format!("data: {data}\n\nid: 7\n\n").as_bytes());
+    assert!(output.status.success());
+}
+
+#[test]
+fn encode_writes_an_event_before_the_next_line_and_ends_quietly_when_nobody_reads_on() {
+    let mut child = Command::new(example("encode"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut event = [0; 9];
+    stdin.write_all(b"{\"data\":\"a\"}\n").unwrap();
+    stdout.read_exact(&mut event).unwrap();
+    assert_eq!(&event, b"data: a\n\n");
+
+    drop(stdout);
+    stdin.write_all(b"{\"data\":\"b\"}\n").unwrap();
+    let output = child.wait_with_output().unwrap(); // stdin is open still
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    assert_eq!(output.status.code(), Some(0));
+}

@@ -1,0 +1,115 @@
+//! The least WebDriver client: one headless Chromium with one page.
+
+use std::{
+    env, fs,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use crate::{http1::Answer, process::Process};
+
+/// A browser, closed when it is dropped.
+pub(crate) struct Browser {
+    server: SocketAddr,
+    session: String,
+    profile: PathBuf,
+    _driver: Process,
+}
+
+impl Browser {
+    /// Starts a browser; `None` if it or its driver is not installed. `name` tells the profiles
+    /// of browsers apart that run at the same time.
+    pub(crate) fn start(name: &str) -> Option<Self> {
+        let (chromium, chromedriver) = (find("chromium")?, find("chromedriver")?);
+        let profile = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("chromium-{name}"));
+        _ = fs::remove_dir_all(&profile); // there only if a test was killed
+
+        let driver = Process::start(Command::new(chromedriver).arg("--port=0"));
+        let port = loop {
+            let line = driver.line("");
+            if let Some((_, port)) = line.split_once("started successfully on port ") {
+                break port.trim_end_matches('.').parse::<u16>().unwrap();
+            }
+        };
+        let mut browser = Self {
+            server: ([127, 0, 0, 1], port).into(),
+            session: String::new(),
+            profile,
+            _driver: driver,
+        };
+        let args = json!([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            format!("--user-data-dir={}", browser.profile.display()),
+        ]);
+        let options = json!({ "binary": chromium, "args": args });
+        let capabilities = json!({ "alwaysMatch": { "goog:chromeOptions": options } });
+        let session = browser.command("", json!({ "capabilities": capabilities }));
+        browser.session = format!("/{}", session["sessionId"].as_str().unwrap());
+        Some(browser)
+    }
+
+    pub(crate) fn open(&self, url: &str) {
+        self.command("/url", json!({ "url": url }));
+    }
+
+    /// Runs a script in the page, and tells what it returns.
+    pub(crate) fn run(&self, script: &str) -> Value {
+        self.command("/execute/sync", json!({ "script": script, "args": [] }))
+    }
+
+    /// Waits until an expression is true in the page; fails after the 30 s that WebDriver gives a
+    /// script.
+    pub(crate) fn wait_for(&self, expression: &str) {
+        let script = format!(
+            "const done = arguments[0];
+            (function poll() {{ ({expression}) ? done() : requestAnimationFrame(poll) }})()"
+        );
+        self.command("/execute/async", json!({ "script": script, "args": [] }));
+    }
+
+    fn command(&self, path: &str, body: Value) -> Value {
+        let request = format!("POST /session{}{path}", self.session);
+        let answer = Answer::to(self.server, &request, "", &body.to_string()).read_to_end();
+        let mut answer: Value = serde_json::from_str(&answer).unwrap();
+        assert!(
+            answer["value"]["error"].is_null(),
+            "{path} {body}: {answer}"
+        );
+        answer["value"].take()
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // Otherwise Chromium outlives its driver. A test that has failed must not fail again here.
+        if let Ok(mut tcp) = TcpStream::connect(self.server) {
+            let (session, server) = (&self.session, self.server);
+            _ = tcp.set_read_timeout(Some(Duration::from_secs(20)));
+            _ = write!(
+                tcp,
+                "DELETE /session{session} HTTP/1.1\r\nhost: {server}\r\n\r\n"
+            );
+            _ = tcp.read(&mut [0]); // answered once it is closed
+        }
+        _ = fs::remove_dir_all(&self.profile);
+    }
+}
+
+/// Where a program is, as a shell would find it.
+fn find(program: &str) -> Option<PathBuf> {
+    env::split_paths(&env::var_os("PATH")?)
+        .map(|folder| folder.join(program))
+        .find(|path| path.is_file())
+}
