@@ -111,21 +111,21 @@ fn body(c: &mut Criterion) {
     payload(
         c,
         "tick",
-        8.0,
+        10.0,
         || ours(|_| Event::data(black_box(TICK))),
         || axums(|_| sse::Event::default().data(black_box(TICK))),
     );
     payload(
         c,
         "token",
-        8.0,
+        10.0,
         || ours(|_| Event::data(black_box(TOKEN))),
         || axums(|_| sse::Event::default().data(black_box(TOKEN))),
     );
     payload(
         c,
         "token, id, event type",
-        6.0,
+        7.5,
         || ours(|n| Event::data(black_box(TOKEN)).event_type(DELTA).id(n)),
         || {
             axums(|n| {

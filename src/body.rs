@@ -112,11 +112,14 @@ enum State<E> {
     Closed,
 }
 
-/// What the source had.
-enum Source {
+/// Why no more was taken from the source.
+enum Source<E> {
     Pending,
-    /// A frame is full, or the stream is ending.
-    Done,
+    /// The frame is full.
+    Full,
+    Ended,
+    /// It failed, or its item did.
+    Failed(E),
 }
 
 impl<S> SseBody<S>
@@ -192,8 +195,17 @@ where
             self.end(CloseReason::MaxAge);
             return Poll::Ready(());
         }
-        if let Source::Done = self.poll_source(cx) {
-            return Poll::Ready(());
+        match self.poll_source(cx) {
+            Source::Pending => {}
+            Source::Full => return Poll::Ready(()),
+            Source::Ended => {
+                self.end(CloseReason::End);
+                return Poll::Ready(());
+            }
+            Source::Failed(error) => {
+                self.fail(error);
+                return Poll::Ready(());
+            }
         }
         *self.unwritten &= !self.output.is_empty();
         loop {
@@ -223,47 +235,40 @@ where
     }
 
     /// Encodes what is ready.
-    fn poll_source(&mut self, cx: &mut Context<'_>) -> Source {
+    #[inline]
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Source<ErrorOf<S>> {
         /// How many items in a row may come to nothing before others have their turn.
         const MAX_EMPTY: u32 = 1024;
 
         let Some(mut source) = self.source.as_mut().as_pin_mut() else {
-            return Source::Done;
+            return Source::Ended;
         };
         let mut empty = 0;
         *self.in_source = true;
-        let end = loop {
+        let had = loop {
             if self.output.is_full() {
-                *self.in_source = false;
-                return Source::Done;
+                break Source::Full;
             }
-            let Poll::Ready(item) = source.as_mut().poll_next(cx) else {
-                *self.in_source = false;
-                return Source::Pending;
-            };
-            let Some(item) = item else {
-                break Ok(());
-            };
             let before = self.output.block_len();
-            match self.output.encode(item) {
-                Ok(events) => *self.events += events,
-                Err(error) => break Err(error),
+            // One match, so that an item is not copied from one place to the next.
+            match source.as_mut().poll_next(cx) {
+                Poll::Ready(Some(item)) => match self.output.encode(item) {
+                    Ok(events) => *self.events += events,
+                    Err(error) => break Source::Failed(error),
+                },
+                Poll::Ready(None) => break Source::Ended,
+                Poll::Pending => break Source::Pending,
             }
             if self.output.block_len() == before {
                 empty += 1;
                 if empty == MAX_EMPTY {
                     cx.waker().wake_by_ref();
-                    *self.in_source = false;
-                    return Source::Pending;
+                    break Source::Pending;
                 }
             }
         };
         *self.in_source = false;
-        match end {
-            Ok(()) => self.end(CloseReason::End),
-            Err(error) => self.fail(error),
-        }
-        Source::Done
+        had
     }
 
     /// Whether what is in the output is held back for more to join it.
@@ -320,6 +325,7 @@ where
         self.source.set(None);
     }
 
+    #[cold]
     fn write_event(&mut self, event: impl Encode<Error = Infallible>) {
         let Ok(events) = self.output.encode(event);
         *self.events += events;

@@ -1,6 +1,6 @@
 //! The values of an event stream: an [`Event`] and its fields. A value that exists is legal.
 
-use std::{borrow::Cow, error::Error, fmt, time::Duration};
+use std::{borrow::Cow, error::Error, fmt, num::NonZeroU32, time::Duration};
 
 /// One event, to be sent in an event stream.
 ///
@@ -328,14 +328,17 @@ impl fmt::Display for EventId {
 /// # Ok::<(), http_sse::InvalidRetry>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Retry(u32);
+pub struct Retry(
+    /// In milliseconds.
+    NonZeroU32,
+);
 
 impl Retry {
     /// The shortest, 1 ms.
-    pub const MIN: Self = Self(1);
+    pub const MIN: Self = Self::from_millis(1);
 
     /// The longest, 2147483647 ms: almost 25 days.
-    pub const MAX: Self = Self(2_147_483_647);
+    pub const MAX: Self = Self::from_millis(2_147_483_647);
 
     /// A reconnection time from a literal, in milliseconds.
     ///
@@ -345,11 +348,10 @@ impl Retry {
     /// a time that is known only when the program runs there is [`Retry::new`].
     #[must_use]
     pub const fn from_millis(millis: u32) -> Self {
-        assert!(
-            Self::MIN.0 <= millis && millis <= Self::MAX.0,
-            "a reconnection time is 1 to 2147483647 ms"
-        );
-        Self(millis)
+        match Self::checked(millis) {
+            Some(retry) => retry,
+            None => panic!("a reconnection time is 1 to 2147483647 ms"),
+        }
     }
 
     /// A reconnection time; parts of a millisecond are dropped.
@@ -358,10 +360,10 @@ impl Retry {
     ///
     /// [`InvalidRetry`] if `time` is not in 1 to 2147483647 ms.
     pub fn new(time: Duration) -> Result<Self, InvalidRetry> {
-        match u32::try_from(time.as_millis()) {
-            Ok(millis) if (Self::MIN.0..=Self::MAX.0).contains(&millis) => Ok(Self(millis)),
-            _ => Err(InvalidRetry(time)),
-        }
+        u32::try_from(time.as_millis())
+            .ok()
+            .and_then(Self::checked)
+            .ok_or(InvalidRetry(time))
     }
 
     /// The reconnection time nearest to `time`.
@@ -376,7 +378,14 @@ impl Retry {
     /// The time in milliseconds.
     #[must_use]
     pub const fn as_millis(self) -> u32 {
-        self.0
+        self.0.get()
+    }
+
+    const fn checked(millis: u32) -> Option<Self> {
+        match NonZeroU32::new(millis) {
+            Some(known) if millis <= i32::MAX as u32 => Some(Self(known)),
+            _ => None,
+        }
     }
 }
 
@@ -469,8 +478,8 @@ impl fmt::Display for InvalidRetry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the caller's `retry` of {:?} is not in 1 to 2147483647 ms",
-            self.0
+            "the caller's `retry` of {} ms is not in 1 to 2147483647 ms",
+            self.0.as_secs_f64() * 1e3
         )
     }
 }

@@ -56,7 +56,9 @@ impl Output {
     }
 
     /// Encodes `item` and tells how many events that made. If it fails, the output is as before.
-    #[inline]
+    ///
+    /// Inlined, so that the fields which a source never sets are not looked at.
+    #[inline(always)]
     pub(crate) fn encode<T: Encode>(&mut self, item: T) -> Result<u64, T::Error> {
         if !self.lone.is_empty() {
             self.settle();

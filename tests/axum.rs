@@ -39,7 +39,9 @@ async fn fails() -> Sse<impl Stream<Item = Result<Event, std::io::Error>>> {
 async fn maybe(last: LastEventId) -> Response {
     match last.parse::<u64>() {
         Some(99) => stop(),
-        _ => Sse::new(stream::empty::<Event>()).into_response().into_response(),
+        _ => Sse::new(stream::empty::<Event>())
+            .into_response()
+            .into_response(),
     }
 }
 
@@ -141,7 +143,9 @@ mod before {
 
     use super::*;
 
-    pub(super) async fn handler(name: String) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    pub(super) async fn handler(
+        name: String,
+    ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
         let source = stream::iter([
             Event::default().data("a"),
             Event::default().data(&name).event("status").id("7"),
@@ -165,7 +169,9 @@ mod after {
 
     const STATUS: EventType = EventType::from_static("status");
 
-    pub(super) async fn handler(name: String) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    pub(super) async fn handler(
+        name: String,
+    ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
         let source = stream::iter([
             Event::data("a"),
             Event::data(name).event_type(STATUS).id(7),

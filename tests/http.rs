@@ -188,7 +188,7 @@ async fn head_gets_the_headers_and_no_stream() {
     assert_eq!(status, 200);
     assert_eq!(headers["content-type"], "text/event-stream");
     assert_eq!(headers["x-accel-buffering"], "no");
-    assert_eq!(client.to_the_close().await, "");
+    assert_eq!(client.until_close().await, "");
     let (closed, _) = server.closed().await;
     assert_eq!((closed.reason, closed.bytes), (CloseReason::End, 0));
 
@@ -206,7 +206,7 @@ async fn stop_is_an_empty_204() {
     let (status, headers) = client.head().await;
     assert_eq!(status, 204);
     assert_eq!(headers["cache-control"], "no-store");
-    assert_eq!(client.to_the_close().await, "");
+    assert_eq!(client.until_close().await, "");
 }
 
 #[tokio::test]

@@ -78,7 +78,7 @@ impl RawClient {
     }
 
     /// Reads all that comes until the server closes the connection.
-    pub async fn to_the_close(&mut self) -> BytesMut {
+    pub async fn until_close(&mut self) -> BytesMut {
         while self.read().await.is_ok() {}
         std::mem::take(&mut self.buffer)
     }
