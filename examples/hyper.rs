@@ -65,7 +65,8 @@ async fn answer(
     // A client that comes back goes on behind the last number it has.
     let last = LastEventId::from_request(&request).parse::<u64>();
     let first = last.map_or(1, |last| last.saturating_add(1));
-    Ok(Sse::new(numbers(first)).into_response())
+    let sse = Sse::new(numbers(first)).for_method(request.method());
+    Ok(sse.into_response())
 }
 
 /// Counts from `first` on, once per second.

@@ -4,7 +4,7 @@
 //! [HTML standard]: https://html.spec.whatwg.org/multipage/server-sent-events.html
 //!
 //! ```
-//! use futures_util::{Stream, StreamExt as _, stream};
+//! use futures_util::{Stream, stream};
 //! use http_sse::{Event, EventType, LastEventId, Sse};
 //!
 //! const TICK: EventType = EventType::from_static("tick"); // checked by the compiler
@@ -12,9 +12,8 @@
 //! // A handler of axum; of hyper with `.into_response()` at its end.
 //! async fn ticks(last: LastEventId) -> Sse<impl Stream<Item = Event>> {
 //!     let next = last.parse::<u64>().map_or(0, |last| last + 1);
-//!     let events = stream::iter(next..next + 2)
-//!         .map(|n| Event::data(format!("tick {n}")).event_type(TICK).id(n));
-//!     Sse::new(events)
+//!     let tick = |n| Event::data(format!("tick {n}")).event_type(TICK).id(n);
+//!     Sse::new(stream::iter((next..next + 2).map(tick)))
 //! }
 //!
 //! # #[tokio::main(flavor = "current_thread")]

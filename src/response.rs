@@ -33,8 +33,7 @@ use crate::{
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), std::convert::Infallible> {
-/// let source = futures_util::stream::iter(["a", "b"]).map(Event::data);
-/// # use futures_util::StreamExt as _;
+/// let source = futures_util::stream::iter(["a", "b"].map(Event::data));
 /// let response = Sse::new(source).into_response();
 ///
 /// assert_eq!(response.headers()["content-type"], "text/event-stream");

@@ -22,7 +22,7 @@ use http_sse::{
     CloseReason, Closed, Encode, EncodedEvent, Encoder, Event, EventId, KeepAlive, Retry, Sse,
     SseBody,
 };
-use proptest::prelude::RngCore as _;
+use proptest::prelude::Rng as _;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use tokio::{
     sync::mpsc::{UnboundedSender, unbounded_channel},
@@ -76,7 +76,9 @@ where
     S::Item: Encode,
 {
     let (sender, receiver) = mpsc::channel();
-    let body = sse.on_close(move |closed| drop(sender.send(closed)));
+    let body = sse.on_close(move |closed| {
+        let _ = sender.send(closed);
+    });
     (body.into_body(), receiver)
 }
 

@@ -339,11 +339,11 @@ fn encode_refuses_what_is_no_event_and_goes_on() {
         ),
         (
             b"{\"retry\":0}",
-            "the caller's `retry` of 0ns is not in 1 to 2147483647 ms",
+            "the caller's `retry` of 0 ms is not in 1 to 2147483647 ms",
         ),
         (
             b"{\"retry\":2147483648}",
-            "the caller's `retry` of 2147483.648s is not in 1 to 2147483647 ms",
+            "the caller's `retry` of 2147483648 ms is not in 1 to 2147483647 ms",
         ),
         (
             b"{\"retry\":-1}",
