@@ -18,10 +18,11 @@ use crate::{
     close::{CloseReason, Closed},
     encode::{Encode, OPENING},
     encoded_event::EncodedEvent,
-    event::{Event, Retry},
+    event::Event,
     jitter,
     keep_alive::{IdleTimer, KeepAlive},
     output::Output,
+    retry::Retry,
     timer::Timer,
 };
 

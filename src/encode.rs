@@ -6,8 +6,10 @@ use bytes::{Bytes, BytesMut};
 use memchr::{memchr2, memchr2_iter};
 
 use crate::{
-    event::{Digits, Event, EventId, EventType, Retry},
+    event::Event,
+    field::{Digits, EventId, EventType},
     output::{LARGE, Output},
+    retry::Retry,
 };
 
 /// An item of a stream that is sent as an event stream.

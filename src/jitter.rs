@@ -12,6 +12,6 @@ use std::{
 pub(crate) fn up_to(window: Duration) -> Duration {
     const STEPS: u32 = 1 << 24;
     let random = RandomState::new().build_hasher().finish();
-    let step = (random % u64::from(STEPS)) as u32;
-    (window / STEPS) * step + ((window - (window / STEPS) * STEPS) / STEPS) * step
+    let step = random % u64::from(STEPS);
+    window.mul_f64(step as f64 / f64::from(STEPS))
 }

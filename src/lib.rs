@@ -77,6 +77,7 @@ mod close;
 mod encode;
 mod encoded_event;
 mod event;
+mod field;
 mod jitter;
 #[cfg(feature = "json")]
 mod json;
@@ -84,19 +85,22 @@ mod keep_alive;
 mod output;
 mod request;
 mod response;
+mod retry;
 mod timer;
 
 pub use body::SseBody;
 pub use close::{CloseReason, Closed};
 pub use encode::{Encode, Encoder, encode};
 pub use encoded_event::{EncodedEvent, NotAnEvent};
-pub use event::{Event, EventId, EventType, InvalidField, InvalidRetry, Retry};
+pub use event::Event;
+pub use field::{EventId, EventType, InvalidField};
 #[cfg(feature = "json")]
 #[cfg_attr(docsrs, doc(cfg(feature = "json")))]
 pub use json::Json;
 pub use keep_alive::KeepAlive;
 pub use request::{LastEventId, accepts_event_stream};
 pub use response::{Sse, stop};
+pub use retry::{InvalidRetry, Retry};
 
 /// The README's code, compiled and run as tests.
 #[cfg(doctest)]

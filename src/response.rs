@@ -9,12 +9,8 @@ use http::{
 };
 
 use crate::{
-    body::SseBody,
-    close::Closed,
-    encode::Encode,
-    encoded_event::EncodedEvent,
-    event::{Event, Retry},
-    keep_alive::KeepAlive,
+    body::SseBody, close::Closed, encode::Encode, encoded_event::EncodedEvent, event::Event,
+    keep_alive::KeepAlive, retry::Retry,
 };
 
 /// A stream of items as a response with an event stream.
@@ -50,8 +46,9 @@ where
     S: Stream,
     S::Item: Encode,
 {
-    body: SseBody<S>,
+    status: StatusCode,
     headers: HeaderMap,
+    body: SseBody<S>,
 }
 
 impl<S> Sse<S>
@@ -65,8 +62,9 @@ where
     /// one, turn it off.
     pub fn new(source: S) -> Self {
         Self {
-            body: SseBody::new(source),
+            status: StatusCode::OK,
             headers: HeaderMap::from_iter(HEADERS),
+            body: SseBody::new(source),
         }
     }
 
@@ -178,13 +176,14 @@ where
         self
     }
 
-    /// The response: status 200, the headers, and the body.
+    /// The response: the status 200 (204 for [`stop`]), the headers, and the body.
     ///
     /// In a handler of axum return the `Sse` itself, or turn this into one of axum's own
     /// responses with `.into_response().into_response()`.
     #[must_use]
     pub fn into_response(self) -> Response<SseBody<S>> {
         let mut response = Response::new(self.body);
+        *response.status_mut() = self.status;
         *response.headers_mut() = self.headers;
         response
     }
@@ -202,6 +201,7 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sse")
+            .field("status", &self.status)
             .field("headers", &self.headers)
             .field("body", &self.body)
             .finish()
@@ -211,22 +211,39 @@ where
 /// The answer that tells an `EventSource` to stop: `204`, after which it does not connect again
 /// (9.2.3 of the standard). Every other end makes it come back.
 ///
-/// Its body is empty, whatever its type, so that it fits beside [`Sse::into_response`]. It must
-/// not be stored, or a cache would stop clients that are welcome.
+/// It has no body, and may be returned wherever an [`Sse`] is. It must not be stored, or a cache
+/// would stop clients that are welcome.
 ///
 /// ```
-/// let response = http_sse::stop::<String>();
+/// use futures_util::{Stream, stream};
+/// use http_sse::{Event, LastEventId, Sse, stop};
+///
+/// async fn three(last: LastEventId) -> Sse<impl Stream<Item = Event>> {
+///     let next = last.parse::<u32>().unwrap_or(0) + 1;
+///     if next > 3 {
+///         return stop();
+///     }
+///     Sse::new(stream::iter((next..=3).map(|n| Event::data("x").id(n))))
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), std::convert::Infallible> {
+/// let response = three("3".parse()?).await.into_response();
 /// assert_eq!(response.status(), 204);
 /// assert_eq!(response.headers()["cache-control"], "no-store");
+/// # Ok(())
+/// # }
 /// ```
-#[must_use]
-pub fn stop<B: Default>() -> Response<B> {
-    let mut response = Response::new(B::default());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    response
-        .headers_mut()
-        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+pub fn stop<S>() -> Sse<S>
+where
+    S: Stream,
+    S::Item: Encode,
+{
+    Sse {
+        status: StatusCode::NO_CONTENT,
+        headers: HeaderMap::from_iter([(CACHE_CONTROL, HeaderValue::from_static("no-store"))]),
+        body: SseBody::default(),
+    }
 }
 
 /// The headers of every event stream: its type; that no cache may keep it and no proxy change it

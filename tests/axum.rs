@@ -36,12 +36,10 @@ async fn fails() -> Sse<impl Stream<Item = Result<Event, std::io::Error>>> {
     ]))
 }
 
-async fn maybe(last: LastEventId) -> Response {
+async fn maybe(last: LastEventId) -> Sse<impl Stream<Item = Event>> {
     match last.parse::<u64>() {
         Some(99) => stop(),
-        _ => Sse::new(stream::empty::<Event>())
-            .into_response()
-            .into_response(),
+        _ => Sse::new(stream::empty()),
     }
 }
 

@@ -93,7 +93,7 @@ fn respond(
             let last = LastEventId::from_request(request);
             stream::iter([Ok(Event::data(format!("{:?}", last.as_str())))]).boxed()
         }
-        _ => return stop(),
+        _ => return stop().into_response(),
     };
     Sse::new(source)
         .keep_alive(None)

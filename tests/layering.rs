@@ -4,7 +4,9 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// Each file's layer. A new file gets a row here first.
-const LAYERS: [(&str, u32); 14] = [
+const LAYERS: [(&str, u32); 16] = [
+    ("field", 0),
+    ("retry", 0),
     ("event", 0),
     ("encode", 0),
     ("encoded_event", 0),

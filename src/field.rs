@@ -1,0 +1,287 @@
+//! The text fields of an event: [`EventType`] and [`EventId`]. A value that exists is legal.
+
+use std::{borrow::Cow, error::Error, fmt};
+
+/// An event type, the `event` field: any text without CR and LF.
+///
+/// An empty one means what no event type means: `message`.
+///
+/// ```
+/// use http_sse::EventType;
+///
+/// const STATUS: EventType = EventType::from_static("status"); // checked by the compiler
+/// assert_eq!(STATUS.as_str(), "status");
+///
+/// let error = EventType::new("sta\ntus").unwrap_err();
+/// assert_eq!((error.field(), error.character(), error.offset()), ("event", '\n', 3));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EventType(Cow<'static, str>);
+
+impl EventType {
+    /// An event type from a literal.
+    ///
+    /// # Panics
+    ///
+    /// If `text` holds a CR or LF; in a `const` that is an error of the compiler. For text that
+    /// is known only when the program runs there is [`EventType::new`].
+    ///
+    /// ```compile_fail
+    /// const BAD: http_sse::EventType = http_sse::EventType::from_static("a\nb");
+    /// ```
+    #[must_use]
+    pub const fn from_static(text: &'static str) -> Self {
+        assert!(
+            first_of(text, *b"\r\n").is_none(),
+            "an event type holds no CR or LF"
+        );
+        Self(Cow::Borrowed(text))
+    }
+
+    /// An event type from any text.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidField`] if `text` holds a CR or LF.
+    pub fn new(text: impl Into<Cow<'static, str>>) -> Result<Self, InvalidField> {
+        InvalidField::check("event", *b"\r\n", text.into()).map(Self)
+    }
+
+    /// The text of the event type.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for EventType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An event's id, the `id` field: any text without CR, LF and NUL, or a number.
+///
+/// An empty id resets the client's last event ID, so that it sends none when it reconnects.
+///
+/// **Portable ids** are 1 to 128 characters of `A-Z a-z 0-9 . _ ~ -`. Others are legal, but come
+/// back in a request header: control characters make strict servers answer 400, after which an
+/// `EventSource` is closed for good; spaces at the ends are lost; and text outside Latin-1 keeps
+/// some clients from reconnecting.
+///
+/// ```
+/// use http_sse::{EncodedEvent, Event, EventId};
+///
+/// assert_eq!(EncodedEvent::from(Event::data("x").id(18_446_744_073_709_551_615_u64)),
+///     "id: 18446744073709551615\ndata: x\n\n");
+/// assert_eq!(EncodedEvent::from(Event::data("x").id(EventId::from_static(""))), "id: \ndata: x\n\n");
+///
+/// let error = EventId::new("a\0").unwrap_err();
+/// assert_eq!((error.field(), error.character(), error.offset()), ("id", '\0', 1));
+/// ```
+#[derive(Clone, Debug)]
+pub struct EventId(Id);
+
+#[derive(Clone, Debug)]
+enum Id {
+    Text(Cow<'static, str>),
+    /// Written in decimal, without an allocation.
+    Number(u64),
+}
+
+impl EventId {
+    /// An id from a literal.
+    ///
+    /// # Panics
+    ///
+    /// If `text` holds a CR, LF or NUL; in a `const` that is an error of the compiler. For text
+    /// that is known only when the program runs there is [`EventId::new`].
+    #[must_use]
+    pub const fn from_static(text: &'static str) -> Self {
+        assert!(
+            first_of(text, *b"\r\n\0").is_none(),
+            "an id holds no CR, LF or NUL"
+        );
+        Self(Id::Text(Cow::Borrowed(text)))
+    }
+
+    /// An id from any text.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidField`] if `text` holds a CR, LF or NUL.
+    pub fn new(text: impl Into<Cow<'static, str>>) -> Result<Self, InvalidField> {
+        InvalidField::check("id", *b"\r\n\0", text.into()).map(|text| Self(Id::Text(text)))
+    }
+
+    /// The id as it is written; a number is written to `digits`.
+    pub(crate) fn as_bytes<'a>(&'a self, digits: &'a mut Digits) -> &'a [u8] {
+        match &self.0 {
+            Id::Text(text) => text.as_bytes(),
+            Id::Number(number) => digits.of(*number),
+        }
+    }
+}
+
+macro_rules! from_number {
+    (unsigned: $($unsigned:ty)*, signed: $($signed:ty)*) => {
+        $(impl From<$unsigned> for EventId {
+            fn from(number: $unsigned) -> Self {
+                Self(Id::Number(number as u64))
+            }
+        })*
+        $(impl From<$signed> for EventId {
+            fn from(number: $signed) -> Self {
+                match u64::try_from(number) {
+                    Ok(number) => Self(Id::Number(number)),
+                    Err(_) => Self(Id::Text(number.to_string().into())),
+                }
+            }
+        })*
+    };
+}
+
+from_number!(unsigned: u8 u16 u32 u64 usize, signed: i8 i16 i32 i64 isize);
+
+/// Two ids are equal if they are written alike.
+impl PartialEq for EventId {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes(&mut Digits::default()) == other.as_bytes(&mut Digits::default())
+    }
+}
+
+impl Eq for EventId {}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Id::Text(text) => f.write_str(text),
+            Id::Number(number) => number.fmt(f),
+        }
+    }
+}
+
+/// A text that a field cannot carry: it would end the line, or the client would ignore it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InvalidField {
+    field: &'static str,
+    character: char,
+    offset: usize,
+    value: Cow<'static, str>,
+}
+
+impl InvalidField {
+    fn check<const N: usize>(
+        field: &'static str,
+        forbidden: [u8; N],
+        value: Cow<'static, str>,
+    ) -> Result<Cow<'static, str>, Self> {
+        match first_of(&value, forbidden) {
+            None => Ok(value),
+            Some(offset) => Err(Self {
+                field,
+                character: char::from(value.as_bytes()[offset]),
+                offset,
+                value,
+            }),
+        }
+    }
+
+    /// The field's name in the standard: `event` or `id`.
+    #[must_use]
+    pub fn field(&self) -> &'static str {
+        self.field
+    }
+
+    /// The first character that the field cannot carry.
+    #[must_use]
+    pub fn character(&self) -> char {
+        self.character
+    }
+
+    /// Where that character is, in bytes from the start.
+    #[must_use]
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// Gives the text back.
+    #[must_use]
+    pub fn into_value(self) -> Cow<'static, str> {
+        self.value
+    }
+}
+
+impl fmt::Display for InvalidField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            field,
+            character,
+            offset,
+            ..
+        } = self;
+        write!(
+            f,
+            "the caller's `{field}` has {character:?} at byte {offset}, which the field cannot carry"
+        )
+    }
+}
+
+impl Error for InvalidField {}
+
+/// Room for a number in decimal.
+#[derive(Default)]
+pub(crate) struct Digits([u8; 20]); // u64::MAX has 20 digits
+
+impl Digits {
+    pub(crate) fn of(&mut self, mut number: u64) -> &[u8] {
+        let mut start = self.0.len();
+        loop {
+            start -= 1;
+            self.0[start] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                return &self.0[start..];
+            }
+        }
+    }
+}
+
+/// Where the first byte of `text` is that is one of `forbidden`.
+///
+/// A loop and not `memchr`, because it runs in constants; fields are short.
+const fn first_of<const N: usize>(text: &str, forbidden: [u8; N]) -> Option<usize> {
+    let text = text.as_bytes();
+    let mut at = 0;
+    while at < text.len() {
+        let mut i = 0;
+        while i < N {
+            if text[at] == forbidden[i] {
+                return Some(at);
+            }
+            i += 1;
+        }
+        at += 1;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_those_of_the_standard_library() {
+        for number in [0, 1, 9, 10, 99, 100, 12_345_678_901, u64::MAX - 1, u64::MAX] {
+            assert_eq!(Digits::default().of(number), number.to_string().as_bytes());
+        }
+    }
+
+    #[test]
+    fn an_id_equals_the_same_text() {
+        assert_eq!(EventId::from(7), EventId::from_static("7"));
+        assert_eq!(EventId::from(-7), EventId::from_static("-7"));
+        assert_ne!(EventId::from(7), EventId::from_static("07"));
+    }
+}
