@@ -83,6 +83,7 @@ pin_project! {
                 State::Ending(reason) if this.output.is_empty() => reason,
                 _ => CloseReason::ClientGone,
             };
+            this.source.set(None);
             this.close(reason);
         }
     }

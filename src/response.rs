@@ -142,8 +142,8 @@ where
         self
     }
 
-    /// Calls `on_close` exactly once when the stream has ended, with the reason and the counts;
-    /// also if it was never polled.
+    /// Calls `on_close` exactly once when the stream has ended and its source is dropped, with the
+    /// reason and the counts; also if it was never polled.
     ///
     /// It runs where the stream ends, mostly in the task of the connection, so it must not block.
     /// A panic in it, while the source's own panic drops the body, aborts the process.
