@@ -95,6 +95,7 @@ fn payload<A, B>(
     group.finish();
     ratio::compare(
         &format!("body/{name}"),
+        "axum",
         promised,
         || drain(ours()),
         || drain(axums()),

@@ -37,7 +37,7 @@ pin_project! {
     /// - **a frame** of whole events; a large one (64 KiB) may be spread over several frames;
     /// - **a keep-alive** when nothing was sent for an interval;
     /// - **an error**, once, if the source fails or an item cannot be encoded, after a frame with
-    ///   what was encoded before, and after a poll that is pending so that the frame is written;
+    ///   what was encoded before, and 10 ms later so that the connection has written it;
     /// - **nothing more** after the end or the error, however often it is polled.
     ///   `is_end_stream` is true from the last frame on.
     ///
@@ -66,6 +66,8 @@ pin_project! {
         in_source: bool,
         // A frame was handed over, and the connection has not had its turn to write it.
         unwritten: bool,
+        // When it has had its turn, before an error.
+        written_at: Option<Instant>,
         events: u64,
         bytes: u64,
         keep_alives: u64,
@@ -163,10 +165,7 @@ where
             ready!(this.poll_fill(cx));
         }
         if matches!(this.state, State::Failing(_)) && this.output.is_empty() && *this.unwritten {
-            // hyper drops what it has not written when a body fails, so it gets a turn to write.
-            *this.unwritten = false;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+            ready!(this.poll_written(cx));
         }
         Poll::Ready(this.hand_over())
     }
@@ -297,6 +296,27 @@ where
             .min()
     }
 
+    /// Gives the connection a turn to write what it was handed, before an error: hyper drops what
+    /// it has not written when a body fails.
+    ///
+    /// On HTTP/1.1 a poll that is pending is enough. On HTTP/2 the connection is a task of its
+    /// own, which needs a moment; a body that has no timer cannot give it one.
+    fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        const A_MOMENT: Duration = Duration::from_millis(10);
+
+        if self.idle.is_none() {
+            *self.unwritten = false;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let written_at = *self
+            .written_at
+            .get_or_insert_with(|| Instant::now() + A_MOMENT);
+        ready!(self.timer.poll(cx, written_at));
+        *self.unwritten = false;
+        Poll::Ready(())
+    }
+
     fn end(&mut self, reason: CloseReason) {
         match reason {
             CloseReason::End => {
@@ -395,6 +415,7 @@ where
             old_at: None,
             in_source: false,
             unwritten: false,
+            written_at: None,
             events: 0,
             bytes: 0,
             keep_alives: 0,

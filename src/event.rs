@@ -17,7 +17,8 @@ use crate::{
 /// What a client does with an event depends on what it has:
 ///
 /// - **Data**, also empty data: it is dispatched, as the standard's 9.2.6 says. Data is any
-///   text: CRLF, CR and LF each end a line and arrive as LF, everything else arrives as it is.
+///   text: CRLF, CR and LF each end a line and arrive as LF, everything else arrives as it is,
+///   but Firefox drops NULs.
 /// - **No data**: nothing is dispatched. The id still counts in Chromium but not in Firefox, so
 ///   send an id that must count together with data, if need be empty data of a type that nobody
 ///   listens to.
@@ -119,6 +120,18 @@ impl Event {
         Self::data(BASE64_STANDARD.encode(bytes))
     }
 
+    /// The data as it was set, or `None` if the event has none.
+    ///
+    /// ```
+    /// # use http_sse::Event;
+    /// assert_eq!(Event::data("[DONE]").id(7).as_data(), Some("[DONE]"));
+    /// assert_eq!(Event::new().as_data(), None);
+    /// ```
+    #[must_use]
+    pub fn as_data(&self) -> Option<&str> {
+        self.data.as_deref()
+    }
+
     /// Sets the event type, the `event` field. Without one, the client dispatches a `message`.
     ///
     /// Events of the types `open` and `error` arrive at an `EventSource`'s `onopen` and
@@ -154,7 +167,8 @@ impl Event {
         let text = text.into();
         self.comments = Some(match self.comments {
             None => text,
-            Some(before) => Cow::Owned(format!("{before}\n{text}")),
+            // CRLF, for behind a CR an LF alone would end no line.
+            Some(before) => Cow::Owned(format!("{before}\r\n{text}")),
         });
         self
     }

@@ -67,7 +67,7 @@ impl fmt::Display for EventType {
 /// **Portable ids** are 1 to 128 characters of `A-Z a-z 0-9 . _ ~ -`. Others are legal, but come
 /// back in a request header: control characters make strict servers answer 400, after which an
 /// `EventSource` is closed for good; spaces at the ends are lost; and text outside Latin-1 keeps
-/// some clients from reconnecting.
+/// `@microsoft/fetch-event-source` from reconnecting.
 ///
 /// ```
 /// use http_sse::{EncodedEvent, Event, EventId};

@@ -18,10 +18,11 @@ use crate::{
 /// between events only, and only after a full interval in which nothing was sent.
 ///
 /// The default is a comment **line** without an empty line after it, because the fewest clients
-/// fail on it: openai-python fails on a comment block once it has seen an id, and
-/// `@microsoft/fetch-event-source` dispatches an empty message for it. The line makes go-sse fail
-/// after 64 KiB of comments with no event between them, which at 15 s are more than five days;
-/// for it there is [`comment_block`](Self::comment_block).
+/// fail on it: none of the nine that the [tests](crate#clients) run. For a comment block two of
+/// them dispatch an empty message, and openai-python fails; an event is a chunk without choices to
+/// the clients of OpenAI. The line makes go-sse fail after 64 KiB of comments with no event
+/// between them, which at 15 s are more than five days; for it there is
+/// [`comment_block`](Self::comment_block).
 ///
 /// ```
 /// use std::time::Duration;

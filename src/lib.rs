@@ -62,21 +62,36 @@
 //!
 //! - `json`: [`Json`], [`Event::json`], [`Encoder::json`].
 //! - `base64`: [`Event::base64`].
-//! - `axum`: [`Sse`] is a response of axum, and [`LastEventId`] an extractor.
+//! - `actix-web`, `axum`, `poem`, `rocket`, `salvo`, `warp`: [`Sse`] is what a handler of that
+//!   framework returns, and [`LastEventId`] what it takes, with warp by [`LastEventId::filter`].
+//!   The current releases of actix-web and rocket need Rust 1.89, and that of salvo needs 1.95.
 //!
 //! # Names
 //!
 //! They are the standard's. An *event stream* is the body; an *event* is one block in it; the
 //! *last event ID* is what a client sends back; the *reconnection time* is what `retry` sets. A
 //! response *sends* an event, a client *dispatches* it.
+//!
+//! # Frameworks
+//!
+#![doc = include_str!("frameworks.md")]
+//!
+//! # Who was asked
+//!
+//! The tests run these against servers of this crate, and fail if what they do is no longer what
+//! stands here.
+//!
+#![doc = include_str!("../tests/real/results.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod adapter;
 mod body;
 mod close;
+mod decode;
 mod encode;
 mod encoded_event;
 mod event;
+mod events;
 mod field;
 mod jitter;
 #[cfg(feature = "json")]
@@ -90,9 +105,11 @@ mod timer;
 
 pub use body::SseBody;
 pub use close::{CloseReason, Closed};
+pub use decode::{DecodeError, Decoded, Decoder};
 pub use encode::{Encode, Encoder, encode};
 pub use encoded_event::{EncodedEvent, NotAnEvent};
 pub use event::Event;
+pub use events::{Events, EventsError, events};
 pub use field::{EventId, EventType, InvalidField};
 #[cfg(feature = "json")]
 #[cfg_attr(docsrs, doc(cfg(feature = "json")))]

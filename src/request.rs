@@ -3,7 +3,7 @@
 use std::{convert::Infallible, str::FromStr};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Request, Uri, header::ACCEPT};
+use http::{HeaderMap, HeaderValue, Request, Uri, header::ACCEPT};
 
 /// The last event ID with which a client comes back, raw: as it was sent, whatever it is.
 ///
@@ -43,15 +43,21 @@ impl LastEventId {
     /// Reads it from the parts of a request that it can be in.
     #[must_use]
     pub fn new(headers: &HeaderMap, uri: &Uri) -> Self {
-        const HEADER: HeaderName = HeaderName::from_static("last-event-id");
+        let header = |name| headers.get(name).map(HeaderValue::as_bytes);
+        Self::look_up(header, uri.query())
+    }
 
-        let from_header = headers
-            .get(HEADER)
+    /// The same where the types are a framework's own: `header` finds a header by its name.
+    pub(crate) fn look_up<'a>(
+        header: impl FnOnce(&'static str) -> Option<&'a [u8]>,
+        query: Option<&str>,
+    ) -> Self {
+        let from_header = header("last-event-id")
             .filter(|value| !value.is_empty())
-            .map(|value| Bytes::copy_from_slice(value.as_bytes()));
+            .map(Bytes::copy_from_slice);
         Self(
             from_header
-                .or_else(|| query_parameter(uri.query()?, b"lastEventId"))
+                .or_else(|| query_parameter(query?, b"lastEventId"))
                 .unwrap_or_default(),
         )
     }
@@ -200,8 +206,9 @@ fn query_parameter(query: &str, name: &[u8]) -> Option<Bytes> {
         .as_bytes()
         .split(|&byte| byte == b'&')
         .find_map(|pair| {
-            let equals = pair.iter().position(|&byte| byte == b'=')?;
-            let (key, value) = (&pair[..equals], &pair[equals + 1..]);
+            let equals = pair.iter().position(|&byte| byte == b'=');
+            let (key, value) = pair.split_at(equals.unwrap_or(pair.len()));
+            let value = value.strip_prefix(b"=").unwrap_or(value);
             (form_decode(key) == name).then(|| form_decode(value).into())
         })
 }
@@ -232,7 +239,7 @@ fn hex(digit: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderValue, header::HeaderName};
+    use http::header::HeaderName;
 
     use super::*;
 
@@ -274,6 +281,7 @@ mod tests {
             ("lastEventId=%zz%00", b"%zz\0"),
             ("lastEventId=a=b", b"a=b"),
             ("lastEventId", b""),
+            ("lastEventId&lastEventId=8", b""),
             ("&&=&", b""),
         ] {
             let last = last_event_id(&[], &format!("/?{query}"));

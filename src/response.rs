@@ -95,7 +95,8 @@ where
     /// Ends the stream at this age, or up to a tenth sooner, so that streams that began together
     /// do not end together. By default it has no limit.
     ///
-    /// The end is clean and an `EventSource` comes back. The age counts from the first poll of
+    /// The end is clean and an `EventSource` comes back: but if nobody listens when it does, that
+    /// of Firefox gives up for good when the page is from another server. The age counts from the first poll of
     /// the body, and ends also a source that is always ready.
     pub fn max_age(mut self, time: Duration) -> Self {
         self.body.options().max_age = Some(time);
@@ -104,7 +105,8 @@ where
 
     /// Before an end that the server has planned, such as that by [`max_age`](Self::max_age),
     /// sends a reconnection time picked from 1 ms to `window`, so that clients that are sent away
-    /// together do not come back together. By default none is sent.
+    /// together do not come back together. By default none is sent. Firefox waits 500 ms at
+    /// least, so a shorter window spreads none of its clients.
     pub fn reconnect_within(mut self, window: Duration) -> Self {
         self.body.options().reconnect_within = Some(window);
         self
@@ -168,7 +170,7 @@ where
     /// nothing else. Its source is dropped then, and [`on_close`](Self::on_close) is told an end
     /// without events.
     ///
-    /// axum does that by itself, and so does hyper on HTTP/1.1; on HTTP/2 hyper does not.
+    /// The frameworks do that by themselves, except warp; hyper does on HTTP/1.1 alone.
     pub fn for_method(mut self, method: &Method) -> Self {
         if method == Method::HEAD {
             self.body.skip();

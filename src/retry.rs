@@ -4,7 +4,8 @@ use std::{error::Error, fmt, num::NonZeroU32, time::Duration};
 
 /// A reconnection time, the `retry` field: 1 to 2147483647 milliseconds.
 ///
-/// Zero and more than that are no use: Node clients wait 1 ms, and Firefox wraps around.
+/// Zero and more than that are no use: Node clients wait 1 ms, and Firefox wraps around. Firefox
+/// waits 500 ms at least, whatever it is told.
 ///
 /// ```
 /// use std::time::Duration;

@@ -524,7 +524,11 @@ mod ends {
     #[test]
     fn the_source_fails_before_the_first_event() {
         let source = stream::iter([Err("gone"), Ok(Event::data("never"))]);
-        let (mut body, closes) = closes(Sse::new(source).end_with(Event::data("[DONE]")));
+        let (mut body, closes) = closes(
+            Sse::new(source)
+                .keep_alive(None)
+                .end_with(Event::data("[DONE]")),
+        );
         assert_eq!(frame(&mut body), ":\n");
         assert!(!body.is_end_stream());
         assert!(is_pending(&mut body));
@@ -544,13 +548,38 @@ mod ends {
             Ok(Event::data("c")),
         ];
         let source = Source(stream::iter(items), dropped.clone());
-        let (mut body, closes) = closes(Sse::new(source));
+        let (mut body, closes) = closes(Sse::new(source).keep_alive(None));
         assert_eq!(frame(&mut body), ":\ndata: a\n\ndata: b\n\n");
         assert!(dropped.load(Ordering::Relaxed));
         assert!(is_pending(&mut body)); // the connection writes
         assert_eq!(poll(&mut body), Some(Some(Err("gone"))));
         assert_eq!(closed(&closes), (CloseReason::Error, 2, 20, 0));
         assert!(is_over(&mut body));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_error_waits_until_what_was_before_it_is_written() {
+        let source = stream::iter([Ok(Event::data("a")), Err("gone")]);
+        let (mut body, closes) = closes(Sse::new(source));
+        assert_eq!(frame(&mut body), ":\ndata: a\n\n");
+        let start = Instant::now();
+        assert!(is_pending(&mut body));
+        advance(9 * MILLISECOND).await;
+        assert!(is_pending(&mut body));
+        assert_eq!(body.next().await, Some(Err("gone")));
+        assert_eq!(start.elapsed(), 10 * MILLISECOND);
+        assert_eq!(closed(&closes), (CloseReason::Error, 1, 11, 0));
+        assert!(is_over(&mut body));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_error_does_not_wait_if_nothing_was_before_it() {
+        let (events, source) = channel::<Item>();
+        let mut body = Sse::new(source).into_body();
+        assert_eq!(frame(&mut body), ":\n");
+        assert!(is_pending(&mut body));
+        events.send(Err("gone")).unwrap();
+        assert_eq!(poll(&mut body), Some(Some(Err("gone"))));
     }
 
     #[test]
@@ -610,7 +639,8 @@ mod ends {
     fn an_item_that_fails_leaves_nothing_of_itself() {
         for fail in [|| Failing::Late, || Failing::LateAndLarge] {
             let items = [Failing::Never("a"), fail(), Failing::Never("b")];
-            let (mut body, closes) = closes(Sse::new(stream::iter(items)));
+            let sse = Sse::new(stream::iter(items)).keep_alive(None);
+            let (mut body, closes) = closes(sse);
             assert_eq!(frame(&mut body), ":\ndata: a\n\n");
             assert!(is_pending(&mut body));
             assert_eq!(poll(&mut body), Some(Some(Err("late"))));

@@ -12,7 +12,7 @@ mod raw_client;
 use std::net::TcpListener;
 
 use contract::{Answers, Framework, Source, block_on};
-use http_sse::{LastEventId, Sse};
+use http_sse::{LastEventId, Sse, SseBody};
 use tokio::sync::oneshot;
 
 /// A test for each framework.
@@ -27,30 +27,59 @@ macro_rules! frameworks {
 }
 
 frameworks! {
-    hyper: Framework {
-        name: "hyper",
-        serve: serve_hyper,
-        http2: true,
-        notices_silence: true,
-        adds: &[],
+    hyper: Framework { serve: serve_hyper, ..Framework::named("hyper") },
+    axum: Framework { serve: serve_axum, ..Framework::named("axum") },
+    actix_web: Framework { serve: serve_actix_web, ..Framework::named("actix-web") },
+    poem: Framework { serve: serve_poem, notices_silence: false, ..Framework::named("poem") },
+    rocket: Framework {
+        serve: serve_rocket,
+        adds: &["server", "permissions-policy", "x-content-type-options", "x-frame-options"],
+        takes_listener: false,
+        breaks_off: false,
+        raw_headers: false,
+        notices_silence: false,
+        ..Framework::named("rocket")
     },
-    axum: Framework {
-        name: "axum",
-        serve: serve_axum,
-        http2: true,
-        notices_silence: true,
-        adds: &[],
-    },
+    salvo: Framework { serve: serve_salvo, ..Framework::named("salvo") },
+    warp: Framework { serve: serve_warp, ..Framework::named("warp") },
+}
+
+/// The one handler: what it does is the same source in each framework, with its own types for the
+/// state and the path around it. That each compiles is what says that the adapters are equal.
+macro_rules! answer {
+    ($answers:ident, $key:ident, $last:ident) => {{
+        let last: LastEventId = $last;
+        let sse: Sse<Source> = $answers.answer(&$key, last);
+        sse
+    }};
 }
 
 fn serve_hyper(listener: TcpListener, answers: Answers, stopped: oneshot::Receiver<()>) {
     use std::convert::Infallible;
 
-    use hyper::{Request, body::Incoming, service::service_fn};
+    use hyper::{Request, Response, body::Incoming, service::service_fn};
     use hyper_util::{
         rt::{TokioExecutor, TokioIo},
         server::conn::auto,
     };
+
+    async fn answer(answers: Answers, key: String, last: LastEventId) -> Sse<Source> {
+        answer!(answers, key, last)
+    }
+
+    async fn respond(
+        answers: Answers,
+        request: Request<Incoming>,
+    ) -> Result<Response<SseBody<Source>>, Infallible> {
+        let last = LastEventId::from_request(&request);
+        let key = request
+            .uri()
+            .path()
+            .trim_start_matches("/answers/")
+            .to_owned();
+        let sse = answer(answers, key, last).await;
+        Ok(sse.for_method(request.method()).into_response())
+    }
 
     block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener).unwrap();
@@ -58,12 +87,7 @@ fn serve_hyper(listener: TcpListener, answers: Answers, stopped: oneshot::Receiv
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let answers = answers.clone();
-                let service = service_fn(move |request: Request<Incoming>| {
-                    let key = request.uri().path().rsplit('/').next().unwrap();
-                    let sse = answers.answer(key, LastEventId::from_request(&request));
-                    let response = sse.for_method(request.method()).into_response();
-                    async { Ok::<_, Infallible>(response) }
-                });
+                let service = service_fn(move |request| respond(answers.clone(), request));
                 tokio::spawn(async {
                     let http = auto::Builder::new(TokioExecutor::new());
                     let _ = http.serve_connection(TokioIo::new(stream), service).await;
@@ -89,7 +113,7 @@ fn serve_axum(listener: TcpListener, answers: Answers, stopped: oneshot::Receive
         Path(key): Path<String>,
         last: LastEventId,
     ) -> Sse<Source> {
-        answers.answer(&key, last)
+        answer!(answers, key, last)
     }
 
     block_on(async {
@@ -99,6 +123,152 @@ fn serve_axum(listener: TcpListener, answers: Answers, stopped: oneshot::Receive
         let listener = tokio::net::TcpListener::from_std(listener).unwrap();
         tokio::select! {
             served = axum::serve(listener, app).into_future() => served.unwrap(),
+            _ = stopped => {}
+        }
+    });
+}
+
+fn serve_actix_web(listener: TcpListener, answers: Answers, stopped: oneshot::Receiver<()>) {
+    use actix_web::{
+        App, HttpServer, rt,
+        web::{self, Data, Path},
+    };
+
+    async fn answer(answers: Data<Answers>, key: Path<String>, last: LastEventId) -> Sse<Source> {
+        answer!(answers, key, last)
+    }
+
+    rt::System::new().block_on(async move {
+        let app = move || {
+            let answers = Data::new(answers.clone());
+            App::new()
+                .app_data(answers)
+                .route("/answers/{key}", web::to(answer))
+        };
+        let server = HttpServer::new(app)
+            .workers(2)
+            .disable_signals()
+            .h1_allow_half_closed(false) // or a client that closed is not noticed
+            .listen_auto_h2c(listener)
+            .unwrap()
+            .run();
+        let handle = server.handle();
+        rt::spawn(async move {
+            let _ = stopped.await;
+            handle.stop(false).await;
+        });
+        server.await.unwrap();
+    });
+}
+
+fn serve_poem(listener: TcpListener, answers: Answers, stopped: oneshot::Receiver<()>) {
+    use poem::{
+        EndpointExt as _, Route, Server, get, handler as poem_handler,
+        listener::TcpAcceptor,
+        web::{Data, Path},
+    };
+
+    #[poem_handler]
+    async fn answer(
+        Data(answers): Data<&Answers>,
+        Path(key): Path<String>,
+        last: LastEventId,
+    ) -> Sse<Source> {
+        answer!(answers, key, last)
+    }
+
+    block_on(async {
+        let app = Route::new().at("/answers/:key", get(answer)).data(answers);
+        let acceptor = TcpAcceptor::from_std(listener).unwrap();
+        tokio::select! {
+            served = Server::new_with_acceptor(acceptor).run(app) => served.unwrap(),
+            _ = stopped => {}
+        }
+    });
+}
+
+fn serve_rocket(listener: TcpListener, answers: Answers, stopped: oneshot::Receiver<()>) {
+    use rocket::{
+        Config, State,
+        config::{LogLevel, Shutdown},
+        get, routes,
+    };
+
+    #[get("/<key>")]
+    async fn answer(answers: &State<Answers>, key: String, last: LastEventId) -> Sse<Source> {
+        answer!(answers, key, last)
+    }
+
+    let port = listener.local_addr().unwrap().port();
+    drop(listener); // it only takes a port
+    block_on(async {
+        let config = Config {
+            port,
+            log_level: LogLevel::Off,
+            shutdown: Shutdown {
+                ctrlc: false,
+                grace: 0,
+                mercy: 0,
+                ..Shutdown::default()
+            },
+            ..Config::default()
+        };
+        let rocket = rocket::custom(config)
+            .manage(answers)
+            .mount("/answers", routes![answer]);
+        tokio::select! {
+            launched = rocket.launch() => drop(launched.unwrap()),
+            _ = stopped => {}
+        }
+    });
+}
+
+fn serve_salvo(listener: TcpListener, answers: Answers, stopped: oneshot::Receiver<()>) {
+    use salvo::{
+        Depot, Router, Server, Writer as _, affix_state, conn::tcp::TcpAcceptor,
+        extract::PathParam, handler as salvo_handler,
+    };
+
+    #[salvo_handler]
+    async fn answer(depot: &mut Depot, key: PathParam<String>, last: LastEventId) -> Sse<Source> {
+        let (answers, key) = (depot.get_typed::<Answers>().unwrap(), key.into_inner());
+        answer!(answers, key, last)
+    }
+
+    block_on(async {
+        let answers = affix_state::inject(answers);
+        let router = Router::with_path("answers/{key}")
+            .hoop(answers)
+            .get(answer)
+            .head(answer);
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        let server = Server::new(TcpAcceptor::try_from(listener).unwrap());
+        tokio::select! {
+            () = server.serve(router) => {}
+            _ = stopped => {}
+        }
+    });
+}
+
+fn serve_warp(listener: TcpListener, answers: Answers, stopped: oneshot::Receiver<()>) {
+    use warp::{Filter as _, http::Method};
+
+    async fn answer(answers: Answers, key: String, last: LastEventId) -> Sse<Source> {
+        answer!(answers, key, last)
+    }
+
+    block_on(async {
+        let app = warp::path("answers")
+            .and(warp::any().map(move || answers.clone()))
+            .and(warp::path::param::<String>())
+            .and(LastEventId::filter())
+            .and(warp::method())
+            .then(async |answers, key, last, method: Method| {
+                answer(answers, key, last).await.for_method(&method)
+            });
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        tokio::select! {
+            () = warp::serve(app).incoming(listener).run() => {}
             _ = stopped => {}
         }
     });

@@ -9,8 +9,8 @@ mod http1;
 mod process;
 
 use std::{
-    io::{Read as _, Write as _},
-    process::{Command, Output, Stdio},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    process::{Child, Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -111,7 +111,11 @@ fn quickstart_counts_open_streams_only() {
 
 #[test]
 fn the_servers_with_a_page_serve_it() {
-    for (name, title) in [("quickstart", "quickstart"), ("llm", "token streaming")] {
+    for (name, title) in [
+        ("quickstart", "quickstart"),
+        ("llm", "token streaming"),
+        ("relay", "token streaming"),
+    ] {
         let (_server, address) = Process::serve(name);
         let answer = Answer::to(address, "GET /", "", "");
         assert!(
@@ -234,18 +238,105 @@ fn llm_refuses_a_request_without_a_prompt() {
     }
 }
 
-fn encode(stdin: &[u8]) -> Output {
-    let mut child = Command::new(example("encode"))
+/// What the relay's upstream sends before it is silent for a while.
+fn thought(prompt: &str) -> String {
+    let quoted = format!("“{prompt}” ");
+    ["You ", "asked: ", &quoted, "Let ", "me ", "think. "]
+        .map(|token| {
+            format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{token}\"}}}}]}}\n\n")
+        })
+        .concat()
+}
+
+const RELAY_KEEP_ALIVES: &str = ": keep-alive\n: keep-alive\n";
+
+#[test]
+fn relay_sends_on_what_comes_and_keep_alives_while_nothing_does() {
+    let (server, address) = Process::serve("relay");
+    let get = Answer::to(address, "GET /chat?prompt=Why%3F", "", "");
+    let json = "content-type: application/json\r\n";
+    let post = Answer::to(address, "POST /chat", json, r#"{"prompt":"Why?"}"#);
+    assert_event_stream(&get);
+    assert_event_stream(&post);
+    let body = format!(
+        ":\n{}{RELAY_KEEP_ALIVES}\
+         data: {{\"choices\":[{{\"delta\":{{\"content\":\"Because.\"}}}}]}}\n\n\
+         data: [DONE]\n\n",
+        thought("Why?")
+    );
+    assert_eq!(get.read_to_end(), body);
+    assert_eq!(post.read_to_end(), body);
+    assert_eq!(server.line("upstream"), "upstream ended");
+    assert_eq!(server.line("upstream"), "upstream ended");
+}
+
+#[test]
+fn relay_cancels_the_upstream_when_the_client_leaves() {
+    let (server, address) = Process::serve("relay");
+    // While the upstream sends, and while it is silent.
+    for text in ["You ", "think. "] {
+        let mut answer = Answer::to(address, "GET /chat?prompt=Why", "", "");
+        read_until(&mut answer, text);
+        let left = Instant::now();
+        drop(answer);
+        assert_eq!(server.line("upstream"), "upstream cancelled");
+        // Before the upstream speaks again, which is when a relay that only writes would find out.
+        assert!(left.elapsed() < Duration::from_secs(2), "{left:?}");
+    }
+}
+
+#[test]
+fn relay_tells_that_the_upstream_has_failed() {
+    let (_server, address) = Process::serve("relay");
+    for (prompt, keep_alives, why) in [
+        ("fail", RELAY_KEEP_ALIVES, "the upstream broke off"),
+        ("short", "", "the upstream ended early"),
+    ] {
+        let request = format!("GET /chat?prompt={prompt}");
+        let answer = Answer::to(address, &request, "", "");
+        assert_event_stream(&answer);
+        assert_eq!(
+            answer.read_to_end(),
+            format!(
+                ":\n{}{keep_alives}event: failed\ndata: {{\"error\":{{\"message\":\"{why}\"}}}}\n\n",
+                thought(prompt)
+            )
+        );
+    }
+}
+
+#[test]
+fn relay_opens_no_stream_when_the_upstream_refuses() {
+    let (_server, address) = Process::serve("relay");
+    let answer = Answer::to(address, "GET /chat?prompt=", "", "");
+    assert!(answer.head.starts_with("http/1.1 502 "), "{}", answer.head);
+    assert_eq!(
+        answer.read_to_end(),
+        "the upstream answered 400 Bad Request"
+    );
+}
+
+/// An example that reads stdin and writes stdout.
+fn filter(name: &str, arguments: &[&str]) -> Child {
+    Command::new(example(name))
+        .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap();
+        .unwrap()
+}
+
+fn run(mut child: Child, stdin: &[u8]) -> Output {
     let mut pipe = child.stdin.take().unwrap();
     thread::scope(|scope| {
-        scope.spawn(move || pipe.write_all(stdin).unwrap());
+        scope.spawn(move || _ = pipe.write_all(stdin)); // it may end before it has read all
         child.wait_with_output().unwrap()
     })
+}
+
+fn encode(stdin: &[u8]) -> Output {
+    run(filter("encode", &[]), stdin)
 }
 
 #[test]
@@ -384,12 +475,7 @@ fn encode_takes_very_long_lines() {
 
 #[test]
 fn encode_writes_an_event_before_the_next_line_and_ends_quietly_when_nobody_reads_on() {
-    let mut child = Command::new(example("encode"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = filter("encode", &[]);
     let mut stdin = child.stdin.take().unwrap();
     let mut stdout = child.stdout.take().unwrap();
     let mut event = [0; 9];
@@ -402,4 +488,173 @@ fn encode_writes_an_event_before_the_next_line_and_ends_quietly_when_nobody_read
     let output = child.wait_with_output().unwrap(); // stdin is open still
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
     assert_eq!(output.status.code(), Some(0));
+}
+
+fn decode(arguments: &[&str], stdin: &[u8]) -> Output {
+    run(filter("decode", arguments), stdin)
+}
+
+/// A stream, and the lines that are written with `--all`.
+const DECODED: &[(&[u8], &[&str])] = &[
+    (b"", &[]),
+    (
+        b"data: a\n\n",
+        &[r#"{"event":"message","data":"a","lastEventId":""}"#],
+    ),
+    (
+        b"\xef\xbb\xbfevent: tick\r\nid: 7\r\ndata: a\r\ndata:  b\r\n\r\ndata\r\r",
+        &[
+            r#"{"event":"tick","data":"a\n b","lastEventId":"7"}"#,
+            r#"{"event":"message","data":"","lastEventId":"7"}"#,
+        ],
+    ),
+    (
+        "id: é\"\\\ndata: \0\u{1}\t\"\\/é🦀\u{2028}\u{feff}\n\n".as_bytes(),
+        &[concat!(
+            r#"{"event":"message","data":"\u0000\u0001\t\"\\/é🦀"#,
+            "\u{2028}\u{feff}",
+            r#"","lastEventId":"é\"\\"}"#
+        )],
+    ),
+    (
+        b"data: \xff\xe2\x82\n\n",
+        &["{\"event\":\"message\",\"data\":\"\u{fffd}\u{fffd}\",\"lastEventId\":\"\"}"],
+    ),
+    (
+        b": a\n:b\n:  c\n:\n",
+        &[
+            r#"{"comment":"a"}"#,
+            r#"{"comment":"b"}"#,
+            r#"{"comment":" c"}"#,
+            r#"{"comment":""}"#,
+        ],
+    ),
+    (
+        b"retry: 3000\nretry: 1x\nretry: 0\nretry: 99999999999999999999\n",
+        &[
+            r#"{"retry":3000}"#,
+            r#"{"retry":0}"#,
+            r#"{"retry":18446744073709551615}"#,
+        ],
+    ),
+    (
+        b"id: 7\n\nevent: a\n\ndata: a\n\nid\n\ndata: b\n\n",
+        &[
+            r#"{"lastEventId":"7"}"#,
+            r#"{"event":"message","data":"a","lastEventId":"7"}"#,
+            r#"{"lastEventId":""}"#,
+            r#"{"event":"message","data":"b","lastEventId":""}"#,
+        ],
+    ),
+    (
+        b"id: 1\ndata: a\n:c\nretry: 5\ndata: b\n\n",
+        &[
+            r#"{"comment":"c"}"#,
+            r#"{"retry":5}"#,
+            r#"{"event":"message","data":"a\nb","lastEventId":"1"}"#,
+        ],
+    ),
+    (b"id: 7\ndata: cut\n", &[]),
+    (b"data: cut", &[]),
+];
+
+#[test]
+fn decode_writes_a_line_for_each_event() {
+    for (stdin, lines) in DECODED {
+        let all: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let events = lines.iter().filter(|line| line.starts_with("{\"event\":"));
+        let events: String = events.map(|line| format!("{line}\n")).collect();
+        for (arguments, stdout) in [(&[][..], events), (&["--all"], all)] {
+            let output = decode(arguments, stdin);
+            let stdin = String::from_utf8_lossy(stdin);
+            assert_eq!(String::from_utf8(output.stdout).unwrap(), stdout);
+            assert_eq!(String::from_utf8(output.stderr).unwrap(), "", "{stdin:?}");
+            assert_eq!(output.status.code(), Some(0), "{stdin:?}");
+        }
+    }
+}
+
+#[test]
+fn decode_writes_an_event_as_soon_as_it_has_ended() {
+    let mut child = filter("decode", &["--all"]);
+    let mut stdin = child.stdin.take().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    // Each piece ends where something comes of it, and the next begins in the middle: a CRLF is
+    // split, and so is a line, a character and the byte order mark.
+    for (pieces, line) in [
+        (&[&b"\xef\xbb"[..], b"\xbf: a\r"][..], r#"{"comment":"a"}"#),
+        (&[b"\nretry: 5\n"], r#"{"retry":5}"#),
+        (
+            &[b"id: 7\nda", b"ta: \xc3", b"\xa9\r\n\r"],
+            r#"{"event":"message","data":"é","lastEventId":"7"}"#,
+        ),
+        (
+            &[b"\n", b"\n", b"data\n\n"],
+            r#"{"event":"message","data":"","lastEventId":"7"}"#,
+        ),
+    ] {
+        for piece in pieces {
+            stdin.write_all(piece).unwrap();
+        }
+        let mut read = String::new();
+        stdout.read_line(&mut read).unwrap(); // stdin is open still
+        assert_eq!(read, format!("{line}\n"));
+    }
+
+    drop(stdout);
+    stdin.write_all(b"data: nobody reads this\n\n").unwrap();
+    let output = child.wait_with_output().unwrap(); // stdin is open still
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn decode_refuses_a_line_beyond_the_limit_and_arguments_that_it_does_not_know() {
+    let limit = 16 << 20;
+    let line = vec![b':'; limit];
+    let output = decode(&[], &[&line, &b"\ndata: a\n\n"[..]].concat());
+    assert!(output.stdout.starts_with(b"{\"event\""), "{output:?}");
+    assert_eq!(output.status.code(), Some(0));
+
+    let output = decode(&[], &[&b"data: a\n\n:"[..], &line].concat());
+    assert!(output.stdout.starts_with(b"{\"event\""), "{output:?}");
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "the stream has a line of more than 16777216 bytes\n"
+    );
+    assert_eq!(output.status.code(), Some(1));
+
+    for arguments in [&["--al"][..], &["--all", "-"], &[""]] {
+        let output = decode(arguments, b"data: a\n\n");
+        assert_eq!(output.stdout, b"", "{arguments:?}");
+        assert_eq!(output.stderr, b"usage: decode [--all] <event-stream\n");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn decode_reads_back_what_encode_writes() {
+    let lines = [
+        r#"{"comment":"hello\n"}"#,
+        r#"{"event":"tick","id":"7","data":"a\r\nb\rc\n","retry":3000}"#,
+        r#"{"data":" é\u0000\ufeff"}"#,
+        r#"{"id":""}"#,
+        r#"{"event":"","data":""}"#,
+    ];
+    let encoded = encode(lines.join("\n").as_bytes());
+    let decoded = decode(&["--all"], &encoded.stdout);
+    let decoded = String::from_utf8(decoded.stdout).unwrap();
+    let decoded: Vec<_> = decoded.lines().collect();
+    assert_eq!(
+        decoded,
+        [
+            r#"{"comment":"hello"}"#,
+            r#"{"comment":""}"#,
+            r#"{"retry":3000}"#,
+            r#"{"event":"tick","data":"a\nb\nc\n","lastEventId":"7"}"#,
+            "{\"event\":\"message\",\"data\":\" é\\u0000\u{feff}\",\"lastEventId\":\"7\"}",
+            r#"{"lastEventId":""}"#,
+            r#"{"event":"message","data":"","lastEventId":""}"#,
+        ]
+    );
 }

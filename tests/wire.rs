@@ -226,6 +226,11 @@ fn table() -> Vec<(&'static str, Event, &'static str)> {
             ": c\n: d\ndata: a\n\n",
         ),
         (
+            "E4: a comment behind one that ends with a CR",
+            Event::new().comment("a\r").comment("b"),
+            ": a\n: \n: b\n",
+        ),
+        (
             "E4: NUL and BOM in a comment",
             Event::new().comment("\0\u{feff}"),
             ": \0\u{feff}\n",

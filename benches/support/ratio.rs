@@ -9,6 +9,7 @@ use std::{
 /// fails if it is less than `promised`.
 pub(crate) fn compare(
     name: &str,
+    other: &str,
     promised: f64,
     ours: impl Fn() -> usize,
     peer: impl Fn() -> usize,
@@ -24,7 +25,7 @@ pub(crate) fn compare(
         times[RUNS / 2].as_secs_f64()
     });
     let ratio = peer / ours;
-    println!("ratio {name}: {ratio:.1}x less time than axum (promised: {promised}x)");
+    println!("ratio {name}: {ratio:.1}x less time than {other} (promised: {promised}x)");
     assert!(ratio >= promised, "the promise is not kept");
 }
 

@@ -1,0 +1,83 @@
+//! A filter: an event stream in, in whatever pieces it comes, and a line of JSON out for each
+//! event that a client would dispatch, as soon as it would.
+//!
+//! ```text
+//! $ cargo build --example decode
+//! $ curl -N https://example.com/events | target/debug/examples/decode
+//! $ printf 'id: 7\ndata: a\ndata: b\n\n: idle\nretry: 3000\nevent: tick\ndata\n\nid\n\ndata: cut' |
+//!     target/debug/examples/decode --all
+//! {"event":"message","data":"a\nb","lastEventId":"7"}
+//! {"comment":"idle"}
+//! {"retry":3000}
+//! {"event":"tick","data":"","lastEventId":"7"}
+//! {"lastEventId":""}
+//! ```
+//!
+//! Without `--all` there are events only. A comment is told without the space that begins it, if
+//! one does, as `encode` takes it. A line or an event of more than 16 MiB is refused on stderr, and
+//! ends it with the exit status 1.
+
+use std::{
+    env,
+    io::{self, ErrorKind::BrokenPipe, Read as _, Write as _},
+    process::ExitCode,
+};
+
+use http_sse::{Decoded, Decoder};
+use serde_json::{Value, json};
+
+fn main() -> io::Result<ExitCode> {
+    let mut decoder = Decoder::new();
+    for argument in env::args_os().skip(1) {
+        if argument != "--all" {
+            eprintln!("usage: decode [--all] <event-stream");
+            return Ok(ExitCode::from(2));
+        }
+        decoder = decoder.all();
+    }
+    let mut stdin = io::stdin().lock();
+    let mut stdout = io::stdout().lock();
+    let mut piece = vec![0; 64 * 1024]; // what a pipe holds
+    loop {
+        let length = stdin.read(&mut piece)?;
+        if length == 0 {
+            return Ok(ExitCode::SUCCESS); // an event that has not ended is not dispatched
+        }
+        let mut input = &piece[..length];
+        loop {
+            let line = match decoder.next(&mut input) {
+                Ok(None) => break,
+                Ok(Some(decoded)) => to_json(decoded),
+                Err(error) => {
+                    eprintln!("{error}");
+                    return Ok(ExitCode::FAILURE);
+                }
+            };
+            // A pipe that nobody reads on ends it quietly.
+            match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+                Err(error) if error.kind() == BrokenPipe => return Ok(ExitCode::SUCCESS),
+                written => written?,
+            }
+        }
+    }
+}
+
+fn to_json(decoded: Decoded<'_>) -> String {
+    match decoded {
+        Decoded::Event {
+            event_type,
+            data,
+            last_event_id,
+            ..
+        } => {
+            // In this order, for eyes; `json!` would sort them.
+            let [event, data, id] = [event_type, &data, last_event_id].map(Value::from);
+            format!(r#"{{"event":{event},"data":{data},"lastEventId":{id}}}"#)
+        }
+        Decoded::Comment(text) => {
+            json!({ "comment": text.strip_prefix(' ').unwrap_or(&text) }).to_string()
+        }
+        Decoded::Retry(time) => json!({ "retry": time.as_millis() }).to_string(),
+        Decoded::Id(id) => json!({ "lastEventId": id }).to_string(),
+    }
+}

@@ -1,0 +1,178 @@
+//! A relay between browsers and an upstream that streams, as providers of language models do: it
+//! sends on what comes and keep-alives while nothing does, tells when the upstream fails, and
+//! cancels the request to the upstream when the browser leaves.
+//!
+//! ```text
+//! $ cargo run --example relay
+//! listening on http://127.0.0.1:3000
+//! ```
+//!
+//! Open that in a browser, or:
+//!
+//! ```text
+//! $ curl -N 'http://127.0.0.1:3000/chat?prompt=Why%3F'
+//! :
+//! data: {"choices":[{"delta":{"content":"You "}}]}
+//!
+//! (and so on)
+//! data: {"choices":[{"delta":{"content":"think. "}}]}
+//!
+//! : keep-alive
+//! : keep-alive
+//! data: {"choices":[{"delta":{"content":"Because."}}]}
+//!
+//! data: [DONE]
+//!
+//! ```
+//!
+//! The server then prints `upstream ended`; with Ctrl-C in the silence, `upstream cancelled`. Where
+//! the prompt has `fail` in it the upstream breaks off, and this comes after the silence:
+//!
+//! ```text
+//! event: failed
+//! data: {"error":{"message":"the upstream broke off"}}
+//!
+//! ```
+//!
+//! The upstream is a stub on a port of its own. It cuts its answer inside a character and inside a
+//! CRLF, sends many events at once, and comments; a browser sees nothing of that.
+
+use std::{env, error::Error, future, io, net::SocketAddr, time::Duration, vec};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::Query,
+    response::{Html, IntoResponse},
+    routing::{get, post},
+    serve::ListenerExt as _,
+};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use http_body_util::BodyDataStream;
+use http_sse::{Decoder, EncodedEvent, Event, EventType, KeepAlive, Sse, events};
+use hyper::{
+    Request, StatusCode,
+    body::{Bytes, Incoming},
+    client::conn::http1,
+    header::{CONTENT_TYPE, HOST},
+};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::sleep,
+};
+
+const DONE: EncodedEvent = EncodedEvent::from_static("data: [DONE]\n\n");
+/// Not `error`, which an `EventSource` does not tell from a lost connection.
+const FAILED: EventType = EventType::from_static("failed");
+
+#[derive(Deserialize)]
+struct Chat {
+    prompt: String,
+}
+
+#[tokio::main]
+async fn main() -> io::Result<()> {
+    let stub = TcpListener::bind("127.0.0.1:0").await?;
+    let upstream = stub.local_addr()?;
+    let completions = Router::new().route("/v1/chat/completions", post(completions));
+    tokio::spawn(async { axum::serve(stub, completions).await });
+
+    let port = env::var("PORT").unwrap_or_else(|_| "3000".into());
+    let listener = TcpListener::bind(format!("127.0.0.1:{port}")).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    let by_query = async move |Query(chat): Query<Chat>| relay(upstream, chat).await;
+    let by_body = async move |Json(chat): Json<Chat>| relay(upstream, chat).await;
+    let app = Router::new()
+        .route("/", get(Html(include_str!("llm.html"))))
+        .route("/chat", get(by_query).post(by_body));
+    // Small writes must not wait for each other.
+    let listener = listener.tap_io(|tcp| _ = tcp.set_nodelay(true));
+    axum::serve(listener, app).await
+}
+
+async fn relay(
+    upstream: SocketAddr,
+    chat: Chat,
+) -> Result<Sse<impl Stream<Item = Result<Event, &'static str>>>, (StatusCode, String)> {
+    let body = ask(upstream, chat)
+        .await
+        .map_err(|error| (StatusCode::BAD_GATEWAY, error.to_string()))?;
+    let source = events(BodyDataStream::new(body), Decoder::new())
+        .inspect_err(|error| eprintln!("upstream: {error}")) // for us, not for strangers
+        .map_err(|_| "the upstream broke off")
+        .chain(stream::once(future::ready(Err("the upstream ended early"))))
+        .try_take_while(|event| future::ready(Ok(event.as_data() != Some("[DONE]"))));
+    let keep_alive = KeepAlive::new().comment("keep-alive");
+    Ok(Sse::new(source)
+        .keep_alive(keep_alive.interval(Duration::from_secs(1)))
+        .end_with(DONE)
+        .on_error(|why| {
+            let error = json!({ "error": { "message": why } }); // as OpenAI's clients expect it
+            Event::data(error.to_string()).event_type(FAILED)
+        }))
+}
+
+/// Asks the upstream. Dropping the body closes the connection, which cancels the request.
+async fn ask(upstream: SocketAddr, chat: Chat) -> Result<Incoming, Box<dyn Error + Send + Sync>> {
+    let tcp = TokioIo::new(TcpStream::connect(upstream).await?);
+    let (mut client, connection) = http1::handshake(tcp).await?;
+    tokio::spawn(connection);
+    let messages = json!([{ "role": "user", "content": chat.prompt }]);
+    let request = Request::post("/v1/chat/completions")
+        .header(HOST, upstream.to_string())
+        .header(CONTENT_TYPE, "application/json")
+        .body(json!({ "stream": true, "messages": messages }).to_string())?;
+    let response = client.send_request(request).await?;
+    if response.status() != StatusCode::OK {
+        return Err(format!("the upstream answered {}", response.status()).into());
+    }
+    Ok(response.into_body())
+}
+
+/// The stub: an upstream that is awkward to read.
+async fn completions(Json(request): Json<Value>) -> Result<impl IntoResponse, StatusCode> {
+    let prompt = request["messages"][0]["content"].as_str();
+    let prompt = prompt.filter(|prompt| !prompt.is_empty());
+    let prompt = prompt.ok_or(StatusCode::BAD_REQUEST)?;
+    let delta = |content| json!({ "choices": [{ "delta": { "content": content } }] });
+    let event = |token| format!("data: {}\r\n\r\n", delta(token));
+    let thought = format!("You asked: “{prompt}” Let me think. ");
+    let thought = thought.split_inclusive(' ').map(event).collect::<String>();
+    let answer = format!(": thinking\r\n{thought}");
+    let last = format!("{}data: [DONE]\r\n\r\n", event("Because."));
+
+    let in_crlf = answer.find("}\r\n").map_or(0, |at| at + 2); // behind the CR
+    let in_quote = answer.find('“').map_or(0, |at| at + 1); // of its three bytes
+    let chunk = |bytes| Ok(Bytes::copy_from_slice(bytes));
+    let mut chunks = vec![
+        (0, chunk(&answer.as_bytes()[..in_crlf])),
+        (100, chunk(&answer.as_bytes()[in_crlf..in_quote])),
+        (100, chunk(&answer.as_bytes()[in_quote..])),
+        (2_500, chunk(last.as_bytes())),
+    ];
+    if prompt.contains("fail") {
+        chunks[3].1 = Err(io::Error::other("failed"));
+    } else if prompt.contains("short") {
+        chunks.truncate(3);
+    }
+    let body = stream::unfold(Chunks(chunks.into_iter()), async |mut chunks| {
+        let (pause, _) = chunks.0.as_slice().first()?;
+        sleep(Duration::from_millis(*pause)).await;
+        chunks.0.next().map(|(_, chunk)| (chunk, chunks))
+    });
+    let content_type = [(CONTENT_TYPE, "text/event-stream")];
+    Ok((content_type, Body::from_stream(body)))
+}
+
+/// What the stub has still to send, each behind a pause in milliseconds.
+struct Chunks(vec::IntoIter<(u64, io::Result<Bytes>)>);
+
+impl Drop for Chunks {
+    fn drop(&mut self) {
+        let all_sent = self.0.len() == 0;
+        println!("upstream {}", if all_sent { "ended" } else { "cancelled" });
+    }
+}

@@ -1,0 +1,148 @@
+//! Whatever an event is made of comes back, in any pieces, and nothing beside it.
+#![no_main]
+
+mod naive;
+mod read;
+
+use arbitrary::Arbitrary;
+use bytes::{Bytes, BytesMut};
+use http_sse::{Decoder, EncodedEvent, Event, EventId, EventType, Retry, encode};
+use libfuzzer_sys::fuzz_target;
+
+use self::{
+    naive::{Item, interpret},
+    read::{cut, read},
+};
+
+/// Four bytes, and behind them text: fields with U+001F between them, the first character of each
+/// telling which; U+001E is between events.
+#[derive(Arbitrary, Debug)]
+struct Input<'a> {
+    sizes: [u8; 4],
+    text: &'a str,
+}
+
+/// From here on data is handed over in pieces, and not copied.
+const LARGE: usize = 64 * 1024;
+
+#[derive(Debug, Default)]
+struct Fields {
+    data: Option<String>,
+    event_type: Option<String>,
+    id: Option<String>,
+    retry: Option<u64>,
+    comments: Vec<String>,
+}
+
+fuzz_target!(|input: Input<'_>| {
+    let mut may_be_large = input.sizes[3] == b'L'; // seldom, and the first alone, for speed
+    let all: Vec<Fields> = input
+        .text
+        .split('\u{1e}')
+        .map(|text| Fields::parse(text, std::mem::take(&mut may_be_large)))
+        .collect();
+    let events: Vec<Event> = all.iter().map(Fields::to_event).collect();
+
+    let mut wire = BytesMut::new();
+    for event in &events {
+        let start = wire.len();
+        let Ok(()) = encode(event.clone(), &mut wire);
+        let encoded = EncodedEvent::from(event.clone());
+        assert_eq!(encoded.as_bytes(), &wire[start..]);
+        match EncodedEvent::try_from(encoded.clone().into_bytes()) {
+            Ok(again) => assert_eq!(again, encoded),
+            Err(refused) => assert_eq!(refused.into_bytes(), Bytes::new(), "of nothing else"),
+        }
+    }
+
+    let mut last_event_id = String::new();
+    let expected: Vec<Item> = all
+        .iter()
+        .flat_map(|fields| fields.items(&mut last_event_id))
+        .collect();
+    let scale = 1 + wire.len() / 1024; // a large one not byte by byte
+    let sizes = input.sizes.map(|size| scale * usize::from(size));
+    let outcome = read(Decoder::new().all(), &cut(&wire, &sizes));
+    assert_eq!(outcome.items, expected);
+    assert_eq!(outcome.last_event_id, last_event_id);
+    assert_eq!(outcome, interpret(&wire, "", usize::MAX, usize::MAX));
+});
+
+impl Fields {
+    fn parse(text: &str, may_be_large: bool) -> Self {
+        let mut fields = Self::default();
+        for field in text.split('\u{1f}') {
+            let mut rest = field.chars();
+            let kind = rest.next();
+            let text = rest.as_str();
+            match kind {
+                Some('d') => fields.data = Some(text.to_owned()),
+                Some('D') if may_be_large => {
+                    fields.data = Some([text, &"x".repeat(LARGE), text].concat());
+                }
+                Some('e') => fields.event_type = Some(text.replace(['\r', '\n'], "")),
+                Some('i') => fields.id = Some(text.replace(['\r', '\n', '\0'], "")),
+                Some('r') => fields.retry = text.parse().ok(),
+                Some('c') => fields.comments.push(text.to_owned()),
+                _ => {}
+            }
+        }
+        fields.retry = fields
+            .retry
+            .filter(|time| (1..=2_147_483_647).contains(time));
+        fields
+    }
+
+    fn to_event(&self) -> Event {
+        let mut event = self.data.clone().map_or_else(Event::new, Event::data);
+        if let Some(event_type) = &self.event_type {
+            event = event.event_type(EventType::new(event_type.clone()).expect("it is legal"));
+        }
+        if let Some(id) = &self.id {
+            event = match id.parse::<u64>() {
+                Ok(number) if number.to_string() == *id => event.id(number),
+                _ => event.id(EventId::new(id.clone()).expect("it is legal")),
+            };
+        }
+        if let Some(time) = self.retry {
+            event = event.retry(Retry::from_millis(time as u32));
+        }
+        self.comments.iter().cloned().fold(event, Event::comment)
+    }
+
+    /// What a client that is told everything is told of it.
+    fn items(&self, last_event_id: &mut String) -> Vec<Item> {
+        let mut items = Vec::new();
+        if !self.comments.is_empty() {
+            let comments = with_lf(&self.comments.join("\n"));
+            let comment = |line| match comments.as_str() {
+                "" => Item::Comment(String::new()), // the shortest
+                _ => Item::Comment(format!(" {line}")),
+            };
+            items.extend(comments.split('\n').map(comment));
+        }
+        items.extend(self.retry.map(Item::Retry));
+        if let Some(id) = &self.id {
+            last_event_id.clone_from(id);
+        }
+        if let Some(data) = &self.data {
+            let event_type = self.event_type.clone().unwrap_or_default();
+            items.push(Item::Event {
+                event_type: match &*event_type {
+                    "" => "message".to_owned(),
+                    _ => event_type,
+                },
+                data: with_lf(data),
+                id: self.id.clone(),
+                last_event_id: last_event_id.clone(),
+            });
+        } else {
+            items.extend(self.id.clone().map(Item::Id));
+        }
+        items
+    }
+}
+
+fn with_lf(text: &str) -> String {
+    text.replace("\r\n", "\n").replace('\r', "\n")
+}

@@ -1,0 +1,43 @@
+//! poem: `Sse` is returned from a handler, `LastEventId` is an extractor.
+
+use std::{error::Error, io};
+
+use futures_core::Stream;
+use futures_util::TryStreamExt as _;
+use poem::{Body, FromRequest, IntoResponse, Request, RequestBody, Response};
+
+use crate::{Encode, LastEventId, Sse};
+
+#[cfg_attr(docsrs, doc(cfg(feature = "poem")))]
+impl<S> IntoResponse for Sse<S>
+where
+    S: Stream + Send + 'static,
+    S::Item: Encode,
+    <S::Item as Encode>::Error: Into<Box<dyn Error + Send + Sync>> + Send,
+{
+    fn into_response(self) -> Response {
+        let (parts, body) = self.into_response().into_parts();
+        let mut response = Response::from(parts.status);
+        *response.headers_mut() = parts.headers;
+        response.set_body(Body::from_bytes_stream(body.map_err(break_off)));
+        response
+    }
+}
+
+/// poem goes on with a connection whose body has failed, and ends the response as if it were
+/// whole. The one thing that makes it drop the connection is to unwind, which `resume_unwind` does
+/// without a word; where a panic aborts, the response has to end as poem ends it.
+fn break_off(error: impl Into<Box<dyn Error + Send + Sync>>) -> io::Error {
+    let error = io::Error::other(error);
+    if cfg!(panic = "unwind") {
+        std::panic::resume_unwind(Box::new(error));
+    }
+    error
+}
+
+#[cfg_attr(docsrs, doc(cfg(feature = "poem")))]
+impl<'a> FromRequest<'a> for LastEventId {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
+        Ok(Self::new(request.headers(), request.uri()))
+    }
+}

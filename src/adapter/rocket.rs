@@ -1,0 +1,50 @@
+//! rocket: `Sse` is a responder, `LastEventId` is a request guard.
+
+use std::{convert::Infallible, error::Error, io};
+
+use futures_core::Stream;
+use rocket::{
+    Request, Response, async_trait,
+    futures::TryStreamExt as _,
+    http::{Header, Status},
+    request::{FromRequest, Outcome},
+    response::{self, Responder},
+};
+use tokio_util::io::StreamReader;
+
+use crate::{Encode, LastEventId, Sse};
+
+#[cfg_attr(docsrs, doc(cfg(feature = "rocket")))]
+impl<'r, 'o: 'r, S> Responder<'r, 'o> for Sse<S>
+where
+    S: Stream + Send + 'o,
+    S::Item: Encode,
+    <S::Item as Encode>::Error: Into<Box<dyn Error + Send + Sync>> + Send + 'o,
+{
+    fn respond_to(self, _: &'r Request<'_>) -> response::Result<'o> {
+        let (parts, body) = self.into_response().into_parts();
+        let mut response = Response::new();
+        response.set_status(Status::new(parts.status.as_u16()));
+        for (name, value) in &parts.headers {
+            // rocket has no header values but text.
+            let Ok(value) = std::str::from_utf8(value.as_bytes()) else {
+                return Err(Status::InternalServerError);
+            };
+            response.adjoin_header(Header::new(name.as_str().to_owned(), value.to_owned()));
+        }
+        response.set_streamed_body(StreamReader::new(body.map_err(io::Error::other)));
+        Ok(response)
+    }
+}
+
+#[cfg_attr(docsrs, doc(cfg(feature = "rocket")))]
+#[async_trait]
+impl<'r> FromRequest<'r> for LastEventId {
+    type Error = Infallible;
+
+    async fn from_request(request: &'r Request<'_>) -> Outcome<Self, Infallible> {
+        let header = |name| request.headers().get_one(name).map(str::as_bytes);
+        let query = request.uri().query().map(|query| query.as_str());
+        Outcome::Success(Self::look_up(header, query))
+    }
+}

@@ -1,0 +1,42 @@
+//! warp: `Sse` is a reply, `LastEventId` has a filter.
+
+use std::{convert::Infallible, error::Error};
+
+use futures_core::Stream;
+use http::{HeaderMap, HeaderValue};
+use sync_wrapper::SyncStream;
+use warp::{
+    Filter,
+    reply::{self, Reply, Response},
+};
+
+use crate::{Encode, LastEventId, Sse};
+
+#[cfg_attr(docsrs, doc(cfg(feature = "warp")))]
+impl<S> Reply for Sse<S>
+where
+    S: Stream + Send + 'static,
+    S::Item: Encode,
+    <S::Item as Encode>::Error: Into<Box<dyn Error + Send + Sync>> + Send + 'static,
+{
+    fn into_response(self) -> Response {
+        let (parts, body) = self.into_response().into_parts();
+        let body = reply::stream(SyncStream::new(body)).into_response();
+        Response::from_parts(parts, body.into_body())
+    }
+}
+
+impl LastEventId {
+    /// The filter of warp that takes it from a request. It rejects none.
+    #[cfg_attr(docsrs, doc(cfg(feature = "warp")))]
+    pub fn filter() -> impl Filter<Extract = (Self,), Error = Infallible> + Copy {
+        let no_query = warp::any().map(String::new);
+        let query = warp::query::raw().or(no_query).unify();
+        warp::header::headers_cloned()
+            .and(query)
+            .map(|headers: HeaderMap, query: String| {
+                let header = |name| headers.get(name).map(HeaderValue::as_bytes);
+                Self::look_up(header, Some(&query))
+            })
+    }
+}

@@ -1,0 +1,617 @@
+//! The decoder against the standard: a table of its own with every rule D1 to D10, and the vectors
+//! that were checked against browsers, when they lie beside the checkout.
+#![allow(clippy::unwrap_used)]
+
+use std::{fs, path::Path, time::Duration};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use eventsource_stream::Eventsource as _;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
+use http_sse::{
+    DecodeError, Decoded, Decoder, EncodedEvent, Event, EventId, EventType, EventsError, Retry,
+    events,
+};
+use serde::Deserialize;
+
+/// What a client dispatches.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+struct Dispatched {
+    event: String,
+    data: String,
+    #[serde(rename = "lastEventId")]
+    last_event_id: String,
+}
+
+/// All that comes of a stream.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Outcome {
+    events: Vec<Dispatched>,
+    retry: Option<Duration>,
+    comments: Vec<String>,
+    ids: Vec<String>,
+    last_event_id: String,
+}
+
+fn decode<'a>(decoder: Decoder, pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
+    let mut decoder = decoder;
+    let mut outcome = Outcome::default();
+    for mut input in pieces {
+        while let Some(decoded) = decoder.next(&mut input).unwrap() {
+            match decoded {
+                Decoded::Event {
+                    event_type,
+                    data,
+                    id,
+                    last_event_id,
+                } => {
+                    assert!(id.is_none_or(|id| id == last_event_id));
+                    outcome.events.push(Dispatched {
+                        event: event_type.into(),
+                        data: data.into(),
+                        last_event_id: last_event_id.into(),
+                    });
+                }
+                Decoded::Comment(text) => outcome.comments.push(text.into()),
+                Decoded::Retry(time) => outcome.retry = Some(time),
+                Decoded::Id(id) => outcome.ids.push(id.into()),
+            }
+        }
+        assert!(input.is_empty(), "all of the piece is read");
+    }
+    outcome.last_event_id = decoder.last_event_id().into();
+    outcome
+}
+
+/// Asserts that the outcome is the same for the whole, byte by byte, and at every split point.
+fn decode_every_way(bytes: &[u8]) -> Outcome {
+    let decoder = || Decoder::new().all();
+    let whole = decode(decoder(), [bytes]);
+    assert_eq!(decode(decoder(), bytes.chunks(1)), whole, "byte by byte");
+    for at in 0..=bytes.len() {
+        let (before, after) = bytes.split_at(at);
+        assert_eq!(decode(decoder(), [before, after]), whole, "split at {at}");
+    }
+    // What is not asked for does not change what is dispatched.
+    assert_eq!(decode(Decoder::new(), [bytes]).events, whole.events);
+    whole
+}
+
+fn dispatched(event: &str, data: &str, last_event_id: &str) -> Dispatched {
+    Dispatched {
+        event: event.into(),
+        data: data.into(),
+        last_event_id: last_event_id.into(),
+    }
+}
+
+/// A rule, a stream, and the type, data and last event ID of each event in it.
+type Row = (
+    &'static str,
+    &'static [u8],
+    &'static [(&'static str, &'static str, &'static str)],
+);
+
+const TABLE: &[Row] = &[
+    (
+        "D1: a byte that is no UTF-8",
+        b"data: a\xffb\n\n",
+        &[("message", "a\u{fffd}b", "")],
+    ),
+    (
+        "D1: the maximal subpart of a sequence",
+        b"data: \xe2\x82x\xf0\x9f\n\n",
+        &[("message", "\u{fffd}x\u{fffd}", "")],
+    ),
+    (
+        "D1: a sequence that a line end cuts",
+        b"data: \xe2\x82\n\n",
+        &[("message", "\u{fffd}", "")],
+    ),
+    (
+        "D1: an id that is no UTF-8",
+        b"id: \xff\ndata\n\n",
+        &[("message", "", "\u{fffd}")],
+    ),
+    (
+        "D1: one byte order mark",
+        b"\xef\xbb\xbfdata: a\n\n",
+        &[("message", "a", "")],
+    ),
+    (
+        "D1: two byte order marks",
+        b"\xef\xbb\xbf\xef\xbb\xbfdata: a\n\ndata: b\n\n",
+        &[("message", "b", "")],
+    ),
+    (
+        "D1: a byte order mark later",
+        b"data: a\n\n\xef\xbb\xbfdata: b\n\n",
+        &[("message", "a", "")],
+    ),
+    (
+        "D1: half a byte order mark",
+        b"\xef\xbbdata: a\n\ndata: b\n\n",
+        &[("message", "b", "")],
+    ),
+    (
+        "D1: a byte order mark in data",
+        b"data: \xef\xbb\xbf\n\n",
+        &[("message", "\u{feff}", "")],
+    ),
+    (
+        "D2: LF",
+        b"data: a\ndata: b\n\n",
+        &[("message", "a\nb", "")],
+    ),
+    (
+        "D2: CR",
+        b"data: a\rdata: b\r\r",
+        &[("message", "a\nb", "")],
+    ),
+    (
+        "D2: CRLF",
+        b"data: a\r\ndata: b\r\n\r\n",
+        &[("message", "a\nb", "")],
+    ),
+    (
+        "D2: LF CR is two",
+        b"data: a\n\rdata: b\n\n",
+        &[("message", "a", ""), ("message", "b", "")],
+    ),
+    (
+        "D2: CR CRLF is two",
+        b"data: a\r\r\ndata: b\n\n",
+        &[("message", "a", ""), ("message", "b", "")],
+    ),
+    (
+        "D2: other line ends are text",
+        "data: a\u{2028}\u{85}\u{b}\u{c}b\n\n".as_bytes(),
+        &[("message", "a\u{2028}\u{85}\u{b}\u{c}b", "")],
+    ),
+    (
+        "D3: one space is dropped",
+        b"data:a\ndata: b\ndata:  c\ndata:\td\n\n",
+        &[("message", "a\nb\n c\n\td", "")],
+    ),
+    (
+        "D3: a field without a colon",
+        b"data\n\n",
+        &[("message", "", "")],
+    ),
+    (
+        "D3: a colon in a value",
+        b"data: a: b\ndata::c\n\n",
+        &[("message", "a: b\n:c", "")],
+    ),
+    (
+        "D3: fields that are unknown",
+        b"Data: a\n data: b\ndata : c\ndatas: d\nfoo\ndata: e\n\n",
+        &[("message", "e", "")],
+    ),
+    (
+        "D3: comments",
+        b":a\ndata: a\n: data: b\n:\n\n",
+        &[("message", "a", "")],
+    ),
+    (
+        "D4: empty data",
+        b"data:\n\ndata: \n\n",
+        &[("message", "", ""), ("message", "", "")],
+    ),
+    (
+        "D4: lines of empty data",
+        b"data\ndata\n\n",
+        &[("message", "\n", "")],
+    ),
+    (
+        "D4: data that ends with an LF",
+        b"data: a\ndata\n\n",
+        &[("message", "a\n", "")],
+    ),
+    ("D4: no data", b"event: a\n\nid: 1\n\n\n\n", &[]),
+    ("D4: NUL in data", b"data: \0\n\n", &[("message", "\0", "")]),
+    (
+        "D5: the type is of its block",
+        b"event: a\ndata\n\ndata\n\n",
+        &[("a", "", ""), ("message", "", "")],
+    ),
+    (
+        "D5: the type of a block without data",
+        b"event: a\n\ndata\n\n",
+        &[("message", "", "")],
+    ),
+    (
+        "D5: the last type",
+        b"event: a\ndata\nevent: b\n\n",
+        &[("b", "", "")],
+    ),
+    (
+        "D5: an empty type",
+        b"event: a\nevent:\ndata\n\n",
+        &[("message", "", "")],
+    ),
+    (
+        "D6: an id stays",
+        b"id: 1\ndata\n\ndata\n\n",
+        &[("message", "", "1"), ("message", "", "1")],
+    ),
+    (
+        "D6: the id of a block without data",
+        b"id: 1\n\ndata\n\n",
+        &[("message", "", "1")],
+    ),
+    (
+        "D6: an empty id resets",
+        b"id: 1\ndata\n\nid\ndata\n\n",
+        &[("message", "", "1"), ("message", "", "")],
+    ),
+    (
+        "D6: an id with a NUL is ignored",
+        b"id: 1\ndata\n\nid: 2\0\ndata\n\n",
+        &[("message", "", "1"), ("message", "", "1")],
+    ),
+    (
+        "D6: the last id",
+        b"id: 1\ndata\nid: 2\n\n",
+        &[("message", "", "2")],
+    ),
+    (
+        "D7: what has not ended",
+        b"data: a\n\nid: 1\ndata: b\n",
+        &[("message", "a", "")],
+    ),
+    (
+        "D7: a line that has not ended",
+        b"data: a\n\ndata: b",
+        &[("message", "a", "")],
+    ),
+    ("empty", b"", &[]),
+];
+
+#[test]
+fn the_table_is_decoded_in_every_split() {
+    for (rule, bytes, expected) in TABLE {
+        let outcome = decode_every_way(bytes);
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(e, d, i)| dispatched(e, d, i))
+            .collect();
+        assert_eq!(outcome.events, expected, "{rule}");
+    }
+}
+
+/// D7: the id of a block that has not ended is not committed.
+#[test]
+fn the_last_event_id_is_that_of_ended_blocks() {
+    assert_eq!(
+        decode_every_way(b"id: 1\ndata\n\nid: 2\ndata").last_event_id,
+        "1"
+    );
+    assert_eq!(decode_every_way(b"id: 1\n\nid: 2\n").last_event_id, "1");
+}
+
+/// D3 and D7: digits only, and at once.
+#[test]
+fn a_reconnection_time_is_digits_and_acts_at_once() {
+    for (line, millis) in [
+        ("retry: 3000\n", Some(3_000)),
+        ("retry:03000\n", Some(3_000)),
+        ("retry: 0\n", Some(0)),
+        ("retry: 5\nretry: 7\n", Some(7)),
+        ("retry: 99999999999999999999999\n", Some(u64::MAX)),
+        ("retry: 5\nretry: 6x\n", Some(5)),
+        ("retry\n", None),
+        ("retry:\n", None),
+        ("retry: -1\n", None),
+        ("retry: 1.5\n", None),
+        ("retry:  1\n", None),
+        ("retry: 1 \n", None),
+        ("retry: \u{661}\n", None),
+        ("retry: 5", None),
+    ] {
+        let outcome = decode_every_way(line.as_bytes());
+        assert_eq!(outcome.retry, millis.map(Duration::from_millis), "{line:?}");
+    }
+}
+
+/// D8: with everything, a relay sends on what it got.
+#[test]
+fn everything_can_be_asked_for() {
+    let outcome = decode_every_way(b": a\n:b\r\nid: 1\n\ndata: x\n:c\n\nid\n\nevent: e\n\n:\n");
+    assert_eq!(outcome.comments, [" a", "b", "c", ""]);
+    assert_eq!(outcome.ids, ["1", ""]);
+    assert_eq!(outcome.events, [dispatched("message", "x", "1")]);
+
+    let wire = ": a\nid: 1\n\nretry: 2147483647\nevent: e\nid: 2\ndata: x\ndata: y\n\ndata: \n\n";
+    let body = stream::iter([Ok::<_, ()>(wire.as_bytes())]);
+    let relayed = events(body, Decoder::new().all());
+    let relayed: Vec<_> = relayed
+        .map(Result::unwrap)
+        .collect()
+        .now_or_never()
+        .unwrap();
+    assert_eq!(
+        relayed,
+        [
+            Event::new().comment("a"),
+            Event::new().id(1),
+            Event::new().retry(Retry::MAX),
+            Event::data("x\ny")
+                .event_type(EventType::from_static("e"))
+                .id(2),
+            Event::data(""),
+        ]
+    );
+    let again: String = relayed
+        .into_iter()
+        .map(|event| String::from_utf8(EncodedEvent::from(event).as_bytes().to_vec()).unwrap())
+        .collect();
+    assert_eq!(again, wire);
+}
+
+/// D9.
+#[test]
+fn it_can_start_with_a_last_event_id() {
+    let bytes = b"data\n\nid: 8\ndata\n\nid\ndata\n\n";
+    let outcome = decode(Decoder::new().with_last_event_id("7"), [&bytes[..]]);
+    let ids: Vec<_> = outcome
+        .events
+        .iter()
+        .map(|event| &*event.last_event_id)
+        .collect();
+    assert_eq!(ids, ["7", "8", ""]);
+}
+
+/// D10, at the bound.
+#[test]
+fn lines_and_events_have_limits() {
+    fn run(decoder: Decoder, bytes: &[u8], piece: usize) -> Result<usize, DecodeError> {
+        let mut decoder = decoder;
+        let mut events = 0;
+        for mut input in bytes.chunks(piece) {
+            while decoder.next(&mut input)?.is_some() {
+                events += 1;
+            }
+        }
+        assert_eq!(decoder.next(&mut &b""[..]), Ok(None));
+        Ok(events)
+    }
+
+    for piece in [1, 2, 3, 5, 100] {
+        let line = || Decoder::new().max_line(10);
+        let too_long = Err(DecodeError::LineTooLong(10));
+        assert_eq!(run(line(), b"data: 7890\n\n", piece), Ok(1));
+        assert_eq!(run(line(), b"data: 78901\n\n", piece), too_long);
+        assert_eq!(run(line(), b"data: 7890\r\n\r\n", piece), Ok(1));
+        assert_eq!(run(line(), b":234567890", piece), Ok(0));
+        assert_eq!(run(line(), b":2345678901", piece), too_long);
+
+        let event = || Decoder::new().max_event(5);
+        let too_long = Err(DecodeError::EventTooLong(5));
+        assert_eq!(
+            run(event(), b"data: 12345\n\ndata: 12345\n\n", piece),
+            Ok(2)
+        );
+        assert_eq!(run(event(), b"data: 123456\n\n", piece), too_long);
+        assert_eq!(run(event(), b"data: 12\ndata: 45\n\n", piece), Ok(1));
+        assert_eq!(run(event(), b"data: 12\ndata: 456\n\n", piece), too_long);
+        assert_eq!(
+            run(event(), b"data\ndata\ndata\ndata\ndata\ndata\n\n", piece),
+            Ok(1)
+        );
+        assert_eq!(
+            run(
+                event(),
+                b"data\ndata\ndata\ndata\ndata\ndata\ndata\n\n",
+                piece
+            ),
+            too_long
+        );
+    }
+
+    let mut decoder = Decoder::new().max_line(3);
+    for _ in 0..3 {
+        let error = decoder.next(&mut &b"data: x\n\n"[..]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the stream has a line of more than 3 bytes"
+        );
+    }
+}
+
+/// D10: a long line in small pieces is read in time that grows with it, not with its square.
+#[test]
+fn a_long_line_in_single_bytes_is_read_in_linear_time() {
+    let text = "x".repeat(1 << 20);
+    let wire = format!("data: {text}\n\n");
+    let outcome = decode(Decoder::new(), wire.as_bytes().chunks(1));
+    assert_eq!(outcome.events[0].data.len(), 1 << 20);
+}
+
+#[test]
+fn data_in_one_piece_is_not_copied() {
+    let wire = b"id: 1\ndata: abc\n\n";
+    let mut decoder = Decoder::new();
+    let Ok(Some(Decoded::Event { data, .. })) = decoder.next(&mut &wire[..]) else {
+        panic!()
+    };
+    assert_eq!(data.as_ptr(), wire[12..].as_ptr());
+}
+
+#[test]
+fn a_stream_of_bytes_that_fails_or_exceeds_a_limit_is_over() {
+    let pieces = [Ok("data: a\n\nda"), Err("reset"), Ok("ta: b\n\n")];
+    let mut failing = events(
+        stream::iter(pieces).map(|p| p.map(str::as_bytes)),
+        Decoder::new(),
+    );
+    let mut next = || failing.next().now_or_never().unwrap();
+    assert_eq!(next().unwrap().unwrap(), Event::data("a"));
+    assert!(matches!(next(), Some(Err(EventsError::Source("reset")))));
+    assert!(next().is_none());
+
+    let pieces = [Ok::<_, ()>("data: a\n\ndata: bc\n\n"), Ok("data: d\n\n")];
+    let pieces = stream::iter(pieces).map(|p| p.map(str::as_bytes));
+    let mut limited = events(pieces, Decoder::new().max_event(1));
+    let mut next = || limited.next().now_or_never().unwrap();
+    assert_eq!(next().unwrap().unwrap(), Event::data("a"));
+    let error = next().unwrap().unwrap_err();
+    assert!(matches!(
+        error,
+        EventsError::Decode(DecodeError::EventTooLong(1))
+    ));
+    assert!(next().is_none());
+}
+
+#[derive(Deserialize)]
+struct DecoderVector {
+    name: String,
+    input_base64: String,
+    chunks_base64: Option<Vec<String>>,
+    expected: Vec<Dispatched>,
+    expected_retry: Option<u64>,
+    expected_last_event_id: String,
+    comments: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct EncoderVector {
+    name: String,
+    message: Message,
+    decodes_to: Option<Vec<Dispatched>>,
+    retry: Option<u64>,
+    last_event_id: Option<String>,
+    comments: Option<Vec<String>>,
+    #[serde(default)]
+    suite_rejects: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Message {
+    event: Option<String>,
+    data: Option<String>,
+    id: Option<String>,
+    retry: Option<u32>,
+    comment: Option<String>,
+    data_appends: Option<Vec<String>>,
+    data_appends_after_comment: Option<Vec<String>>,
+}
+
+fn vectors<T: for<'de> Deserialize<'de>>(file: &str) -> Option<Vec<T>> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/vectors");
+    let Ok(text) = fs::read_to_string(beside.join(file)) else {
+        eprintln!("skipped: {file} is not beside the checkout; the project's own table was run");
+        return None;
+    };
+    Some(serde_json::from_str(&text).unwrap())
+}
+
+fn bytes(base64: &str) -> Vec<u8> {
+    BASE64_STANDARD.decode(base64).unwrap()
+}
+
+#[test]
+fn the_decoder_vectors_are_decoded_in_every_split() {
+    for vector in vectors::<DecoderVector>("decoder.json").unwrap_or_default() {
+        let name = &vector.name;
+        let input = bytes(&vector.input_base64);
+        let outcome = decode_every_way(&input);
+        assert_eq!(outcome.events, vector.expected, "{name}");
+        assert_eq!(
+            outcome.last_event_id, vector.expected_last_event_id,
+            "{name}"
+        );
+        let retry = vector.expected_retry.map(Duration::from_millis);
+        assert_eq!(outcome.retry, retry, "{name}");
+        if let Some(comments) = &vector.comments {
+            assert_eq!(&outcome.comments, comments, "{name}");
+        }
+        if let Some(chunks) = vector.chunks_base64 {
+            let chunks: Vec<_> = chunks.iter().map(|chunk| bytes(chunk)).collect();
+            assert_eq!(chunks.concat(), input, "{name}");
+            let chunks = chunks.iter().map(|chunk| &chunk[..]);
+            assert_eq!(decode(Decoder::new().all(), chunks), outcome, "{name}");
+        }
+    }
+}
+
+fn event(message: &Message) -> Result<Event, Box<dyn std::error::Error>> {
+    let appends = [&message.data_appends, &message.data_appends_after_comment];
+    let appended: Vec<_> = appends.into_iter().flatten().flatten().cloned().collect();
+    let data = message
+        .data
+        .clone()
+        .or((!appended.is_empty()).then(|| appended.join("\n")));
+    let mut event = data.map(Event::data).unwrap_or_default();
+    if let Some(event_type) = &message.event {
+        event = event.event_type(EventType::new(event_type.clone())?);
+    }
+    if let Some(id) = &message.id {
+        event = event.id(EventId::new(id.clone())?);
+    }
+    if let Some(retry) = message.retry {
+        event = event.retry(Retry::new(Duration::from_millis(retry.into()))?);
+    }
+    if let Some(comment) = &message.comment {
+        event = event.comment(comment.clone());
+    }
+    Ok(event)
+}
+
+/// By our decoder, and by two that are not ours.
+#[test]
+fn the_encoder_vectors_are_read_back_right() {
+    for vector in vectors::<EncoderVector>("encoder.json").unwrap_or_default() {
+        let name = &vector.name;
+        let event = event(&vector.message);
+        if vector.suite_rejects {
+            event.unwrap_err();
+            continue;
+        }
+        let wire = EncodedEvent::from(event.unwrap()).into_bytes();
+        // This suite drops an empty append and a trailing line break; we keep them.
+        let appends = vector.message.data_appends.is_some();
+        let expected = if appends {
+            assert_eq!(name, "valid");
+            let data = "This is an example\nOf an event\n\na string here\nImportant data\nImportant again\n\nVery important\n";
+            vec![dispatched("test_event", data, "example_id")]
+        } else {
+            vector.decodes_to.unwrap()
+        };
+
+        let outcome = decode_every_way(&wire);
+        assert_eq!(outcome.events, expected, "{name}");
+        assert_eq!(
+            outcome.last_event_id,
+            vector.last_event_id.unwrap(),
+            "{name}"
+        );
+        assert_eq!(outcome.comments, vector.comments.unwrap(), "{name}");
+        let retry = vector.retry.or(vector.message.retry.map(u64::from));
+        assert_eq!(outcome.retry, retry.map(Duration::from_millis), "{name}");
+
+        let whole = || stream::iter([Ok::<_, std::convert::Infallible>(wire.clone())]);
+        let theirs = whole()
+            .eventsource()
+            .map(Result::unwrap)
+            .map(|event| Dispatched {
+                event: event.event,
+                data: event.data,
+                last_event_id: event.id,
+            });
+        let theirs: Vec<_> = theirs.collect().now_or_never().unwrap();
+        assert_eq!(theirs, expected, "{name}: eventsource-stream");
+
+        let theirs = sse_stream::SseStream::from_bytes_stream(whole());
+        let theirs: Vec<_> = theirs.map(Result::unwrap).collect().now_or_never().unwrap();
+        let theirs = theirs.into_iter().filter_map(|block| {
+            let event = block.event.unwrap_or_else(|| "message".into());
+            Some(dispatched(
+                &event,
+                &block.data?,
+                &block.id.unwrap_or_default(),
+            ))
+        });
+        assert_eq!(theirs.collect::<Vec<_>>(), expected, "{name}: sse-stream");
+    }
+}

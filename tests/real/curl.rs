@@ -1,0 +1,61 @@
+//! curl as a client that shows what comes when it comes.
+
+use std::{path::Path, process::Stdio};
+
+use tokio::{
+    io::AsyncReadExt as _,
+    process::{Child, ChildStdout, Command},
+    time::timeout,
+};
+
+use crate::tools::PATIENCE;
+
+/// curl, which prints what it gets as it comes; killed when it is dropped.
+pub(crate) struct Curl {
+    stdout: ChildStdout,
+    /// What was read and not yet looked at.
+    buffer: Vec<u8>,
+    _child: Child,
+}
+
+impl Curl {
+    pub(crate) fn get(curl: &Path, options: &[&str], url: &str) -> Self {
+        let mut child = Command::new(curl)
+            .args(["--silent", "--no-buffer", "--include"])
+            .args(options)
+            .arg(url)
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        Self {
+            stdout: child.stdout.take().unwrap(),
+            buffer: Vec::new(),
+            _child: child,
+        }
+    }
+
+    /// Reads up to and with the first `text`.
+    pub(crate) async fn until(&mut self, text: &str) -> String {
+        loop {
+            let mut windows = self.buffer.windows(text.len());
+            if let Some(start) = windows.position(|window| window == text.as_bytes()) {
+                let read = self.buffer.drain(..start + text.len()).collect();
+                return String::from_utf8(read).unwrap();
+            }
+            let read = timeout(PATIENCE, self.stdout.read_buf(&mut self.buffer)).await;
+            assert_ne!(
+                read.expect("it comes in time").unwrap(),
+                0,
+                "ended before {text:?}"
+            );
+        }
+    }
+
+    /// Reads to the end.
+    pub(crate) async fn rest(mut self) -> String {
+        let read = timeout(PATIENCE, self.stdout.read_to_end(&mut self.buffer)).await;
+        read.expect("it ends in time").unwrap();
+        String::from_utf8(self.buffer).unwrap()
+    }
+}
