@@ -83,8 +83,9 @@ fn pieces(event: &str, events: usize, size: usize) -> Vec<Bytes> {
 fn decode(c: &mut Criterion) {
     let large = "x".repeat(1 << 20);
     let cases = [
-        // The last is bound by the check for UTF-8, which the standard library does at 23 GB/s
-        // where the search goes at 40: so it takes nearly three times the search.
+        // The last takes about twice the search, which is the least there is beside it; with the
+        // feature `simdutf8`, since the standard library's check for UTF-8 takes nearly twice as
+        // long as the search alone.
         (
             "token",
             pieces(&format!("data: {TOKEN}\n\n"), 5_000, 16 * 1024),
@@ -114,7 +115,7 @@ fn decode(c: &mut Criterion) {
         (
             "one line of 1 MiB",
             pieces(&format!("data: {large}\n\n"), 4, (1 << 20) + 8),
-            Some(0.3),
+            Some(0.4),
         ),
     ];
     for (name, pieces, of_search) in cases {

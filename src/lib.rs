@@ -40,6 +40,8 @@
 //!   [`KeepAlive`]; [`stop`], which tells a client not to come back; and [`Closed`], what a server
 //!   learns when a stream has ended.
 //! - **The request**: [`LastEventId`], and [`accepts_event_stream`].
+//! - **Decoding**: [`Decoder`], which reads an event stream as a client does, and [`events`], which
+//!   makes a stream of bytes one of events, to be relayed or read.
 //!
 //! # What happens when
 //!
@@ -62,6 +64,7 @@
 //!
 //! - `json`: [`Json`], [`Event::json`], [`Encoder::json`].
 //! - `base64`: [`Event::base64`].
+//! - `simdutf8`: nothing, but [`Decoder`] reads large texts in half the time.
 //! - `actix-web`, `axum`, `poem`, `rocket`, `salvo`, `warp`: [`Sse`] is what a handler of that
 //!   framework returns, and [`LastEventId`] what it takes, with warp by [`LastEventId::filter`].
 //!   The current releases of actix-web and rocket need Rust 1.89, and that of salvo needs 1.95.

@@ -170,7 +170,8 @@ where
     /// nothing else. Its source is dropped then, and [`on_close`](Self::on_close) is told an end
     /// without events.
     ///
-    /// The frameworks do that by themselves, except warp; hyper does on HTTP/1.1 alone.
+    /// actix-web, axum, rocket and salvo have that done, and poem in its `get`. warp has not, nor
+    /// has hyper on HTTP/2.
     pub fn for_method(mut self, method: &Method) -> Self {
         if method == Method::HEAD {
             self.body.skip();

@@ -29,12 +29,17 @@ macro_rules! frameworks {
 frameworks! {
     hyper: Framework { serve: serve_hyper, ..Framework::named("hyper") },
     axum: Framework { serve: serve_axum, ..Framework::named("axum") },
-    actix_web: Framework { serve: serve_actix_web, ..Framework::named("actix-web") },
+    actix_web: Framework {
+        serve: serve_actix_web,
+        notices_silence_on_http2: false,
+        ..Framework::named("actix-web")
+    },
     poem: Framework { serve: serve_poem, notices_silence: false, ..Framework::named("poem") },
     rocket: Framework {
         serve: serve_rocket,
         adds: &["server", "permissions-policy", "x-content-type-options", "x-frame-options"],
         takes_listener: false,
+        notices_silence_on_http2: false,
         breaks_off: false,
         raw_headers: false,
         notices_silence: false,

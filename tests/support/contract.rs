@@ -60,6 +60,8 @@ pub struct Framework {
     pub http2: bool,
     /// Whether a client that leaves is noticed while nothing is sent to it.
     pub notices_silence: bool,
+    /// The same of an HTTP/2 stream that is reset.
+    pub notices_silence_on_http2: bool,
     /// Whether a body that fails breaks the response off. Where it does not, the case asserts that
     /// it ends, so that it is noticed when the framework has learned it.
     pub breaks_off: bool,
@@ -79,6 +81,7 @@ impl Framework {
             serve: |_, _, _| {},
             http2: true,
             notices_silence: true,
+            notices_silence_on_http2: true,
             breaks_off: true,
             raw_headers: true,
             adds: &[],
@@ -133,6 +136,7 @@ pub fn run(framework: &'static Framework) {
             http2_has_no_connection_header
             http2_streams_do_not_disturb_each_other
             http2_breaks_a_failed_stream
+            http2_clients_that_leave_are_noticed
         }
     }
 }
@@ -321,6 +325,39 @@ async fn a_client_that_leaves_is_noticed(server: &Server) {
             );
             assert!(took < within, "{how} noticed after {took:?}");
         }
+    }
+}
+
+async fn http2_clients_that_leave_are_noticed(server: &Server) {
+    for keep_alive in [None, Some(every(INTERVAL))] {
+        let (within, with) = match &keep_alive {
+            None if !server.framework.notices_silence_on_http2 => continue,
+            None => (Duration::from_millis(100), "without"),
+            Some(_) => (2 * INTERVAL + SOON, "with"),
+        };
+        let mut sender = server.http2().await;
+        let (closes, mut closed) = unbounded_channel();
+        let path = server.set(move |_| {
+            Sse::new(silence())
+                .keep_alive(keep_alive)
+                .on_close(move |closed| _ = closes.send((closed, Instant::now())))
+        });
+        let response = sender
+            .send_request(http2_request("GET", &path))
+            .await
+            .unwrap();
+        let mut body = response.into_body();
+        body.frame().await.unwrap().unwrap();
+        let start = Instant::now();
+        drop(body); // RST_STREAM
+        let (told, at): (Closed, Instant) = next(&mut closed).await;
+        let took = at - start;
+        assert_eq!(told.reason, CloseReason::ClientGone);
+        println!(
+            "{}: RST_STREAM, {with} keep-alive: {took:?}",
+            server.framework.name
+        );
+        assert!(took < within, "noticed after {took:?}");
     }
 }
 
@@ -649,6 +686,7 @@ impl Server {
 
     async fn http2(&self) -> hyper::client::conn::http2::SendRequest<Empty<Bytes>> {
         let stream = TcpStream::connect(self.address).await.unwrap();
+        stream.set_nodelay(true).unwrap(); // what it sends must not wait
         let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
             .initial_stream_window_size(64 * 1024)
             .initial_connection_window_size(16 * 1024 * 1024)
