@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::{
     close::{CloseReason, Closed},
-    encode::{Encode, OPENING},
+    encode::{Encode, OPENING, encode_to},
     encoded_event::EncodedEvent,
     event::Event,
     jitter,
@@ -253,7 +253,7 @@ where
             let before = self.output.block_len();
             // One match, so that an item is not copied from one place to the next.
             match source.as_mut().poll_next(cx) {
-                Poll::Ready(Some(item)) => match self.output.encode(item) {
+                Poll::Ready(Some(item)) => match encode_to(self.output, item) {
                     Ok(events) => *self.events += events,
                     Err(error) => break Source::Failed(error),
                 },
@@ -349,7 +349,7 @@ where
 
     #[cold]
     fn write_event(&mut self, event: impl Encode<Error = Infallible>) {
-        let Ok(events) = self.output.encode(event);
+        let Ok(events) = encode_to(self.output, event);
         *self.events += events;
     }
 

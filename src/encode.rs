@@ -6,15 +6,14 @@ use bytes::{Bytes, BytesMut};
 use memchr::{memchr2, memchr2_iter};
 
 use crate::{
-    event::Event,
     field::{Digits, EventId, EventType},
-    output::{LARGE, Output},
+    output::Output,
     retry::Retry,
 };
 
 /// An item of a stream that is sent as an event stream.
 ///
-/// Implemented for [`Event`], [`EncodedEvent`](crate::EncodedEvent), `Json<T>` (feature `json`),
+/// Implemented for [`Event`](crate::Event), [`EncodedEvent`](crate::EncodedEvent), `Json<T>` (feature `json`),
 /// and a `Result` of what cannot fail to encode or of a `Json<T>`. Implement it for a type of your
 /// own to write its fields straight into the response:
 ///
@@ -73,9 +72,28 @@ pub trait Encode {
 /// ```
 pub fn encode<T: Encode>(item: T, buffer: &mut BytesMut) -> Result<(), T::Error> {
     let mut output = Output::in_one_block(std::mem::take(buffer));
-    let encoded = output.encode(item);
+    let encoded = encode_to(&mut output, item);
     *buffer = output.into_block();
     encoded.map(drop)
+}
+
+/// Encodes `item` and tells how many events that made. If it fails, the output is as before.
+///
+/// Inlined, so that the fields which a source never sets are not looked at.
+#[inline(always)]
+pub(crate) fn encode_to<T: Encode>(output: &mut Output, item: T) -> Result<u64, T::Error> {
+    let mark = output.begin();
+    let mut encoder = Encoder::new(output);
+    match item.encode(&mut encoder) {
+        Ok(()) => {
+            encoder.end_event();
+            Ok(encoder.events)
+        }
+        Err(error) => {
+            output.roll_back(mark);
+            Err(error)
+        }
+    }
 }
 
 /// Writes the fields of an event. An [`Encode`] is handed one.
@@ -91,7 +109,7 @@ pub struct Encoder<'a> {
 }
 
 impl<'a> Encoder<'a> {
-    pub(crate) fn new(output: &'a mut Output) -> Self {
+    fn new(output: &'a mut Output) -> Self {
         Self {
             output,
             open: false,
@@ -133,7 +151,7 @@ impl<'a> Encoder<'a> {
 
     /// Writes data and ends the event with it.
     #[inline]
-    fn last_data(&mut self, text: &str) {
+    pub(crate) fn last_data(&mut self, text: &str) {
         self.lines(b"data: ", text.as_bytes(), b"\n\n");
         self.open = false;
         self.events += 1;
@@ -164,7 +182,7 @@ impl<'a> Encoder<'a> {
         let block = self.output.room(FIRST);
         let start = block.len();
         block.extend_from_slice(b"data: ");
-        if let Err(error) = crate::json::write_line(block, value) {
+        if let Err(error) = crate::json_line::write_line(block, value) {
             block.truncate(start);
             return Err(error);
         }
@@ -187,11 +205,6 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// How many events were ended.
-    pub(crate) fn events(&self) -> u64 {
-        self.events
-    }
-
     /// Passes on an event that is encoded already.
     pub(crate) fn encoded(&mut self, event: Bytes) {
         self.end_event();
@@ -201,7 +214,7 @@ impl<'a> Encoder<'a> {
 
     /// Writes data that is handed over uncopied, if it is one line.
     #[cold]
-    fn large_data(&mut self, text: Cow<'static, str>) {
+    pub(crate) fn large_data(&mut self, text: Cow<'static, str>) {
         if !is_one_line(text.as_bytes()) {
             return self.data(&text); // its caller ends the event
         }
@@ -263,42 +276,6 @@ impl<'a> Encoder<'a> {
 impl fmt::Debug for Encoder<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Encoder").finish_non_exhaustive()
-    }
-}
-
-impl Encode for Event {
-    type Error = Infallible;
-
-    // Inlined and taken apart at once, so that the event is not copied before it is written: the
-    // copy has to wait for what was just put in it, and made a small event cost twice as much.
-    #[inline(always)]
-    fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), Infallible> {
-        let Self {
-            event_type,
-            data,
-            id,
-            retry,
-            comments,
-        } = self;
-        if let Some(comments) = comments {
-            encoder.comment(&comments);
-        }
-        if let Some(event_type) = event_type {
-            encoder.event_type(&event_type);
-        }
-        if let Some(id) = id {
-            encoder.id(&id);
-        }
-        if let Some(retry) = retry {
-            encoder.retry(retry);
-        }
-        match data {
-            Some(data) if data.len() < LARGE => encoder.last_data(&data),
-            Some(data) => encoder.large_data(data),
-            None => {}
-        }
-        encoder.end_event();
-        Ok(())
     }
 }
 

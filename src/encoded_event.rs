@@ -5,7 +5,7 @@ use std::{convert::Infallible, error::Error, fmt};
 use bytes::Bytes;
 
 use crate::{
-    encode::{Encode, Encoder, check},
+    encode::{Encode, Encoder, check, encode_to},
     event::Event,
     output::Output,
 };
@@ -41,7 +41,7 @@ impl EncodedEvent {
     /// ```
     pub fn new<T: Encode>(item: T) -> Result<Self, T::Error> {
         let mut output = Output::default();
-        output.encode(item)?;
+        encode_to(&mut output, item)?;
         Ok(Self(output.into_bytes()))
     }
 

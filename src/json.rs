@@ -1,10 +1,6 @@
 //! JSON as the data of an event, always in one line.
 
-use std::io;
-
-use bytes::BytesMut;
 use serde::Serialize;
-use serde_json::{Serializer, ser::Formatter};
 
 use crate::encode::{Encode, Encoder};
 
@@ -45,60 +41,9 @@ impl<T: Serialize, E: From<serde_json::Error>> Encode for Result<Json<T>, E> {
     }
 }
 
-/// Appends `value` to `block`; what was written of it stays there if it fails.
-pub(crate) fn write_line<T: Serialize + ?Sized>(
-    block: &mut BytesMut,
-    value: &T,
-) -> Result<(), serde_json::Error> {
-    value.serialize(&mut Serializer::with_formatter(Writer(block), OneLine))
-}
-
-/// `value` as one line of text.
-pub(crate) fn to_line<T: Serialize + ?Sized>(value: &T) -> Result<String, serde_json::Error> {
-    let mut line = BytesMut::with_capacity(128);
-    write_line(&mut line, value)?;
-    String::from_utf8(line.into()).map_err(serde::ser::Error::custom)
-}
-
-/// Compact JSON has no line end, but a `RawValue` is written as it was read: with any white
-/// space. Line ends outside strings are white space, and inside strings they are escaped, so
-/// dropping them changes no value.
-struct OneLine;
-
-impl Formatter for OneLine {
-    fn write_raw_fragment<W: io::Write + ?Sized>(
-        &mut self,
-        writer: &mut W,
-        fragment: &str,
-    ) -> io::Result<()> {
-        fragment
-            .split(['\r', '\n'])
-            .try_for_each(|part| writer.write_all(part.as_bytes()))
-    }
-}
-
-struct Writer<'a>(&'a mut BytesMut);
-
-impl io::Write for Writer<'_> {
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    #[inline]
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
     use serde_json::value::RawValue;
 
     use super::*;

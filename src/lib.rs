@@ -99,6 +99,8 @@ mod field;
 mod jitter;
 #[cfg(feature = "json")]
 mod json;
+#[cfg(feature = "json")]
+mod json_line;
 mod keep_alive;
 mod output;
 mod request;

@@ -4,8 +4,6 @@ use std::{collections::VecDeque, mem};
 
 use bytes::{Bytes, BytesMut};
 
-use crate::encode::{Encode, Encoder};
-
 /// How many bytes a frame holds before no more events are merged into it.
 ///
 /// 32 KiB is where merging has nothing more to give: a write of 8 KiB frames costs 33 ns per
@@ -46,6 +44,12 @@ pub(crate) struct Output {
     torn: bool,
 }
 
+/// Where an item begins.
+pub(crate) struct Mark {
+    chunks: usize,
+    length: usize,
+}
+
 impl Output {
     /// Writes everything behind what `block` holds.
     pub(crate) fn in_one_block(block: BytesMut) -> Self {
@@ -55,25 +59,15 @@ impl Output {
         }
     }
 
-    /// Encodes `item` and tells how many events that made. If it fails, the output is as before.
-    ///
-    /// Inlined, so that the fields which a source never sets are not looked at.
-    #[inline(always)]
-    pub(crate) fn encode<T: Encode>(&mut self, item: T) -> Result<u64, T::Error> {
+    /// Says that an item begins: where to [`roll_back`](Self::roll_back) to if it fails.
+    #[inline]
+    pub(crate) fn begin(&mut self) -> Mark {
         if !self.lone.is_empty() {
             self.settle();
         }
-        let (chunks, length) = (self.chunks.len(), self.block.len());
-        let mut encoder = Encoder::new(self);
-        match item.encode(&mut encoder) {
-            Ok(()) => {
-                encoder.end_event();
-                Ok(encoder.events())
-            }
-            Err(error) => {
-                self.roll_back(chunks, length);
-                Err(error)
-            }
+        Mark {
+            chunks: self.chunks.len(),
+            length: self.block.len(),
         }
     }
 
@@ -196,7 +190,7 @@ impl Output {
 
     /// Undoes what an item wrote that failed.
     #[cold]
-    fn roll_back(&mut self, chunks: usize, length: usize) {
+    pub(crate) fn roll_back(&mut self, Mark { chunks, length }: Mark) {
         self.lone = Bytes::new();
         if self.chunks.len() == chunks {
             self.block.truncate(length);
