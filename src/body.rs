@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::{
     close::{CloseReason, Closed},
+    connections::{Order, Permit},
     encode::{Encode, OPENING, encode_to},
     encoded_event::EncodedEvent,
     event::Event,
@@ -60,8 +61,9 @@ pin_project! {
         timer: Timer,
         // The end of the batch that is held back.
         linger_until: Option<Instant>,
-        // When the stream is too old; set by the first poll.
-        old_at: Option<Instant>,
+        // When the stream is to end, and why: its age, or that of the server's patience.
+        ends_at: Option<(Instant, CloseReason)>,
+        permit: Option<Permit>,
         // A poll of the source has not returned: it panicked.
         in_source: bool,
         // A frame was handed over, and the connection has not had its turn to write it.
@@ -149,6 +151,10 @@ where
         &mut self.options
     }
 
+    pub(crate) fn set_permit(&mut self, permit: Permit) {
+        self.permit = Some(permit);
+    }
+
     pub(crate) fn set_keep_alive(&mut self, keep_alive: Option<KeepAlive>) {
         self.idle = keep_alive.map(IdleTimer::new);
     }
@@ -185,15 +191,16 @@ where
         if let Some(max_age) = self.options.max_age {
             // Up to a tenth sooner, so that streams that began together do not end together.
             let max_age = max_age - jitter::up_to(max_age / 10);
-            *self.old_at = Instant::now().checked_add(max_age);
+            self.end_at(Instant::now().checked_add(max_age), CloseReason::MaxAge);
         }
     }
 
     /// Ready when there is something to hand over, or the stream is no longer open.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // What ends the stream comes first: a source that is always ready must not outlive it.
-        if self.old_at.is_some_and(|old_at| old_at <= Instant::now()) {
-            self.end(CloseReason::MaxAge);
+        let told = self.ordered(cx).or_else(|| self.is_over(Instant::now));
+        if let Some(reason) = told {
+            self.end(reason);
             return Poll::Ready(());
         }
         match self.poll_source(cx) {
@@ -220,8 +227,8 @@ where
                 return Poll::Pending;
             };
             let now = ready!(self.timer.poll(cx, deadline));
-            if self.old_at.is_some_and(|old_at| old_at <= now) {
-                self.end(CloseReason::MaxAge);
+            if let Some(reason) = self.is_over(|| now) {
+                self.end(reason);
                 return Poll::Ready(());
             }
             if !self.output.is_empty() {
@@ -233,6 +240,34 @@ where
                 *self.keep_alives += 1;
             }
         }
+    }
+
+    /// Why the server wants the stream to end, if it does.
+    fn ordered(&mut self, cx: &Context<'_>) -> Option<CloseReason> {
+        let permit = self.permit.as_ref()?;
+        match permit.order(cx.waker()) {
+            Order::GoOn => None,
+            Order::Drain => {
+                let until = permit.drained_at();
+                self.end_at(until, CloseReason::Shutdown);
+                None
+            }
+            Order::Shutdown => Some(CloseReason::Shutdown),
+            Order::Close => Some(CloseReason::Closed),
+        }
+    }
+
+    /// Sets when the stream is to end, unless it is to end before.
+    fn end_at(&mut self, at: Option<Instant>, reason: CloseReason) {
+        if let Some(at) = at.filter(|at| self.ends_at.is_none_or(|(before, _)| *at < before)) {
+            *self.ends_at = Some((at, reason));
+        }
+    }
+
+    /// Why the time of the stream is over, if it is. The clock is read only if it has a time.
+    fn is_over(&self, now: impl FnOnce() -> Instant) -> Option<CloseReason> {
+        let (at, reason) = (*self.ends_at)?;
+        (at <= now()).then_some(reason)
     }
 
     /// Encodes what is ready.
@@ -290,7 +325,8 @@ where
     /// When there is something to do, though nothing comes from the source.
     fn deadline(&self) -> Option<Instant> {
         let idle = self.idle.as_ref().and_then(IdleTimer::due);
-        [idle, *self.linger_until, *self.old_at]
+        let ends_at = self.ends_at.map(|(at, _)| at);
+        [idle, *self.linger_until, ends_at]
             .into_iter()
             .flatten()
             .min()
@@ -324,13 +360,19 @@ where
                     self.write_event(event);
                 }
             }
-            CloseReason::MaxAge => {
-                if let Some(window) = self.options.reconnect_within {
+            CloseReason::MaxAge | CloseReason::Shutdown | CloseReason::Closed => {
+                let permit = self.permit.as_ref();
+                let window = permit.and_then(Permit::reconnect_within);
+                let goodbye = permit.and_then(Permit::goodbye);
+                if let Some(window) = window.or(self.options.reconnect_within) {
                     let retry = Retry::saturating(jitter::up_to(window));
                     self.write_event(Event::new().retry(retry));
                 }
+                if let Some(goodbye) = goodbye.filter(|_| reason == CloseReason::Shutdown) {
+                    self.write_event(goodbye);
+                }
             }
-            _ => {}
+            CloseReason::Error | CloseReason::ClientGone => {}
         }
         *self.state = State::Ending(reason);
         self.source.set(None);
@@ -359,13 +401,17 @@ where
             *self.bytes += bytes.len() as u64;
             *self.linger_until = None;
             *self.unwritten = true;
+            if self.idle.is_some() || self.permit.is_some() {
+                let now = Instant::now();
+                if let Some(idle) = self.idle {
+                    idle.restart(now);
+                }
+                if let Some(permit) = self.permit {
+                    permit.sent(*self.events, *self.bytes, *self.keep_alives, now);
+                }
+            }
             match *self.state {
                 State::Ending(reason) if self.output.is_empty() => self.close(reason),
-                State::Open => {
-                    if let Some(idle) = self.idle {
-                        idle.restart(Instant::now());
-                    }
-                }
                 _ => {}
             }
             return Some(Ok(bytes));
@@ -386,6 +432,9 @@ where
     /// Tells `on_close`, the first time.
     fn close(&mut self, reason: CloseReason) {
         *self.state = State::Closed;
+        if let Some(permit) = self.permit.take() {
+            permit.close(reason, *self.events);
+        }
         if let Some(on_close) = self.options.on_close.take() {
             on_close(Closed {
                 reason,
@@ -412,7 +461,8 @@ where
             idle: None,
             timer: Timer::default(),
             linger_until: None,
-            old_at: None,
+            ends_at: None,
+            permit: None,
             in_source: false,
             unwritten: false,
             written_at: None,

@@ -10,9 +10,21 @@ pub enum CloseReason {
     Error,
     /// The stream was open for its [`max_age`](crate::Sse::max_age).
     MaxAge,
+    /// The server shut down, or had drained its streams long enough:
+    /// [`Connections::shutdown`](crate::Connections::shutdown) and
+    /// [`drain`](crate::Connections::drain).
+    Shutdown,
+    /// The server closed this stream: [`Connections::close`](crate::Connections::close) and
+    /// [`close_where`](crate::Connections::close_where).
+    Closed,
     /// The body was dropped before all of it was taken: the client went away, or the server
     /// gave it up, also before the first poll.
     ClientGone,
+}
+
+impl CloseReason {
+    /// How many there are.
+    pub(crate) const COUNT: usize = Self::ClientGone as usize + 1;
 }
 
 /// The end of a stream, as [`Sse::on_close`](crate::Sse::on_close) is told.

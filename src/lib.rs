@@ -39,6 +39,7 @@
 //! - **The response**: [`Sse`], with its headers and options, whose body is an [`SseBody`];
 //!   [`KeepAlive`]; [`stop`], which tells a client not to come back; and [`Closed`], what a server
 //!   learns when a stream has ended.
+//! - **The server**: [`Connections`], with limits, shutdown, and what is open.
 //! - **The request**: [`LastEventId`], and [`accepts_event_stream`].
 //! - **Decoding**: [`Decoder`], which reads an event stream as a client does, and [`events`], which
 //!   makes a stream of bytes one of events, to be relayed or read.
@@ -55,6 +56,7 @@
 //! | the source ends | the response ends, and an `EventSource` comes back with its last event ID |
 //! | the source fails | the response breaks off, behind what was encoded before |
 //! | the stream is too old ([`Sse::max_age`]) | as when the source ends, also if it is always ready |
+//! | the server shuts down ([`Connections::shutdown`]) | the same, behind a goodbye if there is one |
 //!
 //! [`Sse::on_close`] is told of each end exactly once.
 //!
@@ -90,6 +92,7 @@
 mod adapter;
 mod body;
 mod close;
+mod connections;
 mod decode;
 mod encode;
 mod encoded_event;
@@ -110,6 +113,7 @@ mod timer;
 
 pub use body::SseBody;
 pub use close::{CloseReason, Closed};
+pub use connections::{Connection, ConnectionId, Connections, Full, Permit, Totals};
 pub use decode::{DecodeError, Decoded, Decoder};
 pub use encode::{Encode, Encoder, encode};
 pub use encoded_event::{EncodedEvent, NotAnEvent};

@@ -5,12 +5,18 @@ use std::{fmt, time::Duration};
 use futures_core::Stream;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_TYPE},
+    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
 };
 
 use crate::{
-    body::SseBody, close::Closed, encode::Encode, encoded_event::EncodedEvent, event::Event,
-    keep_alive::KeepAlive, retry::Retry,
+    body::SseBody,
+    close::Closed,
+    connections::{Full, Permit},
+    encode::Encode,
+    encoded_event::EncodedEvent,
+    event::Event,
+    keep_alive::KeepAlive,
+    retry::Retry,
 };
 
 /// A stream of items as a response with an event stream.
@@ -157,6 +163,13 @@ where
         self
     }
 
+    /// Makes the stream one of a server's [`Connections`](crate::Connections), by the permit with
+    /// which its client was admitted.
+    pub fn connection(mut self, permit: Permit) -> Self {
+        self.body.set_permit(permit);
+        self
+    }
+
     /// Sets a header, in place of the one that is there by default if it has the same name.
     ///
     /// Set no `connection` header: it is illegal on HTTP/2. Set no `max-age`: proxies replay a
@@ -246,6 +259,24 @@ where
         status: StatusCode::NO_CONTENT,
         headers: HeaderMap::from_iter([(CACHE_CONTROL, HeaderValue::from_static("no-store"))]),
         body: SseBody::default(),
+    }
+}
+
+impl<S> From<Full> for Sse<S>
+where
+    S: Stream,
+    S::Item: Encode,
+{
+    fn from(full: Full) -> Self {
+        let time = full.retry_after();
+        let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+        let mut sse = stop().header(RETRY_AFTER, seconds.into());
+        sse.status = if full.is_by_key() {
+            StatusCode::TOO_MANY_REQUESTS
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        };
+        sse
     }
 }
 
