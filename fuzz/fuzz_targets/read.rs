@@ -89,7 +89,6 @@ fn item(decoded: Decoded<'_>) -> Item {
         Decoded::Comment(text) => Item::Comment(text.into_owned()),
         Decoded::Retry(time) => Item::Retry(time.as_millis().try_into().expect("it was a u64")),
         Decoded::Id(id) => Item::Id(id.to_owned()),
-        other => panic!("{other:?}"),
     }
 }
 
