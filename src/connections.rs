@@ -16,7 +16,11 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
-use crate::{close::CloseReason, encoded_event::EncodedEvent};
+use crate::{
+    close::CloseReason,
+    encoded_event::EncodedEvent,
+    full::{Full, FullBy},
+};
 
 /// The open streams of a server: how many there may be, how they end, and what they have sent.
 ///
@@ -229,10 +233,7 @@ impl Connections {
     pub fn admit(&self, key: impl Into<Arc<str>>) -> Result<Permit, Full> {
         let key = key.into();
         let settings = &self.0.settings;
-        let full = |by| Full {
-            by,
-            retry_after: settings.retry_after,
-        };
+        let full = |by| Full::new(by, settings.retry_after);
         let mut guard = self.0.registry();
         let registry = &mut *guard;
         if registry.streams.len() >= settings.max {
@@ -534,61 +535,3 @@ impl fmt::Debug for Permit {
             .finish_non_exhaustive()
     }
 }
-
-/// No room for a stream. It turns into the [`Sse`](crate::Sse) that says so, by `into`: `503` if
-/// the server is full, which tells an `EventSource` not to come back as the standard asks of a
-/// server without capacity, and `429` if the key is, each with `retry-after`.
-///
-/// ```
-/// use futures_util::{Stream, stream};
-/// use http_sse::{Connections, Event, Sse};
-///
-/// fn feed(connections: &Connections, user: &str) -> Sse<impl Stream<Item = Event> + use<>> {
-///     match connections.admit(user) {
-///         Err(full) => full.into(),
-///         Ok(permit) => Sse::new(stream::pending()).connection(permit),
-///     }
-/// }
-///
-/// let connections = Connections::new().max_per_key(1);
-/// let first = feed(&connections, "a").into_response();
-/// let second = feed(&connections, "a").into_response();
-/// assert_eq!((first.status().as_u16(), second.status().as_u16()), (200, 429));
-/// assert_eq!(second.headers()["retry-after"], "5");
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full {
-    by: FullBy,
-    retry_after: Duration,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FullBy {
-    Server,
-    Key,
-}
-
-impl Full {
-    /// Whether it is the key that has no room, and not the whole server.
-    #[must_use]
-    pub fn is_by_key(&self) -> bool {
-        self.by == FullBy::Key
-    }
-
-    /// When to try again.
-    #[must_use]
-    pub fn retry_after(&self) -> Duration {
-        self.retry_after
-    }
-}
-
-impl fmt::Display for Full {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.by {
-            FullBy::Server => "the server has as many streams as it may",
-            FullBy::Key => "the client has as many streams as it may",
-        })
-    }
-}
-
-impl std::error::Error for Full {}

@@ -99,6 +99,7 @@ mod encoded_event;
 mod event;
 mod events;
 mod field;
+mod full;
 mod jitter;
 #[cfg(feature = "json")]
 mod json;
@@ -113,13 +114,14 @@ mod timer;
 
 pub use body::SseBody;
 pub use close::{CloseReason, Closed};
-pub use connections::{Connection, ConnectionId, Connections, Full, Permit, Totals};
+pub use connections::{Connection, ConnectionId, Connections, Permit, Totals};
 pub use decode::{DecodeError, Decoded, Decoder};
 pub use encode::{Encode, Encoder, encode};
 pub use encoded_event::{EncodedEvent, NotAnEvent};
 pub use event::Event;
 pub use events::{Events, EventsError, events};
 pub use field::{EventId, EventType, InvalidField};
+pub use full::Full;
 #[cfg(feature = "json")]
 #[cfg_attr(docsrs, doc(cfg(feature = "json")))]
 pub use json::Json;

@@ -9,14 +9,8 @@ use http::{
 };
 
 use crate::{
-    body::SseBody,
-    close::Closed,
-    connections::{Full, Permit},
-    encode::Encode,
-    encoded_event::EncodedEvent,
-    event::Event,
-    keep_alive::KeepAlive,
-    retry::Retry,
+    body::SseBody, close::Closed, connections::Permit, encode::Encode, encoded_event::EncodedEvent,
+    event::Event, full::Full, keep_alive::KeepAlive, retry::Retry,
 };
 
 /// A stream of items as a response with an event stream.
@@ -76,6 +70,9 @@ where
 
     /// Sets what is sent when the stream is idle; `None` for nothing. By default
     /// [`KeepAlive::new`].
+    ///
+    /// A stream without keep-alives has no timer by which to wait before an error, so on HTTP/2
+    /// the events just before one can be lost.
     pub fn keep_alive(mut self, keep_alive: impl Into<Option<KeepAlive>>) -> Self {
         self.body.set_keep_alive(keep_alive.into());
         self

@@ -135,6 +135,20 @@ async fn dropping_the_response_drops_the_source() {
     closed.try_recv().unwrap();
 }
 
+/// What the README says that axum's own `Event` makes of these.
+#[tokio::test]
+async fn axums_own_event_doubles_a_crlf_and_drops_empty_data() {
+    use axum::response::sse;
+
+    let events = ["a\r\nb", ""].map(|data| Ok::<_, Infallible>(sse::Event::default().data(data)));
+    let response = sse::Sse::new(stream::iter(events)).into_response();
+    assert_eq!(text(response).await, "data: a\rdata: \ndata: b\n\n\n");
+
+    let response = Sse::new(stream::iter(["a\r\nb", ""].map(Event::data)));
+    let response = axum::response::IntoResponse::into_response(response);
+    assert_eq!(text(response).await, ":\ndata: a\ndata: b\n\ndata: \n\n");
+}
+
 /// The left column of the README's table.
 mod before {
     use axum::response::sse::{Event, KeepAlive, Sse};
