@@ -9,9 +9,10 @@ mod contract;
 #[path = "support/raw_client.rs"]
 mod raw_client;
 
-use std::net::TcpListener;
+use std::{net::TcpListener, time::Duration};
 
 use contract::{Answers, Framework, Source, block_on};
+use futures_util::FutureExt as _;
 use http_sse::{LastEventId, Sse, SseBody};
 use tokio::sync::oneshot;
 
@@ -32,6 +33,7 @@ frameworks! {
     actix_web: Framework {
         serve: serve_actix_web,
         notices_silence_on_http2: false,
+        stops_within: Duration::from_secs(2), // it looks once a second whether it can
         ..Framework::named("actix-web")
     },
     poem: Framework { serve: serve_poem, notices_silence: false, ..Framework::named("poem") },
@@ -39,6 +41,7 @@ frameworks! {
         serve: serve_rocket,
         adds: &["server", "permissions-policy", "x-content-type-options", "x-frame-options"],
         takes_listener: false,
+        stops_within: Duration::from_secs(2), // it gives idle connections a second
         notices_silence_on_http2: false,
         breaks_off: false,
         raw_headers: false,
@@ -65,7 +68,7 @@ fn serve_hyper(listener: TcpListener, answers: Answers, stopped: oneshot::Receiv
     use hyper::{Request, Response, body::Incoming, service::service_fn};
     use hyper_util::{
         rt::{TokioExecutor, TokioIo},
-        server::conn::auto,
+        server::{conn::auto, graceful::GracefulShutdown},
     };
 
     async fn answer(answers: Answers, key: String, last: LastEventId) -> Sse<Source> {
@@ -88,21 +91,23 @@ fn serve_hyper(listener: TcpListener, answers: Answers, stopped: oneshot::Receiv
 
     block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        let graceful = GracefulShutdown::new();
         let serve = async {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let answers = answers.clone();
                 let service = service_fn(move |request| respond(answers.clone(), request));
-                tokio::spawn(async {
-                    let http = auto::Builder::new(TokioExecutor::new());
-                    let _ = http.serve_connection(TokioIo::new(stream), service).await;
-                });
+                let http = auto::Builder::new(TokioExecutor::new());
+                let connection = http.serve_connection(TokioIo::new(stream), service);
+                tokio::spawn(graceful.watch(connection.into_owned()));
             }
         };
         tokio::select! {
             () = serve => {}
             _ = stopped => {}
         }
+        drop(listener);
+        graceful.shutdown().await;
     });
 }
 
@@ -126,10 +131,9 @@ fn serve_axum(listener: TcpListener, answers: Answers, stopped: oneshot::Receive
             .route("/answers/{key}", get(answer))
             .with_state(answers);
         let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-        tokio::select! {
-            served = axum::serve(listener, app).into_future() => served.unwrap(),
-            _ = stopped => {}
-        }
+        let stopped = stopped.map(drop);
+        let served = axum::serve(listener, app).with_graceful_shutdown(stopped);
+        served.await.unwrap();
     });
 }
 
@@ -153,6 +157,7 @@ fn serve_actix_web(listener: TcpListener, answers: Answers, stopped: oneshot::Re
         let server = HttpServer::new(app)
             .workers(2)
             .disable_signals()
+            .shutdown_timeout(0) // for idle connections too, which it does not close before
             .h1_allow_half_closed(false) // or a client that closed is not noticed
             .listen_auto_h2c(listener)
             .unwrap()
@@ -160,7 +165,7 @@ fn serve_actix_web(listener: TcpListener, answers: Answers, stopped: oneshot::Re
         let handle = server.handle();
         rt::spawn(async move {
             let _ = stopped.await;
-            handle.stop(false).await;
+            handle.stop(true).await;
         });
         server.await.unwrap();
     });
@@ -185,10 +190,12 @@ fn serve_poem(listener: TcpListener, answers: Answers, stopped: oneshot::Receive
     block_on(async {
         let app = Route::new().at("/answers/:key", get(answer)).data(answers);
         let acceptor = TcpAcceptor::from_std(listener).unwrap();
-        tokio::select! {
-            served = Server::new_with_acceptor(acceptor).run(app) => served.unwrap(),
-            _ = stopped => {}
-        }
+        let server = Server::new_with_acceptor(acceptor);
+        let stopped = stopped.map(drop);
+        server
+            .run_with_graceful_shutdown(app, stopped, None)
+            .await
+            .unwrap();
     });
 }
 
@@ -212,7 +219,7 @@ fn serve_rocket(listener: TcpListener, answers: Answers, stopped: oneshot::Recei
             log_level: LogLevel::Off,
             shutdown: Shutdown {
                 ctrlc: false,
-                grace: 0,
+                grace: 0, // for idle connections too, which it does not close before
                 mercy: 0,
                 ..Shutdown::default()
             },
@@ -221,10 +228,12 @@ fn serve_rocket(listener: TcpListener, answers: Answers, stopped: oneshot::Recei
         let rocket = rocket::custom(config)
             .manage(answers)
             .mount("/answers", routes![answer]);
-        tokio::select! {
-            launched = rocket.launch() => drop(launched.unwrap()),
-            _ = stopped => {}
-        }
+        let rocket = rocket.ignite().await.unwrap();
+        tokio::spawn(stopped.map({
+            let shutdown = rocket.shutdown();
+            move |_| shutdown.notify()
+        }));
+        rocket.launch().await.unwrap();
     });
 }
 
@@ -248,10 +257,9 @@ fn serve_salvo(listener: TcpListener, answers: Answers, stopped: oneshot::Receiv
             .head(answer);
         let listener = tokio::net::TcpListener::from_std(listener).unwrap();
         let server = Server::new(TcpAcceptor::try_from(listener).unwrap());
-        tokio::select! {
-            () = server.serve(router) => {}
-            _ = stopped => {}
-        }
+        let handle = server.handle();
+        tokio::spawn(stopped.map(move |_| handle.stop_graceful(None)));
+        server.serve(router).await;
     });
 }
 
@@ -272,9 +280,7 @@ fn serve_warp(listener: TcpListener, answers: Answers, stopped: oneshot::Receive
                 answer(answers, key, last).await.for_method(&method)
             });
         let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-        tokio::select! {
-            () = warp::serve(app).incoming(listener).run() => {}
-            _ = stopped => {}
-        }
+        let server = warp::serve(app).incoming(listener);
+        server.graceful(stopped.map(drop)).run().await;
     });
 }

@@ -20,11 +20,12 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty};
-use http_sse::{CloseReason, Closed, Event, KeepAlive, LastEventId, Sse, stop};
+use http_sse::{CloseReason, Closed, Connections, Event, KeepAlive, LastEventId, Sse, stop};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     net::{TcpSocket, TcpStream},
+    runtime::Runtime,
     sync::{
         mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
         oneshot,
@@ -41,27 +42,38 @@ type Respond = Box<dyn FnOnce(LastEventId) -> Sse<Source> + Send>;
 
 /// What a server answers, by the last segment of the path: each answer is set by a case before
 /// it asks, and given once.
-#[derive(Clone, Default)]
-pub struct Answers(Arc<Mutex<HashMap<String, Respond>>>);
+#[derive(Clone)]
+pub struct Answers {
+    by_key: Arc<Mutex<HashMap<String, Respond>>>,
+    connections: Connections,
+}
 
 impl Answers {
     /// The body of the handler, the same in every framework.
     pub fn answer(&self, key: &str, last: LastEventId) -> Sse<Source> {
-        let respond = self.0.lock().unwrap().remove(key);
-        respond.map_or_else(stop, |respond| respond(last))
+        let Some(respond) = self.by_key.lock().unwrap().remove(key) else {
+            return stop();
+        };
+        match self.connections.admit(key) {
+            Ok(permit) => respond(last).connection(permit),
+            Err(full) => full.into(),
+        }
     }
 }
 
 /// What differs between frameworks.
 pub struct Framework {
     pub name: &'static str,
-    /// Serves the listener until it is told to stop. Called in a thread of its own.
+    /// Serves the listener until it is told to stop, and then stops as the framework does when it
+    /// is asked to do so gracefully. Called in a thread of its own.
     pub serve: fn(TcpListener, Answers, oneshot::Receiver<()>),
     pub http2: bool,
     /// Whether a client that leaves is noticed while nothing is sent to it.
     pub notices_silence: bool,
     /// The same of an HTTP/2 stream that is reset.
     pub notices_silence_on_http2: bool,
+    /// How long it takes at most to stop gracefully, with 1,500 streams that are shut down.
+    pub stops_within: Duration,
     /// Whether a body that fails breaks the response off. Where it does not, the case asserts that
     /// it ends, so that it is noticed when the framework has learned it.
     pub breaks_off: bool,
@@ -82,6 +94,7 @@ impl Framework {
             http2: true,
             notices_silence: true,
             notices_silence_on_http2: true,
+            stops_within: Duration::from_secs(1),
             breaks_off: true,
             raw_headers: true,
             adds: &[],
@@ -139,6 +152,91 @@ pub fn run(framework: &'static Framework) {
             http2_clients_that_leave_are_noticed
         }
     }
+    a_shutdown_lets_the_server_stop(server, &runtime);
+    a_drain_lets_streams_end_by_themselves(Server::start(framework), &runtime);
+}
+
+// --- 11
+
+fn a_shutdown_lets_the_server_stop(mut server: Server, runtime: &Runtime) {
+    let silent = |_| Sse::new(silence()).keep_alive(None);
+    let (clients, bodies) = runtime.block_on(async {
+        let mut clients = Vec::new();
+        for _ in 0..1_000 {
+            clients.push(server.opened(silent).await);
+        }
+        let mut bodies = Vec::new();
+        for _ in 0..if server.framework.http2 { 5 } else { 0 } {
+            let mut sender = server.http2().await;
+            for _ in 0..100 {
+                let request = http2_request("GET", &server.set(silent));
+                let mut body = sender.send_request(request).await.unwrap().into_body();
+                body.frame().await.unwrap().unwrap();
+                bodies.push(body);
+            }
+        }
+        (clients, bodies)
+    });
+    let streams = clients.len() + bodies.len();
+
+    // One framework at a time, since each has the whole machine to do.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock();
+
+    let start = Instant::now();
+    server.answers.connections.shutdown();
+    server.stop();
+    server.join();
+    let took = start.elapsed();
+    println!(
+        "{}: stops with {streams} streams in {took:?}",
+        server.framework.name
+    );
+    assert!(
+        took < server.framework.stops_within,
+        "stopped after {took:?}"
+    );
+
+    runtime.block_on(async {
+        for mut client in clients {
+            assert_eq!(client.rest().await.unwrap(), "data: bye\n\n");
+        }
+        for body in bodies {
+            assert_eq!(body.collect().await.unwrap().to_bytes(), "data: bye\n\n");
+        }
+    });
+    let totals = server.answers.connections.totals();
+    assert_eq!(totals.open, 0);
+    assert!(totals.closed(CloseReason::Shutdown) >= streams as u64);
+}
+
+fn a_drain_lets_streams_end_by_themselves(mut server: Server, runtime: &Runtime) {
+    let (mut ends, mut goes_on) = runtime.block_on(async {
+        let soon = stream::once(sleep(Duration::from_secs(1))).map(|()| Ok(Event::data("last")));
+        let ends = server.opened(|_| Sse::new(soon.boxed())).await;
+        (ends, server.opened(|_| Sse::new(silence())).await)
+    });
+    let start = Instant::now();
+    server.answers.connections.drain(Duration::from_secs(3));
+    runtime.block_on(async {
+        assert_eq!(ends.rest().await.unwrap(), "data: last\n\n");
+        assert!(
+            start.elapsed() < Duration::from_secs(2),
+            "it ends by itself"
+        );
+        assert_eq!(goes_on.rest().await.unwrap(), "data: bye\n\n");
+        assert!(start.elapsed() >= Duration::from_secs(3), "it has its time");
+        server.answers.connections.closed().await;
+    });
+    server.stop();
+    server.join();
+    let took = start.elapsed();
+    println!(
+        "{}: stops after a drain of 3 s in {took:?}",
+        server.framework.name
+    );
+    let patience = Duration::from_secs(3) + server.framework.stops_within;
+    assert!(took < patience, "stopped after {took:?}");
 }
 
 // --- 1
@@ -631,7 +729,10 @@ impl Server {
         socket.set_nonblocking(true).unwrap();
         let listener = TcpListener::from(socket);
         let address = listener.local_addr().unwrap();
-        let answers = Answers::default();
+        let answers = Answers {
+            by_key: Arc::default(),
+            connections: Connections::new().goodbye(Event::data("bye")),
+        };
         let (stop, stopped) = oneshot::channel();
         let serve = framework.serve;
         let for_thread = answers.clone();
@@ -654,7 +755,7 @@ impl Server {
         let key = self.keys.fetch_add(1, Relaxed).to_string();
         let path = format!("/answers/{key}");
         self.answers
-            .0
+            .by_key
             .lock()
             .unwrap()
             .insert(key, Box::new(respond));
@@ -721,12 +822,24 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Tells the server to stop.
+    fn stop(&mut self) {
+        let _ = self.stop.take().map(|stop| stop.send(()));
+    }
+
+    /// Waits until it has stopped.
+    fn join(&mut self) {
+        let _ = self.thread.take().map(|thread| thread.join().unwrap());
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.stop.take().map(|stop| stop.send(()));
-        let thread = self.thread.take().unwrap();
+        self.answers.connections.shutdown();
+        self.stop();
         if !std::thread::panicking() {
-            thread.join().unwrap();
+            self.join();
         }
     }
 }
