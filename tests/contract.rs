@@ -41,7 +41,7 @@ frameworks! {
         serve: serve_rocket,
         adds: &["server", "permissions-policy", "x-content-type-options", "x-frame-options"],
         takes_listener: false,
-        stops_within: Duration::from_secs(2), // it gives idle connections a second
+        stops_within: Duration::from_secs(2), // it waits for idle connections
         notices_silence_on_http2: false,
         breaks_off: false,
         raw_headers: false,
@@ -219,7 +219,7 @@ fn serve_rocket(listener: TcpListener, answers: Answers, stopped: oneshot::Recei
             log_level: LogLevel::Off,
             shutdown: Shutdown {
                 ctrlc: false,
-                grace: 0, // for idle connections too, which it does not close before
+                grace: 1, // for idle connections too, which it does not close before
                 mercy: 0,
                 ..Shutdown::default()
             },

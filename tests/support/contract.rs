@@ -185,6 +185,7 @@ fn a_shutdown_lets_the_server_stop(mut server: Server, runtime: &Runtime) {
 
     let start = Instant::now();
     server.answers.connections.shutdown();
+    runtime.block_on(server.answers.connections.closed());
     server.stop();
     server.join();
     let took = start.elapsed();
