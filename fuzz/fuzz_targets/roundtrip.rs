@@ -114,7 +114,9 @@ impl Fields {
     fn items(&self, last_event_id: &mut String) -> Vec<Item> {
         let mut items = Vec::new();
         if !self.comments.is_empty() {
-            let comments = with_lf(&self.comments.join("\n"));
+            // Each by itself: a CR at the end of one is a line end, whatever stands behind it.
+            let comments: Vec<_> = self.comments.iter().map(|text| with_lf(text)).collect();
+            let comments = comments.join("\n");
             let comment = |line| match comments.as_str() {
                 "" => Item::Comment(String::new()), // the shortest
                 _ => Item::Comment(format!(" {line}")),
