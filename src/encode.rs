@@ -205,11 +205,11 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Passes on an event that is encoded already.
-    pub(crate) fn encoded(&mut self, event: Bytes) {
+    /// Passes on this many events that are encoded already.
+    pub(crate) fn encoded(&mut self, wire: Bytes, events: u64) {
         self.end_event();
-        self.events += 1;
-        self.output.push(event);
+        self.events += events;
+        self.output.push(wire);
     }
 
     /// Writes data that is handed over uncopied, if it is one line.
@@ -313,6 +313,20 @@ fn is_one_line(text: &[u8]) -> bool {
 
 /// What a stream opens with: a byte for clients and proxies that wait for one.
 pub(crate) const OPENING: Bytes = Bytes::from_static(b":\n");
+
+/// Gives the last event in `wire` the id `hi-lo`. One that it has is overruled, since the client
+/// takes the last (9.2.6 of the standard); behind a comment it makes an event of its own.
+#[cfg(feature = "hub")]
+pub(crate) fn set_last_id(wire: &mut BytesMut, hi: u64, lo: u64) {
+    if wire.ends_with(b"\n\n") {
+        wire.truncate(wire.len() - 1);
+    }
+    wire.extend_from_slice(b"id: ");
+    wire.extend_from_slice(Digits::default().of(hi));
+    wire.extend_from_slice(b"-");
+    wire.extend_from_slice(Digits::default().of(lo));
+    wire.extend_from_slice(b"\n\n");
+}
 
 /// A comment as a block of its own, with the empty line that ends it.
 pub(crate) fn comment_block(text: &str) -> Bytes {

@@ -82,7 +82,7 @@ impl Encode for EncodedEvent {
 
     #[inline]
     fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), Infallible> {
-        encoder.encoded(self.0);
+        encoder.encoded(self.0, 1);
         Ok(())
     }
 }

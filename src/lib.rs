@@ -40,6 +40,8 @@
 //!   [`KeepAlive`]; [`stop`], which tells a client not to come back; and [`Closed`], what a server
 //!   learns when a stream has ended.
 //! - **The server**: [`Connections`], with limits, shutdown, and what is open.
+//! - **The hub**: [`Hub`], with topics to publish and to subscribe to, and a history from which a
+//!   client gets what it missed.
 //! - **The request**: [`LastEventId`], and [`accepts_event_stream`].
 //! - **Decoding**: [`Decoder`], which reads an event stream as a client does, and [`events`], which
 //!   makes a stream of bytes one of events, to be relayed or read.
@@ -62,8 +64,9 @@
 //!
 //! # Features
 //!
-//! None is on by default, and none changes what is there without it.
+//! None changes what is there without it, and none but `hub` is on by default.
 //!
+//! - `hub`: [`Hub`]. It needs no dependency more.
 //! - `json`: [`Json`], [`Event::json`], [`Encoder::json`].
 //! - `base64`: [`Event::base64`].
 //! - `simdutf8`: nothing, but [`Decoder`] reads large texts in half the time.
@@ -100,6 +103,8 @@ mod event;
 mod events;
 mod field;
 mod full;
+#[cfg(feature = "hub")]
+mod hub;
 mod jitter;
 #[cfg(feature = "json")]
 mod json;
@@ -122,6 +127,12 @@ pub use event::Event;
 pub use events::{Events, EventsError, events};
 pub use field::{EventId, EventType, InvalidField};
 pub use full::Full;
+#[cfg(feature = "hub")]
+#[cfg_attr(docsrs, doc(cfg(feature = "hub")))]
+pub use hub::{
+    EncodedEvents, Hub, HubBuilder, NotAPosition, OnLag, Position, PublishError, Reset,
+    Subscription, Topic,
+};
 #[cfg(feature = "json")]
 #[cfg_attr(docsrs, doc(cfg(feature = "json")))]
 pub use json::Json;

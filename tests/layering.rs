@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 /// Each file and its layer, from the bottom up: a file imports only from those above its row. A
 /// new file gets a row here first.
-const LAYERS: [(&str, u32); 21] = [
+const LAYERS: [(&str, u32); 22] = [
     ("field", 0),
     ("retry", 0),
     ("output", 0),
@@ -25,6 +25,7 @@ const LAYERS: [(&str, u32); 21] = [
     ("timer", 2),
     ("body", 2),
     ("response", 3),
+    ("hub", 3),
     ("adapter", 4),
     ("lib", 5),
 ];

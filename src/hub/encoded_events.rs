@@ -1,0 +1,79 @@
+//! Several events that were encoded before.
+
+use std::{convert::Infallible, fmt};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::encode::{Encode, Encoder};
+
+/// Events that were encoded before and follow each other, as a
+/// [`Subscription`](crate::Subscription) yields them. To clone it is to count a reference.
+#[derive(Clone, PartialEq, Eq, Hash)]
+#[must_use = "events do nothing until they are sent"]
+pub struct EncodedEvents {
+    bytes: Bytes,
+    count: u64,
+}
+
+impl EncodedEvents {
+    pub(super) fn new(bytes: Bytes, count: u64) -> Self {
+        Self { bytes, count }
+    }
+
+    /// How many events.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The bytes, without a copy.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// `pieces` one after the other, in one piece.
+    pub(super) fn join<'a>(pieces: impl Iterator<Item = &'a Self> + Clone) -> Self {
+        let mut bytes = BytesMut::with_capacity(pieces.clone().map(Self::len).sum());
+        let mut count = 0;
+        for piece in pieces {
+            bytes.extend_from_slice(&piece.bytes);
+            count += piece.count;
+        }
+        Self::new(bytes.freeze(), count)
+    }
+}
+
+impl Encode for EncodedEvents {
+    type Error = Infallible;
+
+    #[inline]
+    fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), Infallible> {
+        encoder.encoded(self.bytes, self.count);
+        Ok(())
+    }
+}
+
+impl PartialEq<&str> for EncodedEvents {
+    fn eq(&self, wire: &&str) -> bool {
+        self.bytes == wire.as_bytes()
+    }
+}
+
+impl fmt::Debug for EncodedEvents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("EncodedEvents")
+            .field(&String::from_utf8_lossy(&self.bytes))
+            .finish()
+    }
+}

@@ -1,0 +1,369 @@
+//! A hub: topics that any number of streams subscribe to, with a history to resume from.
+
+mod encoded_events;
+mod position;
+mod state;
+mod subscription;
+mod topic;
+mod wakers;
+
+use std::{
+    convert::Infallible,
+    error::Error,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Waker,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::BytesMut;
+use tokio::time::Instant;
+
+use crate::{
+    encode::{Encode, encode_to},
+    event::Event,
+    output::Output,
+};
+
+use self::state::{Limits, State};
+pub use self::{
+    encoded_events::EncodedEvents,
+    position::{NotAPosition, Position},
+    subscription::{OnLag, Subscription},
+};
+
+/// Topics with a history, to which events are published and to which streams subscribe.
+///
+/// It is made once and cloned as a handle. An event is encoded once, whatever the number of its
+/// subscribers; its id is its [`Position`] in the one order of all topics, which takes the place
+/// of an id that it has. No task is behind it.
+///
+/// - **What a client missed** it gets when it comes back with its `Last-Event-ID`
+///   ([`Subscription::after`]): exactly once and in order, or a [`Reset`] event if the history
+///   does not reach back to it.
+/// - **A client that does not read** delays nobody and costs no memory: a subscription is a place
+///   in the history. What happens when the history has left it behind says [`OnLag`].
+/// - **The history** of a topic is bounded by count, bytes and age, and that of all topics
+///   together by [`memory`](HubBuilder::memory). The newest event of a topic is kept beyond the
+///   bounds of the topic, and the newest of all beyond the memory.
+/// - **Topics** are any text. One comes to be when it is first published or subscribed to, and is
+///   gone when it has no subscribers and no history. Of one that is gone its history is lost to
+///   those who come back with an older id: they get a reset.
+///
+/// ```
+/// use futures_util::StreamExt as _;
+/// use http_sse::{Event, Hub};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let hub = Hub::new();
+/// let mut live = hub.subscribe(["prices", "news"]);
+/// let first = hub.publish("prices", Event::data("100"))?;
+/// let second = hub.publish("news", Event::data("hello"))?;
+/// let both = format!("data: 100\nid: {first}\n\ndata: hello\nid: {second}\n\n");
+/// assert_eq!(live.next().await.unwrap(), &*both);
+///
+/// // A client that has the first and comes back gets the second.
+/// let last = first.to_string().parse()?;
+/// let mut resumed = hub.subscribe(["prices", "news"]).after(last);
+/// let missed = format!("data: hello\nid: {second}\n\n");
+/// assert_eq!(resumed.next().await.unwrap(), &*missed);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Hub(Arc<Shared>);
+
+/// How a hub is set up; made by [`Hub::builder`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it builds"]
+pub struct HubBuilder {
+    limits: Limits,
+    reset: ResetEvent,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// Whether entries have an age.
+    ages: bool,
+    reset: ResetEvent,
+}
+
+struct ResetEvent(Box<dyn Fn(Reset) -> Event + Send + Sync>);
+
+/// Why a client is told that it cannot have all that it missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reset {
+    /// The history does not reach back to the id that it came with.
+    Expired,
+    /// The id that it came with is none of this hub's: it is garbage, or from before a restart.
+    Unknown,
+    /// It read so slowly that the history has left it behind.
+    Lagged,
+}
+
+/// What is known of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Topic {
+    /// Its name.
+    pub name: Arc<str>,
+    /// How many subscriptions it has.
+    pub subscribers: usize,
+    /// How many events its history holds.
+    pub events: usize,
+    /// How many bytes those are.
+    pub bytes: usize,
+    /// How many were published since the topic came to be.
+    pub published: u64,
+    /// How many subscriptions were reset because of something that it lost.
+    pub resets: u64,
+    /// How many fell behind its history, whatever became of them.
+    pub lagged: u64,
+}
+
+impl Hub {
+    /// A hub with the bounds that [`builder`](Self::builder) begins with.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::builder().build()
+    }
+
+    /// A hub to be set up. Each topic has a history of 1,024 events and 1 MiB, of any age; all
+    /// together have 64 MiB.
+    pub fn builder() -> HubBuilder {
+        HubBuilder {
+            limits: Limits {
+                events: 1024,
+                bytes: 1 << 20,
+                age: None,
+                memory: 64 << 20,
+            },
+            reset: ResetEvent(Box::new(default_reset)),
+        }
+    }
+
+    /// Publishes an item to a topic, and tells its position. Subscribers are woken; nobody is
+    /// waited for.
+    ///
+    /// Where an item is several events, the last of them has the id, so that a client that
+    /// resumes has all of them or none.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`]; nothing is published then.
+    pub fn publish<T: Encode>(
+        &self,
+        topic: &str,
+        item: T,
+    ) -> Result<Position, PublishError<T::Error>> {
+        let mut output = Output::in_one_block(BytesMut::with_capacity(FIRST));
+        let events = encode_to(&mut output, item).map_err(PublishError::Encode)?;
+        let wire = output.into_block();
+        let now = self.0.now();
+        let mut woken = Vec::new();
+        let at = {
+            let mut state = self.0.state();
+            if state.closed {
+                return Err(PublishError::Closed);
+            }
+            state.publish(topic, wire, events, now, &mut woken)
+        };
+        wake(woken);
+        Ok(at)
+    }
+
+    /// Subscribes to these topics, from now on. Topics that are named twice count once; with none
+    /// the subscription is silent until the hub is closed.
+    ///
+    /// A handler names the topics that its client may see: an id that the client sends replays
+    /// nothing of any other.
+    pub fn subscribe<T: AsRef<str>>(&self, topics: impl IntoIterator<Item = T>) -> Subscription {
+        Subscription::new(self.0.clone(), topics)
+    }
+
+    /// The position of the last event that was published; that of none in a new hub.
+    #[must_use]
+    pub fn head(&self) -> Position {
+        self.0.state().head
+    }
+
+    /// Drops the history of a topic; `false` if it has none. Its subscribers stay, and those who
+    /// have not read all of it are told.
+    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    pub fn remove(&self, topic: &str) -> bool {
+        self.0.state().remove(topic)
+    }
+
+    /// Ends the subscriptions, each when it has read what is there. Nothing is published any
+    /// more.
+    pub fn close(&self) {
+        let mut woken = Vec::new();
+        self.0.state().close(&mut woken);
+        wake(woken);
+    }
+
+    /// What is known of every topic, in no order. It looks at each of them.
+    #[must_use]
+    pub fn topics(&self) -> Vec<Topic> {
+        let state = self.0.state();
+        let topics = state.topics().map(|topic| Topic {
+            name: topic.name.clone(),
+            subscribers: topic.waiting.len(),
+            events: topic.entries.len(),
+            bytes: topic.bytes,
+            published: topic.published,
+            resets: topic.resets,
+            lagged: topic.lagged,
+        });
+        topics.collect()
+    }
+
+    /// How many bytes of memory topics and their history cost, about. It is over what
+    /// [`memory`](HubBuilder::memory) allows only where there is nothing to be dropped.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.0.state().memory()
+    }
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub")
+            .field("head", &self.head())
+            .field("memory", &self.memory())
+            .finish_non_exhaustive()
+    }
+}
+
+impl HubBuilder {
+    /// Sets how many events a topic keeps; at least one.
+    pub fn history(mut self, events: usize) -> Self {
+        self.limits.events = events;
+        self
+    }
+
+    /// Sets how many bytes of events a topic keeps; at least one event.
+    pub fn history_bytes(mut self, bytes: usize) -> Self {
+        self.limits.bytes = bytes;
+        self
+    }
+
+    /// Sets how long events are kept. They are dropped when something is published.
+    pub fn history_age(mut self, age: Duration) -> Self {
+        self.limits.age = Some(age);
+        self
+    }
+
+    /// Sets how many bytes all topics together may cost, with what they need beyond the bytes of
+    /// their events. The oldest events are dropped first, whatever their topic.
+    pub fn memory(mut self, bytes: usize) -> Self {
+        self.limits.memory = bytes;
+        self
+    }
+
+    /// Sets the event by which a client is told that it cannot have all that it missed, so that
+    /// it loads anew what it shows. Its id is the position from which on it gets all.
+    ///
+    /// By default it has the event type `reset`, and the reason as its data: `expired`, `unknown`
+    /// or `lagged`.
+    pub fn reset_event(mut self, event: impl Fn(Reset) -> Event + Send + Sync + 'static) -> Self {
+        self.reset = ResetEvent(Box::new(event));
+        self
+    }
+
+    /// The hub.
+    #[must_use]
+    pub fn build(self) -> Hub {
+        // Later than that of any hub before it, so that their ids are told apart.
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+        let epoch = since_1970.unwrap_or_default().as_micros() as u64;
+        Hub(Arc::new(Shared {
+            ages: self.limits.age.is_some(),
+            state: Mutex::new(State::new(self.limits, epoch)),
+            reset: self.reset,
+        }))
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Under the lock nothing of a caller runs, so a panic there can come from memory alone.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Option<Instant> {
+        self.ages.then(Instant::now)
+    }
+}
+
+impl fmt::Debug for ResetEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ResetEvent")
+    }
+}
+
+impl fmt::Display for Reset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Reset {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Unknown => "unknown",
+            Self::Lagged => "lagged",
+        }
+    }
+}
+
+/// Why an event was not published.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PublishError<E = Infallible> {
+    /// The item could not be encoded.
+    Encode(E),
+    /// The hub is closed.
+    Closed,
+}
+
+impl<E: fmt::Display> fmt::Display for PublishError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Encode(error) => error.fmt(f),
+            Self::Closed => f.write_str("the hub was closed by its owner"),
+        }
+    }
+}
+
+impl<E: Error> Error for PublishError<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Encode(error) => error.source(),
+            Self::Closed => None,
+        }
+    }
+}
+
+fn default_reset(reason: Reset) -> Event {
+    const RESET: crate::EventType = crate::EventType::from_static("reset");
+    Event::data(reason.as_str()).event_type(RESET)
+}
+
+/// Wakes without the lock: a waker may run the code of anybody.
+fn wake(woken: Vec<Waker>) {
+    woken.into_iter().for_each(Waker::wake);
+}
+
+/// What a block for an event begins with: most events and their id fit, and the rest is given
+/// back by none of them for long.
+const FIRST: usize = 256;

@@ -1,0 +1,133 @@
+//! Where an event stands in a hub's log.
+
+use std::{error::Error, fmt, str::FromStr};
+
+use crate::field::EventId;
+
+/// Where an event stands in the log of a hub, over all its topics: the id that its event is sent
+/// with.
+///
+/// Its text is `hi-lo`, two decimal numbers of 64 bits without leading zeros, so that it is at
+/// most 41 bytes and safe in every client's `Last-Event-ID`. The first number says which log it
+/// is, the second counts the events in it, from 1; zero is before the first.
+///
+/// ```
+/// use http_sse::Position;
+///
+/// let position: Position = "7-41".parse()?;
+/// assert_eq!(position, Position::new(7, 41));
+/// assert!(position < Position::new(7, 42) && position < Position::new(8, 0));
+/// assert_eq!(position.to_string(), "7-41");
+/// assert!("7-041".parse::<Position>().is_err());
+/// # Ok::<(), http_sse::NotAPosition>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    hi: u64,
+    lo: u64,
+}
+
+impl Position {
+    /// The position `hi-lo`.
+    #[must_use]
+    pub const fn new(hi: u64, lo: u64) -> Self {
+        Self { hi, lo }
+    }
+
+    /// Which log it is in.
+    #[must_use]
+    pub const fn hi(self) -> u64 {
+        self.hi
+    }
+
+    /// How many events the log had with this one.
+    #[must_use]
+    pub const fn lo(self) -> u64 {
+        self.lo
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.hi, self.lo)
+    }
+}
+
+impl FromStr for Position {
+    type Err = NotAPosition;
+
+    /// Reads what `Display` writes, and nothing else: one position has one text.
+    fn from_str(text: &str) -> Result<Self, NotAPosition> {
+        let number = |digits: &str| {
+            let digits_only = digits.bytes().all(|byte| byte.is_ascii_digit());
+            let leads_with_zero = digits.len() > 1 && digits.starts_with('0');
+            if !digits_only || leads_with_zero {
+                return Err(NotAPosition);
+            }
+            digits.parse().map_err(|_| NotAPosition)
+        };
+        let (hi, lo) = text.split_once('-').ok_or(NotAPosition)?;
+        Ok(Self::new(number(hi)?, number(lo)?))
+    }
+}
+
+impl From<Position> for EventId {
+    fn from(position: Position) -> Self {
+        Self::new(position.to_string()).expect("digits and a hyphen are legal")
+    }
+}
+
+/// The text is not a [`Position`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NotAPosition;
+
+impl fmt::Display for NotAPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the caller's text is not a position, two numbers with a hyphen in between")
+    }
+}
+
+impl Error for NotAPosition {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_position_has_one_text() {
+        let max = format!("{0}-{0}", u64::MAX);
+        assert_eq!(max.len(), 41);
+        for text in ["0-0", "1-10", &max] {
+            assert_eq!(text.parse::<Position>().unwrap().to_string(), text);
+        }
+        let garbage = [
+            "",
+            "-",
+            "1",
+            "1-",
+            "-1",
+            "1-2-3",
+            "01-2",
+            "1-02",
+            "+1-2",
+            "1-+2",
+            " 1-2",
+            "1-2 ",
+            "1--2",
+            "a-1",
+            "1-\u{661}",
+            "18446744073709551616-0",
+            "0-18446744073709551616",
+        ];
+        for text in garbage {
+            assert_eq!(text.parse::<Position>(), Err(NotAPosition), "{text:?}");
+        }
+        assert!("9".repeat(1 << 20).parse::<Position>().is_err());
+        assert!(
+            format!("1-{}", "9".repeat(1 << 20))
+                .parse::<Position>()
+                .is_err()
+        );
+    }
+}

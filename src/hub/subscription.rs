@@ -1,0 +1,222 @@
+//! One subscriber's place in a hub.
+
+use std::{
+    fmt, mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+};
+
+use bytes::BytesMut;
+use futures_core::Stream;
+
+use super::{
+    Reset, Shared,
+    encoded_events::EncodedEvents,
+    position::Position,
+    state::{Read, Seat},
+};
+use crate::{
+    encode::{encode_to, set_last_id},
+    output::Output,
+    request::LastEventId,
+};
+
+/// A stream of what is published to some topics, for [`Sse::new`](crate::Sse::new); made by
+/// [`Hub::subscribe`](crate::Hub::subscribe).
+///
+/// Every event that was published to its topics since, or behind the id that it resumes
+/// [`after`](Self::after), it yields exactly once and in order, or a [`Reset`] in place of
+/// what is lost. What is ready comes in one piece, of about 32 KiB at most.
+///
+/// It holds a position, not a queue. It ends when the hub is [closed](crate::Hub::close) and
+/// everything is read, and with [`OnLag::Disconnect`].
+#[must_use = "streams do nothing until they are polled"]
+pub struct Subscription {
+    hub: Arc<Shared>,
+    seats: Box<[Seat]>,
+    /// Its waker's place if it has no topics.
+    idle: Option<usize>,
+    /// Up to here it has read.
+    after: Position,
+    on_lag: OnLag,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It has not read, and came with no id.
+    New,
+    /// It has not read, and came with an id that is in the log, or was.
+    Resuming,
+    /// It has not read, and came with an id that this hub never gave.
+    Unknown,
+    Live,
+    Over,
+}
+
+/// What happens to a subscription when the history has left it behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OnLag {
+    /// It gets one [`Reset`] event, and then what is published from now on.
+    #[default]
+    Reset,
+    /// It ends; its client comes back with its last event ID, and is told then. A client whose id
+    /// is lost already when it comes back gets a reset, or it would come back for ever.
+    Disconnect,
+    /// It gets the newest event of each of its topics that it does not have, for topics whose
+    /// last event says all. So does one that begins without an id, or with one that is lost or
+    /// unknown.
+    Latest,
+}
+
+impl Subscription {
+    pub(super) fn new<T: AsRef<str>>(
+        hub: Arc<Shared>,
+        topics: impl IntoIterator<Item = T>,
+    ) -> Self {
+        // Names are collected first, since the iterator is the caller's code.
+        let mut names: Vec<T> = topics.into_iter().collect();
+        names.sort_unstable_by(|a, b| a.as_ref().cmp(b.as_ref()));
+        names.dedup_by(|a, b| a.as_ref() == b.as_ref());
+        let mut state = hub.state();
+        let seats: Box<_> = names.iter().map(|name| state.join(name.as_ref())).collect();
+        let idle = seats.is_empty().then(|| state.idle.join());
+        let after = state.head;
+        drop(state);
+        Self {
+            hub,
+            seats,
+            idle,
+            after,
+            on_lag: OnLag::default(),
+            stage: Stage::New,
+        }
+    }
+
+    /// Resumes after the id that a client came back with; without one, this does nothing.
+    pub fn after(mut self, last: LastEventId) -> Self {
+        if last.is_empty() {
+            return self;
+        }
+        let state = self.hub.state();
+        let known = last
+            .parse::<Position>()
+            .filter(|at| at.hi() == state.head.hi() && *at <= state.head);
+        drop(state);
+        self.stage = match known {
+            Some(position) => {
+                self.after = position;
+                Stage::Resuming
+            }
+            None => Stage::Unknown,
+        };
+        self
+    }
+
+    /// Sets what happens when the history has left it behind. By default [`OnLag::Reset`].
+    pub fn on_lag(mut self, on_lag: OnLag) -> Self {
+        self.on_lag = on_lag;
+        self
+    }
+
+    /// What there is for it, or why it is to be reset.
+    fn poll_read(&mut self, waker: &Waker) -> Poll<Option<Result<EncodedEvents, Reset>>> {
+        let mut replaced = Vec::new(); // dropped when the lock is released
+        let mut state = self.hub.state();
+        let stage = mem::replace(&mut self.stage, Stage::Live);
+        let lost = match stage {
+            Stage::Over => {
+                self.stage = Stage::Over;
+                return Poll::Ready(None);
+            }
+            Stage::Unknown => Some(Reset::Unknown),
+            Stage::New if self.on_lag == OnLag::Latest => Some(Reset::Unknown),
+            Stage::New | Stage::Resuming | Stage::Live => {
+                match state.read(&self.seats, self.after) {
+                    Read::Events(last, events) => {
+                        self.after = last;
+                        return Poll::Ready(Some(Ok(events)));
+                    }
+                    Read::Nothing => None,
+                    Read::Lost if stage == Stage::Resuming => Some(Reset::Expired),
+                    Read::Lost => Some(Reset::Lagged),
+                }
+            }
+        };
+        if let Some(reset) = lost {
+            // What is unknown is before everything.
+            let after = match reset {
+                Reset::Unknown => Position::default(),
+                Reset::Expired | Reset::Lagged => self.after,
+            };
+            let lagged = reset == Reset::Lagged;
+            if lagged {
+                state.count(&self.seats, after, |topic| topic.lagged += 1);
+            }
+            self.after = state.head;
+            match self.on_lag {
+                OnLag::Latest => {
+                    if let Some(events) = state.newest(&self.seats, after) {
+                        return Poll::Ready(Some(Ok(events)));
+                    }
+                }
+                OnLag::Disconnect if lagged => {
+                    self.stage = Stage::Over;
+                    return Poll::Ready(None);
+                }
+                OnLag::Reset | OnLag::Disconnect => {
+                    state.count(&self.seats, after, |topic| topic.resets += 1);
+                    return Poll::Ready(Some(Err(reset)));
+                }
+            }
+        }
+        if state.closed {
+            self.stage = Stage::Over;
+            return Poll::Ready(None);
+        }
+        state.wait(&self.seats, waker, &mut replaced);
+        if let Some(seat) = self.idle {
+            replaced.extend(state.idle.arm(seat, waker));
+        }
+        Poll::Pending
+    }
+
+    /// The event that says so, with the id from which on it gets all.
+    fn reset(&self, reason: Reset) -> EncodedEvents {
+        let mut output = Output::in_one_block(BytesMut::new());
+        let Ok(events) = encode_to(&mut output, (self.hub.reset.0)(reason));
+        let mut wire = output.into_block();
+        set_last_id(&mut wire, self.after.hi(), self.after.lo());
+        EncodedEvents::new(wire.freeze(), events.max(1))
+    }
+}
+
+impl Stream for Subscription {
+    type Item = EncodedEvents;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<EncodedEvents>> {
+        let read = ready!(self.poll_read(cx.waker()));
+        Poll::Ready(read.map(|read| read.unwrap_or_else(|reason| self.reset(reason))))
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let mut wakers: Vec<Waker> = Vec::new(); // dropped when the lock is released
+        let mut state = self.hub.state();
+        wakers.extend(self.seats.iter().filter_map(|seat| state.leave(*seat)));
+        wakers.extend(self.idle.and_then(|seat| state.idle.leave(seat)));
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("after", &self.after)
+            .field("on_lag", &self.on_lag)
+            .field("stage", &self.stage)
+            .finish_non_exhaustive()
+    }
+}

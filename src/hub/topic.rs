@@ -1,0 +1,158 @@
+//! One topic: its history, and who waits for more.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use tokio::time::Instant;
+
+use super::{encoded_events::EncodedEvents, position::Position, wakers::Wakers};
+use crate::output::BUDGET;
+
+/// A topic of a hub.
+#[derive(Debug)]
+pub(super) struct Topic {
+    pub(super) name: Arc<str>,
+    /// In the order of their positions.
+    pub(super) entries: VecDeque<Entry>,
+    /// Every event of the topic behind this position is in `entries`.
+    pub(super) complete_since: Position,
+    pub(super) waiting: Wakers,
+    /// The bytes of `entries`.
+    pub(super) bytes: usize,
+    pub(super) published: u64,
+    pub(super) resets: u64,
+    pub(super) lagged: u64,
+    run: Option<Run>,
+}
+
+/// One published item.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) at: Position,
+    /// When it was published, if that matters.
+    pub(super) time: Option<Instant>,
+    pub(super) events: EncodedEvents,
+}
+
+/// The last events of a topic in one piece, made for the first who reads them and shared with
+/// those who read the same.
+#[derive(Debug)]
+struct Run {
+    /// It is for who has read up to here, or behind it
+    from: Position,
+    /// but before this,
+    first: Position,
+    /// and goes to here.
+    last: Position,
+    events: EncodedEvents,
+}
+
+impl Topic {
+    pub(super) fn new(name: Arc<str>, complete_since: Position) -> Self {
+        Self {
+            name,
+            entries: VecDeque::new(),
+            complete_since,
+            waiting: Wakers::default(),
+            bytes: 0,
+            published: 0,
+            resets: 0,
+            lagged: 0,
+            run: None,
+        }
+    }
+
+    /// Whether nobody would miss it.
+    pub(super) fn is_void(&self) -> bool {
+        self.entries.is_empty() && self.waiting.is_empty()
+    }
+
+    pub(super) fn push(&mut self, entry: Entry) {
+        self.bytes += entry.events.len();
+        self.published += 1;
+        self.entries.push_back(entry);
+    }
+
+    /// Drops the oldest entry.
+    pub(super) fn trim(&mut self) -> Option<Entry> {
+        let entry = self.entries.pop_front()?;
+        self.bytes -= entry.events.len();
+        self.complete_since = entry.at;
+        Some(entry)
+    }
+
+    /// The position of the last event, if there is any in the history.
+    pub(super) fn last(&self) -> Option<Position> {
+        self.entries.back().map(|entry| entry.at)
+    }
+
+    /// Whether there is something behind `after`.
+    pub(super) fn has_more(&self, after: Position) -> bool {
+        self.last().is_some_and(|last| last > after)
+    }
+
+    /// Where the first entry behind `after` is.
+    pub(super) fn index_after(&self, after: Position) -> usize {
+        // Mostly it is one of the last few.
+        const FEW: usize = 8;
+        let entries = &self.entries;
+        let few = entries.len().saturating_sub(FEW);
+        match entries.get(few) {
+            Some(entry) if entry.at <= after => {
+                let behind = entries.iter().rev().take_while(|entry| entry.at > after);
+                entries.len() - behind.count()
+            }
+            _ => entries.partition_point(|entry| entry.at <= after),
+        }
+    }
+
+    /// What stands behind `after`, up to a frame of it, and the position of its last event; `None`
+    /// if there is nothing.
+    pub(super) fn read(&mut self, after: Position) -> Option<(Position, EncodedEvents)> {
+        if let Some(run) = &self.run {
+            if run.from <= after && after < run.first {
+                return Some((run.last, run.events.clone()));
+            }
+        }
+        let start = self.index_after(after);
+        let end = self.end_of_run(start);
+        let (first, last) = (self.entries.get(start)?.at, self.entries.get(end - 1)?.at);
+        if end - start == 1 {
+            return Some((last, self.entries[start].events.clone()));
+        }
+        let run = self.entries.range(start..end);
+        let events = EncodedEvents::join(run.map(|entry| &entry.events));
+        if self.waiting.len() > 1 {
+            let from = match start.checked_sub(1) {
+                Some(before) => self.entries[before].at,
+                None => self.complete_since,
+            };
+            self.run = Some(Run {
+                from,
+                first,
+                last,
+                events: events.clone(),
+            });
+        }
+        Some((last, events))
+    }
+
+    /// Forgets the run; tells whether there was one.
+    pub(super) fn forget_run(&mut self) -> usize {
+        self.run.take().map_or(0, |run| run.events.len())
+    }
+
+    /// The bytes of the run.
+    pub(super) fn run_len(&self) -> usize {
+        self.run.as_ref().map_or(0, |run| run.events.len())
+    }
+
+    fn end_of_run(&self, start: usize) -> usize {
+        let mut bytes = 0;
+        let fit = self.entries.range(start..).take_while(|entry| {
+            bytes += entry.events.len();
+            bytes <= BUDGET
+        });
+        let fit = fit.count();
+        (start + fit.max(1)).min(self.entries.len())
+    }
+}

@@ -1,0 +1,452 @@
+//! The hub: what subscribers get, lose, and are told.
+#![allow(clippy::unwrap_used)]
+
+use std::{convert::Infallible, time::Duration};
+
+use futures_util::{FutureExt as _, StreamExt as _};
+use http_sse::{
+    Encode, Encoder, Event, EventType, Hub, LastEventId, OnLag, Position, PublishError, Reset, Sse,
+    Subscription,
+};
+use tokio::time::advance;
+
+/// All that is there to be read, and whether the subscription goes on.
+fn read(subscription: &mut Subscription) -> (String, bool) {
+    let mut all = String::new();
+    loop {
+        match subscription.next().now_or_never() {
+            Some(Some(events)) => all += std::str::from_utf8(events.as_bytes()).unwrap(),
+            Some(None) => return (all, false),
+            None => return (all, true),
+        }
+    }
+}
+
+fn last(position: impl ToString) -> LastEventId {
+    position.to_string().parse().unwrap()
+}
+
+fn publish(hub: &Hub, topic: &str, data: &str) -> Position {
+    hub.publish(topic, Event::data(data.to_owned())).unwrap()
+}
+
+fn wire(data: &str, at: Position) -> String {
+    format!("data: {data}\nid: {at}\n\n")
+}
+
+fn reset(reason: &str, at: Position) -> String {
+    format!("event: reset\ndata: {reason}\nid: {at}\n\n")
+}
+
+mod order {
+    use super::*;
+
+    #[test]
+    fn events_of_all_its_topics_come_in_the_order_of_the_hub() {
+        let hub = Hub::new();
+        let mut all = hub.subscribe(["a", "b", "a"]);
+        let mut only_b = hub.subscribe(["b"]);
+        assert_eq!(read(&mut all), (String::new(), true));
+        let at = ["a", "b", "c", "b", "a"].map(|topic| (topic, publish(&hub, topic, topic)));
+        let of = |topics: &[&str]| -> String {
+            let mine = at.iter().filter(|(topic, _)| topics.contains(topic));
+            mine.map(|(topic, at)| wire(topic, *at)).collect()
+        };
+        assert_eq!(read(&mut all), (of(&["a", "b"]), true));
+        assert_eq!(read(&mut only_b), (of(&["b"]), true));
+        assert_eq!(read(&mut only_b), (String::new(), true));
+        let positions: Vec<u64> = at.iter().map(|(_, at)| at.lo()).collect();
+        assert_eq!(positions, [1, 2, 3, 4, 5]);
+        assert_eq!(hub.head(), at[4].1);
+    }
+
+    #[test]
+    fn an_event_has_the_id_of_the_hub_whatever_its_own() {
+        struct Two;
+        impl Encode for Two {
+            type Error = Infallible;
+            fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), Infallible> {
+                encoder.data("one");
+                encoder.end_event();
+                encoder.data("two");
+                Ok(())
+            }
+        }
+        let hub = Hub::new();
+        let mut subscription = hub.subscribe(["a"]);
+        let at = hub.publish("a", Event::data("x").id(7)).unwrap();
+        assert_eq!(
+            read(&mut subscription).0,
+            format!("id: 7\ndata: x\nid: {at}\n\n")
+        );
+        let at = hub.publish("a", Two).unwrap();
+        let events = subscription.next().now_or_never().unwrap().unwrap();
+        assert_eq!(events, &*format!("data: one\n\ndata: two\nid: {at}\n\n"));
+        assert_eq!(events.count(), 2);
+        let at = hub.publish("a", Event::new().comment("c")).unwrap();
+        assert_eq!(read(&mut subscription).0, format!(": c\nid: {at}\n\n"));
+    }
+
+    #[test]
+    fn what_is_ready_comes_in_pieces_of_a_frame() {
+        let hub = Hub::new();
+        for topics in [&["a"][..], &["a", "b"]] {
+            let mut subscription = hub.subscribe(topics);
+            let data = "x".repeat(8_000);
+            for _ in 0..8 {
+                publish(&hub, "a", &data);
+            }
+            publish(&hub, "a", &"x".repeat(100_000));
+            let mut lengths = Vec::new();
+            while let Some(Some(events)) = subscription.next().now_or_never() {
+                lengths.push((events.count(), events.as_bytes().len() > 32 * 1024));
+            }
+            assert_eq!(lengths, [(4, false), (4, false), (1, true)]);
+        }
+    }
+
+    #[tokio::test]
+    async fn it_is_a_response_like_any_stream() {
+        let hub = Hub::new();
+        let subscription = hub.subscribe(["a"]).after(LastEventId::default());
+        let mut body = Sse::new(subscription).into_body();
+        let at = [publish(&hub, "a", "x"), publish(&hub, "a", "y")];
+        let frame = body.next().await.unwrap().unwrap();
+        assert_eq!(
+            frame,
+            format!(":\n{}{}", wire("x", at[0]), wire("y", at[1]))
+        );
+        // One that waits is woken.
+        let waits = tokio::spawn(async move { body.next().await });
+        tokio::task::yield_now().await;
+        let at = publish(&hub, "a", "z");
+        assert_eq!(waits.await.unwrap().unwrap().unwrap(), wire("z", at));
+    }
+
+    #[test]
+    fn an_item_that_fails_is_not_published() {
+        struct Fails;
+        impl Encode for Fails {
+            type Error = &'static str;
+            fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), &'static str> {
+                encoder.data("half");
+                Err("no")
+            }
+        }
+        let hub = Hub::new();
+        let mut subscription = hub.subscribe(["a"]);
+        assert_eq!(hub.publish("a", Fails), Err(PublishError::Encode("no")));
+        let at = publish(&hub, "a", "x");
+        assert_eq!(read(&mut subscription).0, wire("x", at));
+    }
+}
+
+mod resume {
+    use super::*;
+
+    #[test]
+    fn a_client_gets_what_it_missed_and_nothing_twice() {
+        let hub = Hub::new();
+        let at: Vec<_> = (0..6)
+            .map(|n| publish(&hub, ["a", "b", "c"][n % 3], "x"))
+            .collect();
+        for (n, id) in at.iter().enumerate() {
+            let mut resumed = hub.subscribe(["a", "b"]).after(last(id));
+            let missed: String = (n + 1..6)
+                .filter(|n| n % 3 < 2)
+                .map(|n| wire("x", at[n]))
+                .collect();
+            assert_eq!(read(&mut resumed), (missed, true), "after {id}");
+        }
+    }
+
+    /// Garbage, another epoch, the future, a megabyte: one reset, then live. The id of an event of
+    /// another topic, and that before the first: the right replay.
+    #[test]
+    fn an_id_that_is_none_of_this_hub_is_reset() {
+        let hub = Hub::new();
+        let a = publish(&hub, "a", "x");
+        let b = publish(&hub, "b", "secret");
+        let (hi, lo) = (b.hi(), b.lo());
+        let unknown = [
+            format!("{}-{lo}", hi - 1),
+            format!("{}-{lo}", hi + 1),
+            format!("{hi}-{}", lo + 1),
+            format!("{hi}-0{lo}"),
+            "garbage".into(),
+            "-".into(),
+            "1".into(),
+            "9".repeat(1 << 20),
+            "\u{1f980}".into(),
+        ];
+        for id in unknown {
+            let mut subscription = hub.subscribe(["a"]).after(last(&id));
+            assert_eq!(read(&mut subscription), (reset("unknown", b), true));
+        }
+        let mut of_another = hub.subscribe(["a"]).after(last(b));
+        assert_eq!(read(&mut of_another), (String::new(), true));
+        let mut from_start = hub.subscribe(["a"]).after(last(Position::new(hi, 0)));
+        assert_eq!(read(&mut from_start), (wire("x", a), true));
+
+        let raw = http::HeaderValue::from_bytes(b"\xff\xfe").unwrap();
+        let raw = http::Request::get("/")
+            .header("last-event-id", raw)
+            .body(())
+            .unwrap();
+        let mut subscription = hub.subscribe(["a"]).after(LastEventId::from_request(&raw));
+        assert_eq!(read(&mut subscription), (reset("unknown", b), true));
+    }
+
+    #[test]
+    fn an_id_is_refused_only_if_something_of_its_topics_is_lost() {
+        let hub = Hub::builder().history(2).build();
+        let first = publish(&hub, "a", "1");
+        let busy: Vec<_> = (0..5).map(|_| publish(&hub, "b", "x")).collect();
+        let second = publish(&hub, "a", "2");
+        // Much was trimmed of b since, and nothing of a.
+        let mut a = hub.subscribe(["a"]).after(last(first));
+        assert_eq!(read(&mut a), (wire("2", second), true));
+        let mut both = hub.subscribe(["a", "b"]).after(last(first));
+        assert_eq!(read(&mut both), (reset("expired", second), true));
+        // At the bound: behind the last that was trimmed, and that itself.
+        let mut b = hub.subscribe(["b"]).after(last(busy[1]));
+        assert_eq!(read(&mut b), (reset("expired", second), true));
+        let mut b = hub.subscribe(["b"]).after(last(busy[2]));
+        assert_eq!(
+            read(&mut b),
+            (wire("x", busy[3]) + &wire("x", busy[4]), true)
+        );
+    }
+
+    #[test]
+    fn what_is_lost_of_a_topic_that_is_gone_is_told() {
+        let hub = Hub::new();
+        let first = publish(&hub, "a", "x");
+        publish(&hub, "b", "x");
+        assert!(hub.remove("b"));
+        assert!(!hub.remove("b") && !hub.remove("never"));
+        assert_eq!(hub.topics().len(), 1);
+        let mut b = hub.subscribe(["b"]).after(last(first));
+        assert_eq!(read(&mut b), (reset("expired", hub.head()), true));
+        let mut b = hub.subscribe(["b"]).after(last(hub.head()));
+        assert_eq!(read(&mut b), (String::new(), true));
+    }
+
+    #[test]
+    fn the_reset_event_is_what_the_server_wants() {
+        const SYNC: EventType = EventType::from_static("sync");
+        let builder = Hub::builder().reset_event(|reason| match reason {
+            Reset::Unknown => Event::data("who?").event_type(SYNC),
+            _ => Event::data(reason.to_string()),
+        });
+        let hub = builder.build();
+        let mut subscription = hub.subscribe(["a"]).after(last("x"));
+        let start = hub.head();
+        assert_eq!(
+            read(&mut subscription).0,
+            format!("event: sync\ndata: who?\nid: {start}\n\n")
+        );
+    }
+}
+
+mod lag {
+    use super::*;
+
+    fn hub_of_three() -> Hub {
+        Hub::builder().history(3).build()
+    }
+
+    #[test]
+    fn by_default_it_is_reset_once_and_goes_on() {
+        let hub = hub_of_three();
+        let mut slow = hub.subscribe(["a"]);
+        let mut at: Vec<_> = (0..3).map(|_| publish(&hub, "a", "x")).collect();
+        let kept: String = at.iter().map(|at| wire("x", *at)).collect();
+        assert_eq!(read(&mut slow), (kept, true), "at the bound");
+        at.extend((0..4).map(|_| publish(&hub, "a", "x")));
+        assert_eq!(read(&mut slow), (reset("lagged", at[6]), true));
+        let next = publish(&hub, "a", "y");
+        assert_eq!(read(&mut slow), (wire("y", next), true));
+        let topic = &hub.topics()[0];
+        assert_eq!(
+            (topic.resets, topic.lagged, topic.published, topic.events),
+            (1, 1, 8, 3)
+        );
+    }
+
+    #[test]
+    fn it_can_be_disconnected() {
+        let hub = hub_of_three();
+        let mut slow = hub.subscribe(["a"]).on_lag(OnLag::Disconnect);
+        let at: Vec<_> = (0..4).map(|_| publish(&hub, "a", "x")).collect();
+        assert_eq!(read(&mut slow), (String::new(), false));
+        assert_eq!(read(&mut slow), (String::new(), false));
+        // Its client comes back with an id that is lost: it is told, and not sent away again.
+        let mut back = hub
+            .subscribe(["a"])
+            .on_lag(OnLag::Disconnect)
+            .after(last(at[0]));
+        assert_eq!(
+            read(&mut back).0,
+            at[1..].iter().map(|at| wire("x", *at)).collect::<String>()
+        );
+        publish(&hub, "a", "x");
+        let mut back = hub
+            .subscribe(["a"])
+            .on_lag(OnLag::Disconnect)
+            .after(last(at[0]));
+        assert_eq!(read(&mut back), (reset("expired", hub.head()), true));
+        assert_eq!(hub.topics()[0].lagged, 1);
+    }
+
+    #[test]
+    fn it_can_have_the_latest_of_each_topic() {
+        let hub = hub_of_three();
+        let latest = |hub: &Hub| hub.subscribe(["a", "b", "c"]).on_lag(OnLag::Latest);
+        let mut slow = latest(&hub);
+        assert_eq!(read(&mut slow), (String::new(), true));
+        let b = publish(&hub, "b", "b");
+        let a = (0..9).map(|_| publish(&hub, "a", "x")).last().unwrap();
+        let newest = (wire("b", b) + &wire("x", a), true);
+        assert_eq!(read(&mut slow), newest);
+        // So does one that begins, and one whose id is unknown; one that resumes has some of it.
+        assert_eq!(read(&mut latest(&hub)), newest);
+        assert_eq!(read(&mut latest(&hub).after(last("?"))), newest);
+        assert_eq!(read(&mut latest(&hub).after(last(b))), (wire("x", a), true));
+        assert_eq!(
+            read(&mut latest(&hub).after(last(a))),
+            (String::new(), true)
+        );
+        let next = publish(&hub, "c", "c");
+        assert_eq!(read(&mut slow), (wire("c", next), true));
+        assert_eq!(
+            hub.topics().iter().map(|topic| topic.resets).sum::<u64>(),
+            0
+        );
+    }
+}
+
+mod bounds {
+    use super::*;
+
+    #[test]
+    fn a_topic_keeps_this_many_events_and_bytes_and_at_least_one() {
+        let kept = |hub: &Hub| {
+            let topic = &hub.topics()[0];
+            (topic.events, topic.bytes)
+        };
+        for (events, expected) in [(0, 1), (1, 1), (2, 2)] {
+            let hub = Hub::builder().history(events).build();
+            (0..5).for_each(|_| _ = publish(&hub, "a", "x"));
+            assert_eq!(kept(&hub).0, expected);
+        }
+        let one = wire("x", publish(&Hub::new(), "a", "x")).len();
+        for (bytes, expected) in [(0, 1), (2 * one - 1, 1), (2 * one, 2), (2 * one + 1, 2)] {
+            let hub = Hub::builder().history_bytes(bytes).build();
+            (0..5).for_each(|_| _ = publish(&hub, "a", "x"));
+            assert_eq!(kept(&hub), (expected, expected * one), "{bytes}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_are_kept_for_this_long() {
+        let second = Duration::from_secs(1);
+        let hub = Hub::builder().history_age(10 * second).build();
+        let old = publish(&hub, "old", "x");
+        advance(10 * second).await;
+        publish(&hub, "a", "x");
+        assert_eq!(hub.topics().len(), 2, "at the bound");
+        advance(Duration::from_millis(1)).await;
+        publish(&hub, "a", "x");
+        assert_eq!(hub.topics().len(), 1);
+        let mut late = hub
+            .subscribe(["old"])
+            .after(last(Position::new(old.hi(), 0)));
+        assert_eq!(read(&mut late), (reset("expired", hub.head()), true));
+    }
+
+    #[test]
+    fn a_million_topics_touched_once_leave_nothing() {
+        let hub = Hub::builder().memory(1 << 20).build();
+        for n in 0..1_000_000 {
+            publish(&hub, &format!("topic {n}"), "x");
+            assert!(hub.memory() <= 1 << 20);
+        }
+        let kept = hub.topics().len();
+        assert!((1_000..5_000).contains(&kept), "{kept}");
+        for n in 0..1_000_000 {
+            hub.remove(&format!("topic {n}"));
+        }
+        assert_eq!((hub.topics().len(), hub.memory()), (0, 0));
+    }
+
+    #[test]
+    fn the_newest_event_is_kept_beyond_the_memory() {
+        let hub = Hub::builder().memory(0).build();
+        let mut reader = hub.subscribe(["a"]);
+        for _ in 0..3 {
+            let at = publish(&hub, "a", &"x".repeat(1_000));
+            assert_eq!(read(&mut reader).0, wire(&"x".repeat(1_000), at));
+        }
+        publish(&hub, "b", "x");
+        assert_eq!(
+            hub.topics().iter().map(|topic| topic.events).sum::<usize>(),
+            1
+        );
+    }
+}
+
+mod ends {
+    use super::*;
+
+    #[test]
+    fn a_closed_hub_lets_everybody_read_to_the_end() {
+        let hub = Hub::new();
+        let mut reader = hub.subscribe(["a"]);
+        let mut to_none = hub.subscribe([""; 0]);
+        let at = publish(&hub, "a", "x");
+        assert_eq!(read(&mut to_none), (String::new(), true));
+        hub.close();
+        assert_eq!(
+            hub.publish("a", Event::data("y")),
+            Err(PublishError::Closed)
+        );
+        assert_eq!(read(&mut reader), (wire("x", at), false));
+        assert_eq!(read(&mut to_none), (String::new(), false));
+        let mut late = hub.subscribe(["a"]).after(last(Position::new(at.hi(), 0)));
+        assert_eq!(read(&mut late), (wire("x", at), false));
+        assert_eq!(read(&mut hub.subscribe(["a"])), (String::new(), false));
+    }
+
+    #[tokio::test]
+    async fn those_who_wait_are_woken_by_the_end() {
+        let hub = Hub::new();
+        let waits: Vec<_> = [vec!["a"], vec!["a", "b"], vec![]]
+            .into_iter()
+            .map(|topics| {
+                let mut subscription = hub.subscribe(topics);
+                tokio::spawn(async move { subscription.next().await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        hub.close();
+        for waits in waits {
+            assert!(waits.await.unwrap().is_none());
+        }
+    }
+
+    #[test]
+    fn a_topic_is_gone_with_its_last_subscriber_and_event() {
+        let hub = Hub::new();
+        let a = hub.subscribe(["a", "b"]);
+        let b = hub.subscribe(["b"]);
+        assert_eq!(hub.topics().len(), 2);
+        drop(a);
+        assert_eq!(hub.topics().len(), 1);
+        publish(&hub, "b", "x");
+        drop(b);
+        assert_eq!(hub.topics()[0].subscribers, 0);
+        hub.remove("b");
+        assert_eq!((hub.topics(), hub.memory()), (vec![], 0));
+    }
+}

@@ -1,0 +1,442 @@
+//! The hub against a model of it that is too simple to be wrong: a list of all that was published.
+//! And with real threads, against what any subscriber can tell by itself.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use futures_util::{FutureExt as _, StreamExt as _};
+use http_sse::{Event, Hub, LastEventId, OnLag, Position, Subscription};
+use proptest::{
+    prelude::{Rng as _, RngExt as _},
+    test_runner::{RngAlgorithm, TestRng},
+};
+
+const TOPICS: usize = 12;
+const PUBLISHERS: usize = 8;
+const SUBSCRIBERS: usize = 32;
+/// How many events a topic keeps.
+const HISTORY: usize = 20;
+
+type Topics = BTreeSet<usize>;
+
+/// A seed of its own for each run, printed, or the one to run again.
+fn chance() -> TestRng {
+    let seed = env::var("HTTP_SSE_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
+    let seed: u64 = seed.unwrap_or_else(|| {
+        use std::hash::{BuildHasher as _, Hasher as _};
+        std::hash::RandomState::new().build_hasher().finish()
+    });
+    println!("HTTP_SSE_SEED={seed}");
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    TestRng::from_seed(RngAlgorithm::ChaCha, &bytes)
+}
+
+fn name(topic: usize) -> String {
+    format!("topic {topic}")
+}
+
+fn some_topics(chance: &mut TestRng) -> Topics {
+    let wanted = chance.random_range(1..=4);
+    (0..wanted)
+        .map(|_| chance.random_range(0..TOPICS))
+        .collect()
+}
+
+/// What a client sees: the id and the text of each event; a reset is one of them.
+#[derive(Clone, Debug, PartialEq)]
+struct Seen(Position, String);
+
+/// Reads all that is there, and whether it goes on.
+fn read(subscription: &mut Subscription) -> (Vec<Seen>, bool) {
+    let mut seen = Vec::new();
+    loop {
+        match subscription.next().now_or_never() {
+            Some(Some(events)) => {
+                let wire = String::from_utf8(events.as_bytes().to_vec()).unwrap();
+                let before = seen.len();
+                seen.extend(wire.split_terminator("\n\n").map(|event| {
+                    let (event, id) = event.rsplit_once("\nid: ").unwrap();
+                    Seen(id.parse().unwrap(), event.to_owned())
+                }));
+                assert_eq!(events.count(), (seen.len() - before) as u64);
+            }
+            Some(None) => return (seen, false),
+            None => return (seen, true),
+        }
+    }
+}
+
+/// What is there of each topic, and what is not.
+struct Model {
+    head: Position,
+    topics: Vec<Topic>,
+    /// What topics that are gone have lost, up to here.
+    forgotten: Position,
+    closed: bool,
+}
+
+#[derive(Clone, Default)]
+struct Topic {
+    events: Vec<Seen>,
+    subscribers: usize,
+    /// It has lost events up to here; `None` if it is gone, and nobody knows.
+    lost: Option<Position>,
+}
+
+impl Model {
+    fn new(head: Position) -> Self {
+        Self {
+            head,
+            topics: vec![Topic::default(); TOPICS],
+            forgotten: head,
+            closed: false,
+        }
+    }
+
+    fn publish(&mut self, topic: usize, at: Position, text: &str) {
+        assert_eq!(at, Position::new(self.head.hi(), self.head.lo() + 1));
+        self.head = at;
+        let topic = &mut self.topics[topic];
+        let lost = topic.lost.get_or_insert(self.forgotten);
+        topic.events.push(Seen(at, format!("data: {text}")));
+        if topic.events.len() > HISTORY {
+            *lost = topic.events.remove(0).0;
+        }
+    }
+
+    fn remove(&mut self, topic: usize) {
+        let of_topic = &mut self.topics[topic];
+        if let Some(last) = of_topic.events.last() {
+            of_topic.lost = Some(last.0);
+            of_topic.events.clear();
+        }
+        self.forget(topic);
+    }
+
+    fn join(&mut self, topics: &Topics) {
+        for &topic in topics {
+            self.topics[topic].lost.get_or_insert(self.forgotten);
+            self.topics[topic].subscribers += 1;
+        }
+    }
+
+    fn leave(&mut self, topics: &Topics) {
+        for &topic in topics {
+            self.topics[topic].subscribers -= 1;
+            self.forget(topic);
+        }
+    }
+
+    fn forget(&mut self, topic: usize) {
+        let topic = &mut self.topics[topic];
+        if topic.subscribers == 0 && topic.events.is_empty() {
+            self.forgotten = self.forgotten.max(topic.lost.take().unwrap_or_default());
+        }
+    }
+
+    /// What a client sees that has all up to `after`.
+    fn read(&self, client: &mut Client) -> (Vec<Seen>, bool) {
+        if client.over {
+            return (vec![], false);
+        }
+        let fresh = std::mem::take(&mut client.fresh);
+        let topics = client.topics.iter().map(|&topic| &self.topics[topic]);
+        let lost = topics
+            .clone()
+            .any(|topic| topic.lost.unwrap() > client.after);
+        let reason = match fresh {
+            Some(Fresh::Unknown) => Some("unknown"),
+            Some(Fresh::New) if client.on_lag == OnLag::Latest => Some("unknown"),
+            Some(Fresh::Resumed) if lost => Some("expired"),
+            _ if lost => Some("lagged"),
+            _ => None,
+        };
+        let behind = |topic: &Topic, after| {
+            let events = topic.events.iter().filter(move |seen| seen.0 > after);
+            events.cloned().collect::<Vec<_>>()
+        };
+        let after = match reason {
+            Some("unknown") => Position::default(),
+            _ => client.after,
+        };
+        let mut seen: Vec<_> = match (reason, client.on_lag) {
+            (None, _) => topics.flat_map(|topic| behind(topic, after)).collect(),
+            (Some(_), OnLag::Latest) => {
+                let newest = topics.filter_map(|topic| behind(topic, after).pop());
+                newest.collect()
+            }
+            (Some("lagged"), OnLag::Disconnect) => {
+                client.over = true;
+                return (vec![], false);
+            }
+            (Some(reason), _) => {
+                vec![Seen(self.head, format!("event: reset\ndata: {reason}"))]
+            }
+        };
+        seen.sort_by_key(|seen| seen.0);
+        client.after = match reason {
+            Some(_) => self.head,
+            None => seen.last().map_or(client.after, |seen| seen.0),
+        };
+        client.over = self.closed;
+        (seen, !self.closed)
+    }
+}
+
+/// A client and what it has.
+struct Client {
+    subscription: Subscription,
+    topics: Topics,
+    on_lag: OnLag,
+    after: Position,
+    fresh: Option<Fresh>,
+    over: bool,
+}
+
+enum Fresh {
+    New,
+    Resumed,
+    Unknown,
+}
+
+impl Client {
+    fn connect(hub: &Hub, model: &mut Model, chance: &mut TestRng) -> Self {
+        let topics = some_topics(chance);
+        let on_lag = [OnLag::Reset, OnLag::Disconnect, OnLag::Latest][chance.random_range(0..3)];
+        let head = model.head;
+        let (fresh, after, id) = match chance.random_range(0..10) {
+            0..3 => (Fresh::New, head, String::new()),
+            3 => (
+                Fresh::Unknown,
+                head,
+                format!("{}-{}", head.hi(), head.lo() + 1),
+            ),
+            4 => (
+                Fresh::Unknown,
+                head,
+                format!("{}-{}", head.hi() - 1, head.lo()),
+            ),
+            5 => (Fresh::Unknown, head, "garbage".into()),
+            _ => {
+                let back = chance.random_range(0..2 * (TOPICS * HISTORY) as u64);
+                let after = Position::new(head.hi(), head.lo().saturating_sub(back));
+                (Fresh::Resumed, after, after.to_string())
+            }
+        };
+        let id: LastEventId = id.parse().unwrap();
+        let names = topics.iter().map(|&topic| name(topic));
+        model.join(&topics);
+        Self {
+            subscription: hub.subscribe(names).after(id).on_lag(on_lag),
+            topics,
+            on_lag,
+            after,
+            fresh: Some(fresh),
+            over: false,
+        }
+    }
+
+    fn leave(self, model: &mut Model) {
+        model.leave(&self.topics);
+    }
+}
+
+/// A million operations: each subscriber sees what the model says, no more and no less.
+#[test]
+fn any_interleaving_shows_everybody_what_the_model_says() {
+    const OPERATIONS: usize = 1_000_000;
+    /// So often a hub is closed, and another begins.
+    const CLOSE: usize = 50_000;
+
+    let mut chance = chance();
+    let new = || Hub::builder().history(HISTORY).build();
+    let mut hub = new();
+    let mut model = Model::new(hub.head());
+    let mut clients: Vec<Client> = Vec::new();
+    let (mut seen, mut resets) = (0, 0);
+    for operation in 1..=OPERATIONS {
+        if operation % CLOSE == 0 {
+            hub.close();
+            model.closed = true;
+            for mut client in clients.drain(..) {
+                assert_eq!(read(&mut client.subscription), model.read(&mut client));
+            }
+            hub = new();
+            model = Model::new(hub.head());
+        }
+        let client = chance.random_range(0..SUBSCRIBERS);
+        match chance.random_range(0..1_000) {
+            0 => {
+                let topic = chance.random_range(0..TOPICS);
+                hub.remove(&name(topic));
+                model.remove(topic);
+            }
+            1..20 if client < clients.len() => clients.swap_remove(client).leave(&mut model),
+            20..60 if clients.len() < SUBSCRIBERS => {
+                clients.push(Client::connect(&hub, &mut model, &mut chance));
+            }
+            60..500 if client < clients.len() => {
+                let client = &mut clients[client];
+                let (got, goes_on) = read(&mut client.subscription);
+                seen += got.len();
+                resets += got
+                    .iter()
+                    .filter(|seen| seen.1.starts_with("event"))
+                    .count();
+                assert_eq!((got, goes_on), model.read(client));
+            }
+            _ => {
+                // Some topics are busier than others.
+                let topic = chance
+                    .random_range(0..TOPICS)
+                    .min(chance.random_range(0..TOPICS));
+                let text = format!("{operation} by {}", chance.random_range(0..PUBLISHERS));
+                let at = hub
+                    .publish(&name(topic), Event::data(text.clone()))
+                    .unwrap();
+                model.publish(topic, at, &text);
+            }
+        }
+    }
+    println!("{seen} events were seen, {resets} of them resets");
+    assert!(seen > OPERATIONS && resets > OPERATIONS / 1_000);
+}
+
+/// Eight publishers and thirty-two subscribers in threads of their own. Each publisher counts in
+/// topics that are its alone, so a subscriber can tell by itself whether one is missing, doubled or
+/// out of order: only a reset lets it begin anew.
+#[test]
+fn threads_see_each_event_once_and_in_order() {
+    let required = env::var("HTTP_SSE_REAL").is_ok_and(|value| value == "required");
+    let time = Duration::from_secs(if required { 60 } else { 5 });
+    let hub = Hub::builder().history(200).build();
+    let over = Arc::new(AtomicBool::new(false));
+    let mut first_chance = chance();
+    let mut fork = || {
+        let mut seed = [0; 32];
+        first_chance.fill_bytes(&mut seed);
+        TestRng::from_seed(RngAlgorithm::ChaCha, &seed)
+    };
+    let publishers = (0..PUBLISHERS).map(|publisher| {
+        let (hub, over, mut chance) = (hub.clone(), over.clone(), fork());
+        thread::spawn(move || {
+            let mut counts = [0_u64; 4];
+            while !over.load(SeqCst) {
+                for _ in 0..chance.random_range(1..50) {
+                    let topic = chance.random_range(0..counts.len());
+                    let event = Event::data(format!("{publisher}.{topic} {}", counts[topic]));
+                    hub.publish(&format!("{publisher}.{topic}"), event).unwrap();
+                    counts[topic] += 1;
+                }
+                thread::yield_now();
+            }
+            counts.iter().sum::<u64>()
+        })
+    });
+    let publishers: Vec<_> = publishers.collect();
+    let totals = Arc::new(Mutex::new([0_u64; 3]));
+    let subscribers = (0..SUBSCRIBERS).map(|_| {
+        let (hub, over, mut chance, totals) = (hub.clone(), over.clone(), fork(), totals.clone());
+        thread::spawn(move || {
+            while !over.load(SeqCst) {
+                let names: BTreeSet<String> = (0..chance.random_range(1..6))
+                    .map(|_| {
+                        let publisher = chance.random_range(0..PUBLISHERS);
+                        format!("{publisher}.{}", chance.random_range(0..4))
+                    })
+                    .collect();
+                let read = follow(&hub, &names, &over, &mut chance);
+                let mut totals = totals.lock().unwrap();
+                totals
+                    .iter_mut()
+                    .zip(read)
+                    .for_each(|(total, read)| *total += read);
+            }
+        })
+    });
+    let subscribers: Vec<_> = subscribers.collect();
+    let start = Instant::now();
+    while start.elapsed() < time && !publishers.iter().any(thread::JoinHandle::is_finished) {
+        thread::park_timeout(time - start.elapsed());
+    }
+    over.store(true, SeqCst);
+    let published: u64 = publishers
+        .into_iter()
+        .map(|thread| thread.join().unwrap())
+        .sum();
+    hub.close(); // which wakes those who wait
+    subscribers
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
+    let [seen, resets, resumes] = *totals.lock().unwrap();
+    println!("{published} published, {seen} seen, {resets} resets, {resumes} resumes");
+    assert!(seen > 10_000 && resumes > 100);
+}
+
+/// Reads some topics, with some resumes in between; tells how many events, resets and resumes.
+fn follow(
+    hub: &Hub,
+    names: &BTreeSet<String>,
+    over: &AtomicBool,
+    chance: &mut TestRng,
+) -> [u64; 3] {
+    let mut next: BTreeMap<String, u64> = BTreeMap::new();
+    let mut after = None;
+    let mut counts = [0; 3];
+    let mut subscription = hub.subscribe(names);
+    for _ in 0..chance.random_range(1..200) {
+        // A lost wake-up would leave this waiting for ever.
+        let waited = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let Some(events) = waited.block_on(subscription.next()) else {
+            return counts;
+        };
+        let wire = std::str::from_utf8(events.as_bytes()).unwrap();
+        for event in wire.split_terminator("\n\n") {
+            let (event, id) = event.rsplit_once("\nid: ").unwrap();
+            let at: Position = id.parse().unwrap();
+            counts[0] += 1;
+            if event.starts_with("event: reset") {
+                counts[1] += 1;
+                next.clear();
+            } else {
+                let (topic, count) = event
+                    .strip_prefix("data: ")
+                    .unwrap()
+                    .split_once(' ')
+                    .unwrap();
+                let count: u64 = count.parse().unwrap();
+                assert!(after < Some(at), "in order");
+                assert!(names.contains(topic), "of its topics");
+                let expected = next.insert(topic.to_owned(), count + 1);
+                assert!(
+                    expected.is_none_or(|expected| expected == count),
+                    "{topic} {count}"
+                );
+            }
+            after = Some(at);
+        }
+        if let Some(at) = after.filter(|_| chance.random_range(0..4) == 0) {
+            counts[2] += 1;
+            if chance.random_range(0..2) == 0 && !over.load(SeqCst) {
+                thread::sleep(Duration::from_millis(1)); // to be away for a while
+            }
+            let last = at.to_string().parse().unwrap();
+            subscription = hub.subscribe(names).after(last);
+        }
+    }
+    counts
+}
