@@ -11,7 +11,10 @@ use std::{
     convert::Infallible,
     error::Error,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
     task::Waker,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -84,6 +87,10 @@ pub struct HubBuilder {
 
 struct Shared {
     state: Mutex<State>,
+    /// Counts what changes the state for those who wait. It is raised under the lock, before any
+    /// waker is taken, so that a subscriber which finds it as it was when it left its waker knows
+    /// that the waker is still there.
+    version: AtomicU64,
     /// Whether entries have an age.
     ages: bool,
     reset: ResetEvent,
@@ -168,6 +175,7 @@ impl Hub {
             if state.closed {
                 return Err(PublishError::Closed);
             }
+            self.0.version.fetch_add(1, SeqCst);
             state.publish(topic, wire, events, now, &mut woken)
         };
         wake(woken);
@@ -200,7 +208,11 @@ impl Hub {
     /// more.
     pub fn close(&self) {
         let mut woken = Vec::new();
-        self.0.state().close(&mut woken);
+        {
+            let mut state = self.0.state();
+            self.0.version.fetch_add(1, SeqCst);
+            state.close(&mut woken);
+        }
         wake(woken);
     }
 
@@ -288,6 +300,7 @@ impl HubBuilder {
         Hub(Arc::new(Shared {
             ages: self.limits.age.is_some(),
             state: Mutex::new(State::new(self.limits, epoch)),
+            version: AtomicU64::new(0),
             reset: self.reset,
         }))
     }

@@ -5,6 +5,7 @@ use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, VecDeque},
     mem,
+    ops::Deref,
     sync::Arc,
     task::Waker,
     time::Duration,
@@ -66,6 +67,13 @@ pub(super) struct Seat {
     seat: usize,
 }
 
+/// A subscriber's places in its topics. Mostly it has one.
+#[derive(Debug)]
+pub(super) enum Seats {
+    One([Seat; 1]),
+    Many(Box<[Seat]>),
+}
+
 /// What there is for a subscriber.
 #[derive(Debug)]
 pub(super) enum Read {
@@ -74,6 +82,27 @@ pub(super) enum Read {
     Events(Position, EncodedEvents),
     /// Some that it has not read are not there any more.
     Lost,
+}
+
+impl Deref for Seats {
+    type Target = [Seat];
+
+    fn deref(&self) -> &[Seat] {
+        match self {
+            Self::One(seat) => seat,
+            Self::Many(seats) => seats,
+        }
+    }
+}
+
+impl FromIterator<Seat> for Seats {
+    fn from_iter<I: IntoIterator<Item = Seat>>(seats: I) -> Self {
+        let seats: Vec<Seat> = seats.into_iter().collect();
+        match seats[..] {
+            [seat] => Self::One([seat]),
+            _ => Self::Many(seats.into()),
+        }
+    }
 }
 
 impl State {
@@ -255,6 +284,11 @@ impl State {
         let mut newest: Vec<_> = newest.filter(|entry| entry.at > after).collect();
         newest.sort_by_key(|entry| entry.at);
         (!newest.is_empty()).then(|| EncodedEvents::join(newest.iter().map(|entry| &entry.events)))
+    }
+
+    /// Whether there is something in these topics behind `after`.
+    pub(super) fn has_more(&self, seats: &[Seat], after: Position) -> bool {
+        seats.iter().any(|seat| self.topic(*seat).has_more(after))
     }
 
     /// Leaves a waker with each of these topics, and moves to `replaced` those of before.

@@ -3,8 +3,8 @@
 use std::{
     fmt, mem,
     pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, Waker, ready},
+    sync::{Arc, atomic::Ordering::SeqCst},
+    task::{Context, Poll, RawWakerVTable, Waker, ready},
 };
 
 use bytes::BytesMut;
@@ -14,7 +14,7 @@ use super::{
     Reset, Shared,
     encoded_events::EncodedEvents,
     position::Position,
-    state::{Read, Seat},
+    state::{Read, Seats},
 };
 use crate::{
     encode::{encode_to, set_last_id},
@@ -34,13 +34,36 @@ use crate::{
 #[must_use = "streams do nothing until they are polled"]
 pub struct Subscription {
     hub: Arc<Shared>,
-    seats: Box<[Seat]>,
+    seats: Seats,
     /// Its waker's place if it has no topics.
     idle: Option<usize>,
     /// Up to here it has read.
     after: Position,
     on_lag: OnLag,
     stage: Stage,
+    /// What was left with all its topics when there was nothing more to read.
+    left: Option<Left>,
+}
+
+/// A waker, and the version of the hub when it was left there.
+///
+/// While the hub has that version nothing was published since, the waker is still in its place,
+/// and no other can have its address: so one with the same address is the same, and whoever
+/// publishes next wakes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Left {
+    waker: (usize, usize),
+    version: u64,
+}
+
+impl Left {
+    fn new(waker: &Waker, version: u64) -> Self {
+        let vtable: *const RawWakerVTable = waker.vtable();
+        Self {
+            waker: (waker.data() as usize, vtable as usize),
+            version,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +104,7 @@ impl Subscription {
         names.sort_unstable_by(|a, b| a.as_ref().cmp(b.as_ref()));
         names.dedup_by(|a, b| a.as_ref() == b.as_ref());
         let mut state = hub.state();
-        let seats: Box<_> = names.iter().map(|name| state.join(name.as_ref())).collect();
+        let seats: Seats = names.iter().map(|name| state.join(name.as_ref())).collect();
         let idle = seats.is_empty().then(|| state.idle.join());
         let after = state.head;
         drop(state);
@@ -92,6 +115,7 @@ impl Subscription {
             after,
             on_lag: OnLag::default(),
             stage: Stage::New,
+            left: None,
         }
     }
 
@@ -105,6 +129,7 @@ impl Subscription {
             .parse::<Position>()
             .filter(|at| at.hi() == state.head.hi() && *at <= state.head);
         drop(state);
+        self.left = None;
         self.stage = match known {
             Some(position) => {
                 self.after = position;
@@ -123,6 +148,11 @@ impl Subscription {
 
     /// What there is for it, or why it is to be reset.
     fn poll_read(&mut self, waker: &Waker) -> Poll<Option<Result<EncodedEvents, Reset>>> {
+        // Without the lock, mostly right after everything was read.
+        let left = Some(Left::new(waker, self.hub.version.load(SeqCst)));
+        if self.left == left {
+            return Poll::Pending;
+        }
         let mut replaced = Vec::new(); // dropped when the lock is released
         let mut state = self.hub.state();
         let stage = mem::replace(&mut self.stage, Stage::Live);
@@ -137,6 +167,10 @@ impl Subscription {
                 match state.read(&self.seats, self.after) {
                     Read::Events(last, events) => {
                         self.after = last;
+                        if !state.closed && !state.has_more(&self.seats, last) {
+                            state.wait(&self.seats, waker, &mut replaced);
+                            self.left = Some(Left::new(waker, self.hub.version.load(SeqCst)));
+                        }
                         return Poll::Ready(Some(Ok(events)));
                     }
                     Read::Nothing => None,
@@ -180,6 +214,7 @@ impl Subscription {
         if let Some(seat) = self.idle {
             replaced.extend(state.idle.arm(seat, waker));
         }
+        self.left = Some(Left::new(waker, self.hub.version.load(SeqCst)));
         Poll::Pending
     }
 

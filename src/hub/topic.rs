@@ -21,6 +21,8 @@ pub(super) struct Topic {
     pub(super) published: u64,
     pub(super) resets: u64,
     pub(super) lagged: u64,
+    /// The position of the last event but one, also if it is lost since.
+    before_last: Position,
     run: Option<Run>,
 }
 
@@ -57,6 +59,7 @@ impl Topic {
             published: 0,
             resets: 0,
             lagged: 0,
+            before_last: complete_since,
             run: None,
         }
     }
@@ -69,6 +72,7 @@ impl Topic {
     pub(super) fn push(&mut self, entry: Entry) {
         self.bytes += entry.events.len();
         self.published += 1;
+        self.before_last = self.last().unwrap_or(self.complete_since);
         self.entries.push_back(entry);
     }
 
@@ -108,6 +112,13 @@ impl Topic {
     /// What stands behind `after`, up to a frame of it, and the position of its last event; `None`
     /// if there is nothing.
     pub(super) fn read(&mut self, after: Position) -> Option<(Position, EncodedEvents)> {
+        let last = self.entries.back()?;
+        if last.at <= after {
+            return None;
+        }
+        if self.before_last <= after {
+            return Some((last.at, last.events.clone())); // mostly it is the last alone
+        }
         if let Some(run) = &self.run {
             if run.from <= after && after < run.first {
                 return Some((run.last, run.events.clone()));

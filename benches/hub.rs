@@ -1,0 +1,180 @@
+//! The hub beside `tokio::sync::broadcast`, in one run: what it costs to bring an event to a
+//! subscriber, without sockets. Each subscriber is a task, and all are on one thread.
+//!
+//! `cargo bench --bench hub`
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/ratio.rs"]
+mod ratio;
+
+use std::{
+    hint::black_box,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use http_sse::{EncodedEvent, Event, Hub};
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::broadcast,
+    task::yield_now,
+};
+
+const TOKEN: &str = r#"{"id":"c-1","object":"chat.completion.chunk","created":1700000000,"model":"m","choices":[{"index":0,"delta":{"content":" token"},"finish_reason":null}]}"#;
+
+/// Subscribers in tasks, and how many events they were brought.
+struct Fanout<P> {
+    runtime: Runtime,
+    publish: P,
+    delivered: Arc<AtomicU64>,
+    subscribers: u64,
+}
+
+impl<P: Fn()> Fanout<P> {
+    /// Publishes `burst` events and waits until every subscriber has them.
+    fn run(&self, burst: u64) -> usize {
+        let before = self.delivered.load(Relaxed);
+        self.runtime.block_on(async {
+            (0..burst).for_each(|_| (self.publish)());
+            while self.delivered.load(Relaxed) < before + burst * self.subscribers {
+                yield_now().await;
+            }
+        });
+        (burst * self.subscribers) as usize
+    }
+
+    /// The median nanoseconds per delivery.
+    fn nanos(&self, burst: u64, runs: usize) -> f64 {
+        let mut times: Vec<Duration> = (0..runs)
+            .map(|_| {
+                let start = Instant::now();
+                self.run(burst);
+                start.elapsed()
+            })
+            .collect();
+        times.sort();
+        times[runs / 2].as_nanos() as f64 / (burst * self.subscribers) as f64
+    }
+}
+
+/// Counts; all is on one thread, so this need not be one step.
+fn add(delivered: &AtomicU64, events: u64) {
+    delivered.store(delivered.load(Relaxed) + events, Relaxed);
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().build().unwrap()
+}
+
+/// `subscribers` of `topic`, in a hub that has others too.
+fn hub(hub: &Hub, topic: &'static str, subscribers: u64) -> Fanout<impl Fn() + use<>> {
+    let runtime = runtime();
+    let delivered = Arc::new(AtomicU64::new(0));
+    for _ in 0..subscribers {
+        let (mut subscription, delivered) = (hub.subscribe([topic]), delivered.clone());
+        runtime.spawn(async move {
+            while let Some(events) = subscription.next().await {
+                add(&delivered, black_box(events).count());
+            }
+        });
+    }
+    runtime.block_on(yield_now());
+    let hub = hub.clone();
+    let publish = move || _ = hub.publish(topic, Event::data(TOKEN)).unwrap();
+    Fanout {
+        runtime,
+        publish,
+        delivered,
+        subscribers,
+    }
+}
+
+fn broadcast(subscribers: u64) -> Fanout<impl Fn()> {
+    let runtime = runtime();
+    let delivered = Arc::new(AtomicU64::new(0));
+    let (sender, _) = broadcast::channel::<Bytes>(1024);
+    for _ in 0..subscribers {
+        let (mut receiver, delivered) = (sender.subscribe(), delivered.clone());
+        runtime.spawn(async move {
+            while let Ok(event) = receiver.recv().await {
+                black_box(event);
+                add(&delivered, 1);
+            }
+        });
+    }
+    runtime.block_on(yield_now());
+    let publish = move || {
+        let event = EncodedEvent::from(Event::data(TOKEN)).into_bytes();
+        sender.send(event).unwrap();
+    };
+    Fanout {
+        runtime,
+        publish,
+        delivered,
+        subscribers,
+    }
+}
+
+/// Ten thousand subscribers of one topic, in bursts.
+fn beside_broadcast() {
+    const SUBSCRIBERS: u64 = 10_000;
+    let ours = hub(&Hub::new(), "topic", SUBSCRIBERS);
+    let peer = broadcast(SUBSCRIBERS);
+    for (burst, promised) in [(1, 0.1), (8, 0.1), (64, 0.1)] {
+        println!(
+            "hub/burst {burst}: {:.1} ns per delivery, broadcast {:.1} ns",
+            ours.nanos(burst, 21),
+            peer.nanos(burst, 21),
+        );
+        ratio::compare(
+            &format!("hub/burst {burst}"),
+            "tokio::sync::broadcast",
+            promised,
+            || ours.run(burst),
+            || peer.run(burst),
+        );
+    }
+}
+
+/// As many deliveries, to few subscribers and to many.
+fn as_subscribers_grow() {
+    for subscribers in [100, 1_000, 10_000, 100_000] {
+        let fanout = hub(&Hub::new(), "topic", subscribers);
+        println!(
+            "hub/{subscribers} subscribers: {:.1} ns per delivery, {:.1} ns in bursts of 8",
+            fanout.nanos(1, 41),
+            fanout.nanos(8, 41),
+        );
+    }
+}
+
+/// What it costs to publish to one of many topics, each with a subscriber.
+fn as_topics_grow() {
+    for topics in [10, 100_000] {
+        let whole = Hub::new();
+        let others: Vec<_> = (1..topics)
+            .map(|n| {
+                let mut other = whole.subscribe([format!("topic {n}")]);
+                assert!(futures_util::FutureExt::now_or_never(other.next()).is_none());
+                other
+            })
+            .collect();
+        let fanout = hub(&whole, "topic", 1);
+        println!(
+            "hub/{topics} topics: {:.0} ns to publish to one and to read it",
+            fanout.nanos(1, 10_001),
+        );
+        drop(others);
+    }
+}
+
+fn main() {
+    beside_broadcast();
+    as_subscribers_grow();
+    as_topics_grow();
+}
