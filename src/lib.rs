@@ -130,8 +130,8 @@ pub use full::Full;
 #[cfg(feature = "hub")]
 #[cfg_attr(docsrs, doc(cfg(feature = "hub")))]
 pub use hub::{
-    EncodedEvents, Hub, HubBuilder, NotAPosition, OnLag, Position, PublishError, Reset,
-    Subscription, Topic,
+    Answer, AppendError, EncodedEvents, Entry, Hub, HubBuilder, Log, LogError, LogHub, MemoryLog,
+    NotAPosition, OnLag, Page, Position, PublishError, Reset, Subscription, Topic,
 };
 #[cfg(feature = "json")]
 #[cfg_attr(docsrs, doc(cfg(feature = "json")))]

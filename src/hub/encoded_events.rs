@@ -4,7 +4,8 @@ use std::{convert::Infallible, fmt};
 
 use bytes::{Bytes, BytesMut};
 
-use crate::encode::{Encode, Encoder};
+use super::log::Entry;
+use crate::encode::{Encode, Encoder, set_last_id};
 
 /// Events that were encoded before and follow each other, as a
 /// [`Subscription`](crate::Subscription) yields them. To clone it is to count a reference.
@@ -51,6 +52,15 @@ impl EncodedEvents {
             count += piece.count;
         }
         Self::new(bytes.freeze(), count)
+    }
+}
+
+/// With its position as its id.
+impl From<&Entry> for EncodedEvents {
+    fn from(entry: &Entry) -> Self {
+        let mut wire = BytesMut::from(entry.event.as_bytes());
+        set_last_id(&mut wire, entry.at.hi(), entry.at.lo());
+        Self::new(wire.freeze(), 1)
     }
 }
 

@@ -1,6 +1,9 @@
 //! A hub: topics that any number of streams subscribe to, with a history to resume from.
 
 mod encoded_events;
+mod log;
+mod log_hub;
+mod memory_log;
 mod position;
 mod state;
 mod subscription;
@@ -20,7 +23,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
     encode::{Encode, encode_to},
@@ -31,6 +34,9 @@ use crate::{
 use self::state::{Limits, State};
 pub use self::{
     encoded_events::EncodedEvents,
+    log::{Answer, AppendError, Entry, Log, LogError, Page},
+    log_hub::LogHub,
+    memory_log::MemoryLog,
     position::{NotAPosition, Position},
     subscription::{OnLag, Subscription},
 };
@@ -94,6 +100,14 @@ struct Shared {
     /// Whether entries have an age.
     ages: bool,
     reset: ResetEvent,
+    /// What is read where the history does not reach.
+    backing: Option<Backing>,
+}
+
+struct Backing {
+    log: Arc<dyn Log>,
+    /// How many may read at once: a restart brings every client back at the same time.
+    readers: Semaphore,
 }
 
 struct ResetEvent(Box<dyn Fn(Reset) -> Event + Send + Sync>);
@@ -176,7 +190,9 @@ impl Hub {
                 return Err(PublishError::Closed);
             }
             self.0.version.fetch_add(1, SeqCst);
-            state.publish(topic, wire, events, now, &mut woken)
+            let at = Position::new(state.head.hi(), state.head.lo() + 1);
+            state.push(at, topic, wire, events, now, &mut woken);
+            at
         };
         wake(woken);
         Ok(at)
@@ -238,6 +254,38 @@ impl Hub {
     pub fn memory(&self) -> usize {
         self.0.state().memory()
     }
+
+    fn is_closed(&self) -> bool {
+        self.0.state().closed
+    }
+
+    /// Brings entries of a log to the subscribers; those that came before count once.
+    fn deliver(&self, entries: &[Entry]) {
+        let now = self.0.now();
+        let mut woken = Vec::new();
+        {
+            let mut state = self.0.state();
+            self.0.version.fetch_add(1, SeqCst);
+            for entry in entries {
+                if entry.at > state.head && !state.closed {
+                    let wire = entry.event.as_bytes().into();
+                    state.push(entry.at, &entry.topic, wire, 1, now, &mut woken);
+                }
+            }
+        }
+        wake(woken);
+    }
+
+    /// Forgets the history: what there was up to `head` is not known.
+    fn gap_to(&self, head: Position) {
+        let mut woken = Vec::new();
+        {
+            let mut state = self.0.state();
+            self.0.version.fetch_add(1, SeqCst);
+            state.gap_to(head, &mut woken);
+        }
+        wake(woken);
+    }
 }
 
 impl Default for Hub {
@@ -291,17 +339,38 @@ impl HubBuilder {
         self
     }
 
+    /// A hub that keeps its events in `log`, with what the log has loaded into its history.
+    ///
+    /// # Errors
+    ///
+    /// What the log says if it cannot be read.
+    pub async fn log(self, log: Arc<dyn Log>) -> Result<LogHub, LogError> {
+        const READERS: usize = 4;
+        let backing = Backing {
+            log: log.clone(),
+            readers: Semaphore::new(READERS),
+        };
+        let hub = LogHub::new(self.starting_at(Position::default(), Some(backing)), log);
+        hub.load().await?;
+        Ok(hub)
+    }
+
     /// The hub.
     #[must_use]
     pub fn build(self) -> Hub {
         // Later than that of any hub before it, so that their ids are told apart.
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
         let epoch = since_1970.unwrap_or_default().as_micros() as u64;
+        self.starting_at(Position::new(epoch, 0), None)
+    }
+
+    fn starting_at(self, start: Position, backing: Option<Backing>) -> Hub {
         Hub(Arc::new(Shared {
             ages: self.limits.age.is_some(),
-            state: Mutex::new(State::new(self.limits, epoch)),
+            state: Mutex::new(State::new(self.limits, start)),
             version: AtomicU64::new(0),
             reset: self.reset,
+            backing,
         }))
     }
 }
@@ -340,11 +409,13 @@ impl Reset {
 }
 
 /// Why an event was not published.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum PublishError<E = Infallible> {
     /// The item could not be encoded.
     Encode(E),
+    /// The log of a [`LogHub`] has not taken it, or may not have.
+    Append(AppendError),
     /// The hub is closed.
     Closed,
 }
@@ -353,6 +424,7 @@ impl<E: fmt::Display> fmt::Display for PublishError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Encode(error) => error.fmt(f),
+            Self::Append(error) => error.fmt(f),
             Self::Closed => f.write_str("the hub was closed by its owner"),
         }
     }
@@ -362,6 +434,7 @@ impl<E: Error> Error for PublishError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Encode(error) => error.source(),
+            Self::Append(error) => Some(error),
             Self::Closed => None,
         }
     }

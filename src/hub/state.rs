@@ -106,8 +106,7 @@ impl FromIterator<Seat> for Seats {
 }
 
 impl State {
-    pub(super) fn new(limits: Limits, epoch: u64) -> Self {
-        let start = Position::new(epoch, 0);
+    pub(super) fn new(limits: Limits, start: Position) -> Self {
         Self {
             limits,
             head: start,
@@ -123,16 +122,16 @@ impl State {
         }
     }
 
-    /// Publishes what `wire` holds as the next, and moves to `woken` who waits for it.
-    pub(super) fn publish(
+    /// Adds what `wire` holds at a position behind the head, and moves to `woken` who waits for it.
+    pub(super) fn push(
         &mut self,
+        at: Position,
         topic: &str,
         mut wire: BytesMut,
         events: u64,
         now: Option<Instant>,
         woken: &mut Vec<Waker>,
-    ) -> Position {
-        let at = Position::new(self.head.hi(), self.head.lo() + 1);
+    ) {
         self.head = at;
         set_last_id(&mut wire, at.hi(), at.lo());
         let index = self.topic_named(topic);
@@ -159,11 +158,10 @@ impl State {
             self.trim(index);
         }
         self.trim_oldest(now);
-        at
     }
 
     /// Drops what is too old, and the oldest while there is too much.
-    pub(super) fn trim_oldest(&mut self, now: Option<Instant>) {
+    fn trim_oldest(&mut self, now: Option<Instant>) {
         while let Some(&(at, index)) = self.order.front() {
             let topic = self.topics[index].as_deref();
             let entry = topic.and_then(|topic| topic.entries.front());
@@ -202,6 +200,36 @@ impl State {
         entries > 0
     }
 
+    /// Forgets all events: what there was up to `head` is not known. Moves to `woken` who waits.
+    pub(super) fn gap_to(&mut self, head: Position, woken: &mut Vec<Waker>) {
+        for index in 0..self.topics.len() {
+            let topic = self.topics.get(index).and_then(Option::as_ref);
+            let entries = topic.map_or(0, |topic| topic.entries.len());
+            (0..entries).for_each(|_| self.trim(index));
+        }
+        self.head = head;
+        self.forgotten = head;
+        for topic in self.topics.iter_mut().flatten() {
+            topic.complete_since = head;
+            topic.waiting.take_all(woken);
+        }
+    }
+
+    /// Whether `at` is the position of an event that is there, or the head.
+    pub(super) fn knows(&self, at: Position) -> bool {
+        at == self.head
+            || self
+                .order
+                .binary_search_by_key(&at, |entry| entry.0)
+                .is_ok()
+    }
+
+    /// The names of these topics.
+    pub(super) fn names(&self, seats: &[Seat]) -> Vec<Arc<str>> {
+        let names = seats.iter().map(|seat| self.topic(*seat).name.clone());
+        names.collect()
+    }
+
     /// Ends the hub, and moves to `woken` who waits for it.
     pub(super) fn close(&mut self, woken: &mut Vec<Waker>) {
         self.closed = true;
@@ -232,10 +260,7 @@ impl State {
 
     /// What stands behind `after` in these topics, up to a frame of it.
     pub(super) fn read(&mut self, seats: &[Seat], after: Position) -> Read {
-        if seats
-            .iter()
-            .any(|seat| self.topic(*seat).complete_since > after)
-        {
+        if self.loses(seats, after) {
             return Read::Lost;
         }
         if let [seat] = *seats {
@@ -274,6 +299,13 @@ impl State {
             [events] => Read::Events(last, events.clone()),
             _ => Read::Events(last, EncodedEvents::join(pieces.iter().copied())),
         }
+    }
+
+    /// Whether something of these topics behind `after` is not there any more.
+    pub(super) fn loses(&self, seats: &[Seat], after: Position) -> bool {
+        seats
+            .iter()
+            .any(|seat| self.topic(*seat).complete_since > after)
     }
 
     /// The newest event of each of these topics behind `after`, in order; `None` if there is none.

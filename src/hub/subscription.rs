@@ -13,6 +13,8 @@ use futures_core::Stream;
 use super::{
     Reset, Shared,
     encoded_events::EncodedEvents,
+    log::{Answer, Page},
+    log_hub::PAGE,
     position::Position,
     state::{Read, Seats},
 };
@@ -43,7 +45,20 @@ pub struct Subscription {
     stage: Stage,
     /// What was left with all its topics when there was nothing more to read.
     left: Option<Left>,
+    replay: Option<Box<Replay>>,
 }
+
+/// Reading from the log what the history does not have.
+struct Replay {
+    page: Answer<'static, Page>,
+    /// Up to where.
+    upto: Position,
+    /// How many pages there were.
+    pages: usize,
+}
+
+/// How many pages of a log one client is sent. One that missed more than that begins anew.
+const MAX_PAGES: usize = 20;
 
 /// A waker, and the version of the hub when it was left there.
 ///
@@ -74,6 +89,12 @@ enum Stage {
     Resuming,
     /// It has not read, and came with an id that this hub never gave.
     Unknown,
+    /// It came with an id that a log may have.
+    Claims,
+    /// The same, and the log has it.
+    Proven,
+    /// The log does not reach back to its id.
+    Expired,
     Live,
     Over,
 }
@@ -116,6 +137,7 @@ impl Subscription {
             on_lag: OnLag::default(),
             stage: Stage::New,
             left: None,
+            replay: None,
         }
     }
 
@@ -124,16 +146,18 @@ impl Subscription {
         if last.is_empty() {
             return self;
         }
-        let state = self.hub.state();
-        let known = last
-            .parse::<Position>()
-            .filter(|at| at.hi() == state.head.hi() && *at <= state.head);
-        drop(state);
+        let head = self.hub.state().head;
+        let in_log = self.hub.backing.is_some();
+        let given = |at: &Position| in_log || (at.hi() == head.hi() && *at <= head);
         self.left = None;
-        self.stage = match known {
+        self.stage = match last.parse::<Position>().filter(given) {
             Some(position) => {
                 self.after = position;
-                Stage::Resuming
+                if in_log {
+                    Stage::Claims
+                } else {
+                    Stage::Resuming
+                }
             }
             None => Stage::Unknown,
         };
@@ -144,6 +168,74 @@ impl Subscription {
     pub fn on_lag(mut self, on_lag: OnLag) -> Self {
         self.on_lag = on_lag;
         self
+    }
+
+    /// A page of the log, if the history does not have all that it missed or its id is not proven.
+    fn poll_replay(&mut self, cx: &mut Context<'_>) -> Poll<Option<EncodedEvents>> {
+        let proven = self.stage == Stage::Proven;
+        let (page, upto, pages) = match &mut self.replay {
+            None => {
+                let state = self.hub.state();
+                let is_there = proven || state.knows(self.after);
+                if is_there && !state.loses(&self.seats, self.after) {
+                    self.stage = Stage::Resuming;
+                    return Poll::Ready(None);
+                }
+                let upto = state.head.max(self.after);
+                drop(state);
+                self.begin_replay(upto, 1);
+                return Poll::Ready(None);
+            }
+            Some(replay) => {
+                let page = ready!(replay.page.as_mut().poll(cx));
+                (page, replay.upto, replay.pages)
+            }
+        };
+        self.replay = None;
+        self.stage = match page {
+            Ok(Page::Entries(_)) if pages <= MAX_PAGES => Stage::Proven,
+            Ok(Page::Entries(_) | Page::Gap) => Stage::Expired,
+            Err(_) => Stage::Over,
+        };
+        let Ok(Page::Entries(entries)) = page else {
+            return Poll::Ready(None);
+        };
+        if self.stage == Stage::Expired {
+            return Poll::Ready(None);
+        }
+        // A short page is all that there is.
+        let last = entries.last().map_or(upto, |last| last.at);
+        self.after = if entries.len() < PAGE {
+            last.max(upto)
+        } else {
+            last
+        };
+        let (names, lost) = {
+            let state = self.hub.state();
+            (
+                state.names(&self.seats),
+                state.loses(&self.seats, self.after),
+            )
+        };
+        if lost {
+            let upto = self.hub.state().head.max(self.after);
+            self.begin_replay(upto, pages + 1);
+        }
+        let mine = entries.iter().filter(|entry| names.contains(&entry.topic));
+        let mine: Vec<_> = mine.map(EncodedEvents::from).collect();
+        Poll::Ready((!mine.is_empty()).then(|| EncodedEvents::join(mine.iter())))
+    }
+
+    fn begin_replay(&mut self, upto: Position, pages: usize) {
+        let (hub, after) = (self.hub.clone(), self.after);
+        let page = Box::pin(async move {
+            let Some(backing) = &hub.backing else {
+                return Ok(Page::Gap);
+            };
+            let _turn = backing.readers.acquire().await?;
+            backing.log.read(after, Some(upto), PAGE).await
+        });
+        self.replay = Some(Box::new(Replay { page, upto, pages }));
     }
 
     /// What there is for it, or why it is to be reset.
@@ -162,8 +254,9 @@ impl Subscription {
                 return Poll::Ready(None);
             }
             Stage::Unknown => Some(Reset::Unknown),
+            Stage::Expired => Some(Reset::Expired),
             Stage::New if self.on_lag == OnLag::Latest => Some(Reset::Unknown),
-            Stage::New | Stage::Resuming | Stage::Live => {
+            Stage::New | Stage::Resuming | Stage::Claims | Stage::Proven | Stage::Live => {
                 match state.read(&self.seats, self.after) {
                     Read::Events(last, events) => {
                         self.after = last;
@@ -232,6 +325,11 @@ impl Stream for Subscription {
     type Item = EncodedEvents;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<EncodedEvents>> {
+        while matches!(self.stage, Stage::Claims | Stage::Proven) {
+            if let Some(events) = ready!(self.poll_replay(cx)) {
+                return Poll::Ready(Some(events));
+            }
+        }
         let read = ready!(self.poll_read(cx.waker()));
         Poll::Ready(read.map(|read| read.unwrap_or_else(|reason| self.reset(reason))))
     }

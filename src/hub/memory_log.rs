@@ -1,0 +1,155 @@
+//! A log in memory: the model of what an engine does, for tests and for servers in one process.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::timeout};
+
+use super::{
+    log::{Answer, AppendError, Entry, Log, Page},
+    position::Position,
+};
+use crate::encoded_event::EncodedEvent;
+
+/// A [`Log`] in memory that keeps a number of entries.
+///
+/// It remembers the idempotency keys of the entries that it keeps.
+pub struct MemoryLog {
+    kept: Mutex<Kept>,
+    appended: Notify,
+}
+
+struct Kept {
+    max: usize,
+    entries: VecDeque<(Entry, Option<String>)>,
+    /// The position before the first entry.
+    floor: Position,
+    head: Position,
+}
+
+impl MemoryLog {
+    /// An empty log for this many entries; `hi` is that of its positions.
+    #[must_use]
+    pub fn new(hi: u64, max: usize) -> Self {
+        let start = Position::new(hi, 0);
+        Self {
+            kept: Mutex::new(Kept {
+                max,
+                entries: VecDeque::new(),
+                floor: start,
+                head: start,
+            }),
+            appended: Notify::new(),
+        }
+    }
+
+    /// Drops all but the last `entries`.
+    pub fn trim(&self, entries: usize) {
+        self.kept().trim(entries);
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn trim(&mut self, max: usize) {
+        while self.entries.len() > max {
+            if let Some((entry, _)) = self.entries.pop_front() {
+                self.floor = entry.at;
+            }
+        }
+    }
+
+    fn behind(&self, after: Position, max: usize) -> Vec<Entry> {
+        let start = self.entries.partition_point(|(entry, _)| entry.at <= after);
+        let entries = self.entries.range(start..).take(max);
+        entries.map(|(entry, _)| entry.clone()).collect()
+    }
+
+    /// Whether all that followed `after` is here.
+    fn reaches(&self, after: Position) -> bool {
+        let entry = self
+            .entries
+            .binary_search_by_key(&after, |(entry, _)| entry.at);
+        after == self.floor || entry.is_ok()
+    }
+}
+
+impl Log for MemoryLog {
+    fn append<'a>(
+        &'a self,
+        topic: &'a str,
+        event: EncodedEvent,
+        idempotency_key: Option<&'a str>,
+    ) -> Answer<'a, Position, AppendError> {
+        Box::pin(async move {
+            let at = {
+                let mut kept = self.kept();
+                let written = idempotency_key.and_then(|key| {
+                    let mut entries = kept.entries.iter();
+                    entries.find(|(_, written)| written.as_deref() == Some(key))
+                });
+                if let Some((entry, _)) = written {
+                    return Ok(entry.at);
+                }
+                let at = Position::new(kept.head.hi(), kept.head.lo() + 1);
+                kept.head = at;
+                let topic = topic.into();
+                let entry = Entry { at, topic, event };
+                kept.entries
+                    .push_back((entry, idempotency_key.map(str::to_owned)));
+                let max = kept.max;
+                kept.trim(max);
+                at
+            };
+            self.appended.notify_waiters();
+            Ok(at)
+        })
+    }
+
+    fn head(&self) -> Answer<'_, Position> {
+        Box::pin(async { Ok(self.kept().head) })
+    }
+
+    fn read(&self, after: Position, upto: Option<Position>, max: usize) -> Answer<'_, Page> {
+        Box::pin(async move {
+            let kept = self.kept();
+            if !kept.reaches(after) {
+                return Ok(Page::Gap);
+            }
+            let mut entries = kept.behind(after, max);
+            entries.retain(|entry| upto.is_none_or(|upto| entry.at <= upto));
+            Ok(Page::Entries(entries))
+        })
+    }
+
+    fn wait(&self, after: Position, max: usize, time: Duration) -> Answer<'_, Vec<Entry>> {
+        Box::pin(async move {
+            let found = timeout(time, async {
+                loop {
+                    let appended = self.appended.notified();
+                    let entries = self.kept().behind(after, max);
+                    if !entries.is_empty() {
+                        return entries;
+                    }
+                    appended.await;
+                }
+            });
+            Ok(found.await.unwrap_or_default())
+        })
+    }
+}
+
+impl fmt::Debug for MemoryLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryLog")
+            .field("head", &self.kept().head)
+            .finish_non_exhaustive()
+    }
+}
