@@ -101,7 +101,7 @@ mod order {
             while let Some(Some(events)) = subscription.next().now_or_never() {
                 lengths.push((events.count(), events.as_bytes().len() > 32 * 1024));
             }
-            assert_eq!(lengths, [(4, false), (4, false), (1, true)]);
+            assert_eq!(lengths, [(5, true), (3, false), (1, true)]);
         }
     }
 

@@ -17,10 +17,10 @@ use tokio::time::Instant;
 use super::{
     encoded_events::EncodedEvents,
     position::Position,
-    topic::{Entry, Topic},
+    topic::{Entry, Piece, Topic},
     wakers::Wakers,
 };
-use crate::{encode::set_last_id, output::BUDGET};
+use crate::encode::set_last_id;
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug)]
@@ -279,13 +279,12 @@ impl State {
         });
         let mut heads: BinaryHeap<_> = heads.collect();
         let mut pieces = Vec::new();
-        let mut bytes = 0;
+        let mut piece = Piece::default();
         let mut last = after;
         while let Some(Reverse((at, topic, index))) = heads.pop() {
             let entries = &self.topics[topic].as_ref().expect(JOINED).entries;
             let events = &entries[index].events;
-            bytes += events.len();
-            if bytes > BUDGET && !pieces.is_empty() {
+            if !piece.takes(events) {
                 break;
             }
             pieces.push(events);

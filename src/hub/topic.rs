@@ -48,6 +48,19 @@ struct Run {
     events: EncodedEvents,
 }
 
+/// How much is read at once: as many events as fill a frame, so that a body hands them over
+/// uncopied; one that does by itself is alone.
+#[derive(Debug, Default)]
+pub(super) struct Piece(usize);
+
+impl Piece {
+    pub(super) fn takes(&mut self, events: &EncodedEvents) -> bool {
+        let takes = self.0 == 0 || (self.0 < BUDGET && events.len() < BUDGET);
+        self.0 += events.len();
+        takes
+    }
+}
+
 impl Topic {
     pub(super) fn new(name: Arc<str>, complete_since: Position) -> Self {
         Self {
@@ -126,7 +139,7 @@ impl Topic {
         }
         let start = self.index_after(after);
         let end = self.end_of_run(start);
-        let (first, last) = (self.entries.get(start)?.at, self.entries.get(end - 1)?.at);
+        let (first, last) = (self.entries[start].at, self.entries[end - 1].at);
         if end - start == 1 {
             return Some((last, self.entries[start].events.clone()));
         }
@@ -158,12 +171,8 @@ impl Topic {
     }
 
     fn end_of_run(&self, start: usize) -> usize {
-        let mut bytes = 0;
-        let fit = self.entries.range(start..).take_while(|entry| {
-            bytes += entry.events.len();
-            bytes <= BUDGET
-        });
-        let fit = fit.count();
-        (start + fit.max(1)).min(self.entries.len())
+        let mut piece = Piece::default();
+        let fits = self.entries.range(start..);
+        start + fits.take_while(|entry| piece.takes(&entry.events)).count()
     }
 }
