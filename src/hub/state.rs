@@ -147,8 +147,8 @@ impl State {
         let topic = self.topic_mut(index);
         topic.push(entry);
         topic.waiting.take_all(woken);
-        let run = topic.forget_run();
-        self.memory -= run;
+        let runs = topic.forget_runs();
+        self.memory -= runs;
         // The newest of a topic stays, or nobody would ever see it.
         let over = |topic: &Topic| {
             topic.entries.len() > 1
@@ -251,8 +251,8 @@ impl State {
         let topic = self.topic_mut(seat.topic);
         let waker = topic.waiting.leave(seat.seat);
         if topic.waiting.is_empty() {
-            let run = topic.forget_run();
-            self.memory -= run;
+            let runs = topic.forget_runs();
+            self.memory -= runs;
         }
         self.forget_if_void(seat.topic);
         waker
@@ -265,10 +265,10 @@ impl State {
         }
         if let [seat] = *seats {
             let topic = self.topic_mut(seat.topic);
-            let before = topic.run_len();
+            let before = topic.run_bytes();
             let read = topic.read(after);
-            let run = topic.run_len();
-            self.memory = self.memory + run - before;
+            let after = topic.run_bytes();
+            self.memory = self.memory + after - before;
             return read.map_or(Read::Nothing, |(last, events)| Read::Events(last, events));
         }
         let more = |seat: &&Seat| self.topic(**seat).has_more(after);
@@ -380,12 +380,12 @@ impl State {
 
     fn trim(&mut self, index: usize) {
         let topic = self.topic_mut(index);
-        let run = topic.forget_run();
+        let runs = topic.forget_runs();
         if let Some(entry) = topic.trim() {
             self.memory -= ENTRY + entry.events.len();
             self.entries -= 1;
         }
-        self.memory -= run;
+        self.memory -= runs;
         self.forget_if_void(index);
     }
 

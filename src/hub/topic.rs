@@ -23,8 +23,11 @@ pub(super) struct Topic {
     pub(super) lagged: u64,
     /// The position of the last event but one, also if it is lost since.
     before_last: Position,
-    run: Option<Run>,
+    runs: VecDeque<Run>,
 }
+
+/// How many runs are kept. Readers who are at the same place mostly read the same few in turn.
+const MAX_RUNS: usize = 8;
 
 /// One published item.
 #[derive(Debug)]
@@ -73,7 +76,7 @@ impl Topic {
             resets: 0,
             lagged: 0,
             before_last: complete_since,
-            run: None,
+            runs: VecDeque::new(),
         }
     }
 
@@ -132,10 +135,9 @@ impl Topic {
         if self.before_last <= after {
             return Some((last.at, last.events.clone())); // mostly it is the last alone
         }
-        if let Some(run) = &self.run {
-            if run.from <= after && after < run.first {
-                return Some((run.last, run.events.clone()));
-            }
+        let serves = |run: &&Run| run.from <= after && after < run.first;
+        if let Some(run) = self.runs.iter().find(serves) {
+            return Some((run.last, run.events.clone()));
         }
         let start = self.index_after(after);
         let end = self.end_of_run(start);
@@ -150,7 +152,8 @@ impl Topic {
                 Some(before) => self.entries[before].at,
                 None => self.complete_since,
             };
-            self.run = Some(Run {
+            self.runs.truncate(MAX_RUNS - 1);
+            self.runs.push_front(Run {
                 from,
                 first,
                 last,
@@ -160,14 +163,16 @@ impl Topic {
         Some((last, events))
     }
 
-    /// Forgets the run; tells whether there was one.
-    pub(super) fn forget_run(&mut self) -> usize {
-        self.run.take().map_or(0, |run| run.events.len())
+    /// Forgets the runs; tells how many bytes they had.
+    pub(super) fn forget_runs(&mut self) -> usize {
+        let bytes = self.run_bytes();
+        self.runs = VecDeque::new();
+        bytes
     }
 
-    /// The bytes of the run.
-    pub(super) fn run_len(&self) -> usize {
-        self.run.as_ref().map_or(0, |run| run.events.len())
+    /// The bytes of the runs.
+    pub(super) fn run_bytes(&self) -> usize {
+        self.runs.iter().map(|run| run.events.len()).sum()
     }
 
     fn end_of_run(&self, start: usize) -> usize {
