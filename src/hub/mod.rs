@@ -7,6 +7,7 @@ mod memory_log;
 mod position;
 mod state;
 mod subscription;
+mod sync;
 mod topic;
 mod wakers;
 
@@ -14,10 +15,7 @@ use std::{
     convert::Infallible,
     error::Error,
     fmt,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::SeqCst},
-    },
+    sync::{Arc, PoisonError, atomic::Ordering::SeqCst},
     task::Waker,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -31,7 +29,6 @@ use crate::{
     output::Output,
 };
 
-use self::state::{Limits, State};
 pub use self::{
     encoded_events::EncodedEvents,
     log::{Answer, AppendError, Entry, Log, LogError, Page},
@@ -39,6 +36,10 @@ pub use self::{
     memory_log::MemoryLog,
     position::{NotAPosition, Position},
     subscription::{OnLag, Subscription},
+};
+use self::{
+    state::{Limits, State},
+    sync::{AtomicU64, Mutex, MutexGuard},
 };
 
 /// Topics with a history, to which events are published and to which streams subscribe.

@@ -1,0 +1,8 @@
+//! The lock and the atomic of a hub: those of std, or of shuttle when it tries their orders
+//! (`tests/interleavings`).
+
+#[cfg(not(shuttle))]
+pub(super) use std::sync::{Mutex, MutexGuard, atomic::AtomicU64};
+
+#[cfg(shuttle)]
+pub(super) use shuttle::sync::{Mutex, MutexGuard, atomic::AtomicU64};
