@@ -1,0 +1,297 @@
+//! The same event to a thousand real clients, over loopback: what a delivery costs the server, with
+//! this crate's hub and with axum's own `Sse` over `tokio::sync::broadcast`, both in a stock
+//! `axum::serve`.
+//!
+//! ```text
+//! cargo bench --bench fanout
+//! ```
+//!
+//! A server is a process of its own with one thread, and its cost is the time that the kernel has
+//! seen it run. The next burst is published when every client has the last.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    convert::Infallible,
+    env, fs,
+    io::{BufRead as _, BufReader, Write as _, stdin},
+    net::SocketAddr,
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    thread,
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::State,
+    response::sse::{self, KeepAlive},
+    routing::get,
+};
+use futures_util::{Stream, StreamExt as _, stream};
+use http_body_util::{BodyExt as _, Empty};
+use http_sse::{Event, Hub, Sse, Subscription};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    runtime::{Builder, Runtime},
+    sync::{Notify, broadcast},
+};
+
+const CLIENTS: u64 = 1_000;
+/// An LLM's token; `~` is there once, and is what clients count.
+const TOKEN: &str = r#"{"id":"c-1","object":"chat.completion.chunk","created":1700000000,"model":"m","choices":[{"index":0,"delta":{"content":" ~oken"},"finish_reason":null}]}"#;
+
+fn main() {
+    match env::args().nth(1).as_deref() {
+        Some("serve-http-sse") => serve_ours(),
+        Some("serve-axum") => serve_axum(),
+        _ => compare(),
+    }
+}
+
+fn compare() {
+    /// Bursts in a round, and rounds of each server in turns.
+    const ROUNDS: usize = 7;
+    for (http2, burst, promised) in [
+        (false, 1, 1.15),
+        (false, 16, 1.9),
+        (true, 1, 1.5),
+        (true, 16, 2.3),
+    ] {
+        let mut servers = ["serve-http-sse", "serve-axum"].map(|name| Server::start(name, http2));
+        let mut nanos = [Vec::new(), Vec::new()];
+        let bursts = if burst == 1 { 50 } else { 20 };
+        for _ in 0..ROUNDS {
+            for (server, nanos) in servers.iter_mut().zip(&mut nanos) {
+                nanos.push(server.nanos_per_delivery(bursts, burst));
+            }
+        }
+        let [ours, axum] = nanos.map(|mut nanos| {
+            nanos.sort_by(f64::total_cmp);
+            nanos[ROUNDS / 2]
+        });
+        let protocol = if http2 { "HTTP/2" } else { "HTTP/1.1" };
+        let ratio = axum / ours;
+        println!(
+            "fanout/{protocol}, {burst} events per wake: {ours:.0} ns of server CPU per delivery, \
+             axum {axum:.0} ns: {ratio:.2}x less (promised: {promised}x)"
+        );
+        if ratio < promised {
+            println!("fanout/{protocol}, {burst}: the promise is not kept");
+        }
+    }
+}
+
+/// A server process, and its clients in a runtime of theirs.
+struct Server {
+    child: Child,
+    orders: ChildStdin,
+    _output: BufReader<ChildStdout>,
+    _runtime: Runtime,
+    seen: Arc<AtomicU64>,
+    told: Arc<Notify>,
+    runtime: Runtime,
+}
+
+impl Server {
+    fn start(name: &str, http2: bool) -> Self {
+        let mut child = Command::new(env::current_exe().unwrap())
+            .arg(name)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let orders = child.stdin.take().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        let address: SocketAddr = line.trim().parse().unwrap();
+        let seen = Arc::new(AtomicU64::new(0));
+        let told = Arc::new(Notify::new());
+        let opened = Arc::new(AtomicU64::new(0));
+        let clients = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let count = Count {
+            seen: seen.clone(),
+            told: told.clone(),
+            opened: opened.clone(),
+        };
+        if http2 {
+            for _ in 0..CLIENTS / 100 {
+                clients.spawn(http2_clients(address, count.clone()));
+            }
+        } else {
+            for _ in 0..CLIENTS {
+                clients.spawn(http1_client(address, count.clone()));
+            }
+        }
+        while opened.load(Relaxed) < CLIENTS {
+            thread::sleep(Duration::from_millis(10));
+        }
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        Self {
+            child,
+            orders,
+            _output: output,
+            _runtime: clients,
+            seen,
+            told,
+            runtime,
+        }
+    }
+
+    fn nanos_per_delivery(&mut self, bursts: u64, burst: u64) -> f64 {
+        let before = self.cpu();
+        for _ in 0..bursts {
+            let wanted = self.seen.load(Relaxed) + burst * CLIENTS;
+            writeln!(self.orders, "{burst}").unwrap();
+            self.runtime.block_on(async {
+                loop {
+                    let told = self.told.notified();
+                    if self.seen.load(Relaxed) >= wanted {
+                        return;
+                    }
+                    told.await;
+                }
+            });
+        }
+        let took = self.cpu() - before;
+        took as f64 / (bursts * burst * CLIENTS) as f64
+    }
+
+    /// For how many nanoseconds the threads of the server ran.
+    fn cpu(&self) -> u64 {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        tasks
+            .map(|task| {
+                let path = task.unwrap().path().join("schedstat");
+                let stat = fs::read_to_string(path).unwrap();
+                stat.split(' ').next().unwrap().parse::<u64>().unwrap()
+            })
+            .sum()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// What clients have seen.
+#[derive(Clone)]
+struct Count {
+    seen: Arc<AtomicU64>,
+    told: Arc<Notify>,
+    opened: Arc<AtomicU64>,
+}
+
+impl Count {
+    fn add(&self, bytes: &[u8]) {
+        let events = memchr::memchr_iter(b'~', bytes).count() as u64;
+        let seen = self.seen.fetch_add(events, Relaxed) + events;
+        if seen % CLIENTS == 0 {
+            self.told.notify_waiters();
+        }
+    }
+}
+
+async fn http1_client(address: SocketAddr, count: Count) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = b"GET /events HTTP/1.1\r\nhost: x\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut buffer = vec![0; 16 * 1024];
+    stream.read(&mut buffer).await.unwrap();
+    count.opened.fetch_add(1, Relaxed);
+    loop {
+        match stream.read(&mut buffer).await {
+            Ok(0) | Err(_) => return,
+            Ok(read) => count.add(&buffer[..read]),
+        }
+    }
+}
+
+async fn http2_clients(address: SocketAddr, count: Count) {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let http = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    let (sender, connection) = http.handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    for _ in 0..100 {
+        let (mut sender, count) = (sender.clone(), count.clone());
+        tokio::spawn(async move {
+            let request = http::Request::get("http://x/events").body(Empty::<bytes::Bytes>::new());
+            let response = sender.send_request(request.unwrap()).await.unwrap();
+            count.opened.fetch_add(1, Relaxed);
+            let mut body = response.into_body();
+            while let Some(Ok(frame)) = body.frame().await {
+                count.add(frame.data_ref().unwrap());
+            }
+        });
+    }
+}
+
+/// Serves until it is killed. Each line of the input says how many events to publish at once.
+fn serve(app: Router, publish: impl Fn() + Send + Sync + 'static) {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let handle = runtime.handle().clone();
+    runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        println!("{}", listener.local_addr().unwrap());
+        let (orders, mut ordered) = tokio::sync::mpsc::unbounded_channel::<u64>();
+        thread::spawn(move || {
+            for line in stdin().lines() {
+                orders.send(line.unwrap().parse().unwrap()).unwrap();
+            }
+        });
+        handle.spawn(async move {
+            while let Some(events) = ordered.recv().await {
+                (0..events).for_each(|_| publish());
+            }
+        });
+        axum::serve(listener, app).await.unwrap();
+    });
+}
+
+fn serve_ours() {
+    async fn events(State(hub): State<Hub>) -> Sse<Subscription> {
+        Sse::new(hub.subscribe(["topic"]))
+    }
+
+    let hub = Hub::new();
+    let app = Router::new()
+        .route("/events", get(events))
+        .with_state(hub.clone());
+    serve(app, move || {
+        hub.publish("topic", Event::data(TOKEN)).unwrap();
+    });
+}
+
+fn serve_axum() {
+    type Sender = broadcast::Sender<Arc<str>>;
+
+    async fn events(
+        State(sender): State<Sender>,
+    ) -> sse::Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
+        let events = stream::unfold(sender.subscribe(), |mut receiver| async {
+            Some((receiver.recv().await.ok()?, receiver))
+        });
+        let events = events.map(|data| Ok(sse::Event::default().data(data)));
+        sse::Sse::new(events).keep_alive(KeepAlive::default())
+    }
+
+    let (sender, _) = broadcast::channel(1024);
+    let app = Router::new()
+        .route("/events", get(events))
+        .with_state(sender.clone());
+    serve(app, move || {
+        sender.send(TOKEN.into()).unwrap();
+    });
+}
