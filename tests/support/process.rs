@@ -1,11 +1,14 @@
 //! A child process whose output is read.
 
+// Not every test that includes it needs all of it.
+#![allow(dead_code)]
+
 use std::{
     env,
     io::{BufRead as _, BufReader},
     net::SocketAddr,
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, channel},
     thread,
     time::Duration,
@@ -36,11 +39,30 @@ impl Process {
 
     /// Starts an example that serves, on a free port, and tells where.
     pub(crate) fn serve(name: &str) -> (Self, SocketAddr) {
-        let process = Self::start(Command::new(example(name)).env("PORT", "0"));
+        Self::serve_with(name, &[])
+    }
+
+    /// The same, with these variables in its environment.
+    pub(crate) fn serve_with(name: &str, variables: &[(&str, &str)]) -> (Self, SocketAddr) {
+        let mut command = Command::new(example(name));
+        command.env("PORT", "0").envs(variables.iter().copied());
+        let process = Self::start(&mut command);
         let line = process.line("listening on");
         let address = line.strip_prefix("listening on http://").unwrap();
         let address = address.parse().unwrap();
         (process, address)
+    }
+
+    /// Sends SIGTERM.
+    #[cfg(unix)]
+    pub(crate) fn terminate(&self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").arg(pid).status().unwrap().success());
+    }
+
+    /// Waits until it ends.
+    pub(crate) fn end(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
     }
 
     /// Waits for the next line, which has `text` in it.
