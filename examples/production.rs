@@ -128,7 +128,7 @@ sse_streams_stalled {}
 sse_streams_opened_total {}
 # TYPE sse_streams_refused_total counter
 sse_streams_refused_total{{by=\"server\"}} {}
-sse_streams_refused_total{{by=\"address\"}} {}
+sse_streams_refused_total{{by=\"key\"}} {}
 # TYPE sse_events_total counter
 sse_events_total {}
 # TYPE sse_keep_alives_total counter

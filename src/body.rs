@@ -24,6 +24,7 @@ use crate::{
     keep_alive::{IdleTimer, KeepAlive},
     output::Output,
     retry::Retry,
+    telemetry::Counts,
     timer::Timer,
 };
 
@@ -279,6 +280,7 @@ where
         let Some(mut source) = self.source.as_mut().as_pin_mut() else {
             return Source::Ended;
         };
+        let _entered = self.permit.as_ref().map(|permit| permit.trace().enter());
         let mut empty = 0;
         *self.in_source = true;
         let had = loop {
@@ -406,8 +408,8 @@ where
                 if let Some(idle) = self.idle {
                     idle.restart(now);
                 }
-                if let Some(permit) = self.permit {
-                    permit.sent(*self.events, *self.bytes, *self.keep_alives, now);
+                if let Some(permit) = self.permit.as_ref() {
+                    permit.sent(self.counts(), now);
                 }
             }
             match *self.state {
@@ -429,11 +431,19 @@ where
         }
     }
 
+    fn counts(&self) -> Counts {
+        Counts {
+            events: *self.events,
+            bytes: *self.bytes,
+            keep_alives: *self.keep_alives,
+        }
+    }
+
     /// Tells `on_close`, the first time.
     fn close(&mut self, reason: CloseReason) {
         *self.state = State::Closed;
         if let Some(permit) = self.permit.take() {
-            permit.close(reason, *self.events);
+            permit.close(reason, self.counts());
         }
         if let Some(on_close) = self.options.on_close.take() {
             on_close(Closed {

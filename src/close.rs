@@ -25,6 +25,30 @@ pub enum CloseReason {
 impl CloseReason {
     /// How many there are.
     pub(crate) const COUNT: usize = Self::ClientGone as usize + 1;
+
+    /// Every one, in their order.
+    #[cfg(feature = "metrics")]
+    pub(crate) const ALL: [Self; Self::COUNT] = [
+        Self::End,
+        Self::Error,
+        Self::MaxAge,
+        Self::Shutdown,
+        Self::Closed,
+        Self::ClientGone,
+    ];
+
+    /// Its name in metrics and logs, such as `max_age`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::End => "end",
+            Self::Error => "error",
+            Self::MaxAge => "max_age",
+            Self::Shutdown => "shutdown",
+            Self::Closed => "closed",
+            Self::ClientGone => "client_gone",
+        }
+    }
 }
 
 /// The end of a stream, as [`Sse::on_close`](crate::Sse::on_close) is told.

@@ -20,6 +20,7 @@ use crate::{
     close::CloseReason,
     encoded_event::EncodedEvent,
     full::{Full, FullBy},
+    telemetry::{Counts, Metrics, Trace},
 };
 
 /// The open streams of a server: how many there may be, how they end, and what they have sent.
@@ -28,6 +29,12 @@ use crate::{
 /// and gives the [`Permit`] to [`Sse::connection`](crate::Sse::connection): from then on the stream
 /// is counted, can be closed, and ends at [`shutdown`](Self::shutdown). There is no task behind it,
 /// and no stream is closed to make room for another.
+///
+/// With the feature `metrics` the recorder of the crate `metrics` is told the same as
+/// [`totals`](Self::totals), under names that begin with `sse_`, and how long streams were open; it
+/// is looked up once, so install it before the first client is admitted. With the feature `tracing`
+/// each stream is a span, in which its source is polled, with an event when it opens and one when
+/// it closes.
 ///
 /// A server that is told to stop waits for its open responses, and an event stream is a response
 /// that does not end: so end the streams when the server is told to stop.
@@ -63,6 +70,7 @@ struct Shared {
     registry: Mutex<Registry>,
     /// Told when the last stream has closed.
     emptied: Notify,
+    metrics: Metrics,
 }
 
 #[derive(Clone)]
@@ -238,13 +246,22 @@ impl Connections {
         let registry = &mut *guard;
         if registry.streams.len() >= settings.max {
             registry.totals.refused_by_server += 1;
+            drop(guard);
+            self.0.metrics.refused(false);
             return Err(full(FullBy::Server));
         }
         let of_key = registry.per_key.get(&key).copied().unwrap_or_default();
         if of_key >= settings.max_per_key {
             registry.totals.refused_by_key += 1;
+            drop(guard);
+            self.0.metrics.refused(true);
             return Err(full(FullBy::Key));
         }
+        // One copy of the key for all that have it.
+        let key = match registry.per_key.get_key_value(&key) {
+            Some((key, _)) => key.clone(),
+            None => key,
+        };
         registry.per_key.insert(key.clone(), of_key + 1);
         let order = match registry.phase {
             Phase::Running => Order::GoOn,
@@ -264,8 +281,11 @@ impl Connections {
         });
         registry.totals.opened += 1;
         registry.streams.insert(stream.id, stream.clone());
+        drop(guard);
+        self.0.metrics.opened();
         Ok(Permit {
             shared: self.0.clone(),
+            trace: Trace::open(stream.id.0, &stream.key),
             stream,
             closed: false,
         })
@@ -338,6 +358,7 @@ impl Connections {
             started: Instant::now(),
             registry: Mutex::default(),
             emptied: Notify::new(),
+            metrics: Metrics::new(),
         }))
     }
 
@@ -409,13 +430,22 @@ impl Shared {
 
 impl Totals {
     fn add(&mut self, stream: &Stream) {
-        self.events += stream.events.load(Relaxed);
-        self.bytes += stream.bytes.load(Relaxed);
-        self.keep_alives += stream.keep_alives.load(Relaxed);
+        let counts = stream.counts();
+        self.events += counts.events;
+        self.bytes += counts.bytes;
+        self.keep_alives += counts.keep_alives;
     }
 }
 
 impl Stream {
+    fn counts(&self) -> Counts {
+        Counts {
+            events: self.events.load(Relaxed),
+            bytes: self.bytes.load(Relaxed),
+            keep_alives: self.keep_alives.load(Relaxed),
+        }
+    }
+
     fn waker(&self) -> MutexGuard<'_, Option<Waker>> {
         self.waker.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -439,6 +469,7 @@ impl Stream {
 pub struct Permit {
     shared: Arc<Shared>,
     stream: Arc<Stream>,
+    trace: Trace,
     closed: bool,
 }
 
@@ -476,11 +507,9 @@ impl Permit {
     }
 
     /// The connection took a frame: what the stream has come to, and when.
-    pub(crate) fn sent(&self, events: u64, bytes: u64, keep_alives: u64, now: Instant) {
+    pub(crate) fn sent(&self, counts: Counts, now: Instant) {
         let stream = &self.stream;
-        stream.events.store(events, Relaxed);
-        stream.bytes.store(bytes, Relaxed);
-        stream.keep_alives.store(keep_alives, Relaxed);
+        self.count(counts);
         let since = (now - self.shared.started).as_millis() as u64;
         stream.stalled.store(since + 1, Relaxed);
     }
@@ -493,16 +522,36 @@ impl Permit {
         self.shared.settings.reconnect_within
     }
 
-    /// Returns the permit, with why the stream is over and how many events there were.
-    pub(crate) fn close(mut self, reason: CloseReason, events: u64) {
-        self.stream.events.store(events, Relaxed);
+    /// Makes what is logged while the source is polled part of the stream.
+    pub(crate) fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// Returns the permit, with why the stream is over and what it has come to.
+    pub(crate) fn close(mut self, reason: CloseReason, counts: Counts) {
+        self.count(counts);
         self.release(reason);
+    }
+
+    fn count(&self, counts: Counts) {
+        let before = self.stream.counts();
+        self.shared.metrics.sent(Counts {
+            events: counts.events - before.events,
+            bytes: counts.bytes - before.bytes,
+            keep_alives: counts.keep_alives - before.keep_alives,
+        });
+        self.stream.events.store(counts.events, Relaxed);
+        self.stream.bytes.store(counts.bytes, Relaxed);
+        self.stream.keep_alives.store(counts.keep_alives, Relaxed);
     }
 
     fn release(&mut self, reason: CloseReason) {
         if mem::replace(&mut self.closed, true) {
             return;
         }
+        let age = self.stream.opened.elapsed();
+        self.shared.metrics.closed(reason, age);
+        self.trace.closed(reason, self.stream.counts(), age);
         let mut guard = self.shared.registry();
         let registry = &mut *guard;
         registry.streams.remove(&self.stream.id);

@@ -69,6 +69,8 @@
 //! - `hub`: [`Hub`]. It needs no dependency more.
 //! - `json`: [`Json`], [`Event::json`], [`Encoder::json`].
 //! - `base64`: [`Event::base64`].
+//! - `metrics`: nothing, but [`Connections`] tells the recorder of the crate `metrics` the totals.
+//! - `tracing`: nothing, but [`Connections`] makes a span for each stream.
 //! - `simdutf8`: nothing, but [`Decoder`] reads large texts in half the time.
 //! - `actix-web`, `axum`, `poem`, `rocket`, `salvo`, `warp`: [`Sse`] is what a handler of that
 //!   framework returns, and [`LastEventId`] what it takes, with warp by [`LastEventId::filter`].
@@ -115,6 +117,7 @@ mod output;
 mod request;
 mod response;
 mod retry;
+mod telemetry;
 mod timer;
 
 pub use body::SseBody;

@@ -355,7 +355,7 @@ fn production_refuses_who_is_too_many_and_tells_in_its_metrics() {
                 "sse_streams_stalled 0",
                 "sse_streams_opened_total 2",
                 &format!("sse_streams_refused_total{{by=\"server\"}} {}", counted[0]),
-                &format!("sse_streams_refused_total{{by=\"address\"}} {}", counted[1]),
+                &format!("sse_streams_refused_total{{by=\"key\"}} {}", counted[1]),
                 "sse_streams_closed_total{reason=\"client_gone\"} 0",
             ],
         );

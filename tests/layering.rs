@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 /// Each file and its layer, from the bottom up: a file imports only from those above its row. A
 /// new file gets a row here first.
-const LAYERS: [(&str, u32); 22] = [
+const LAYERS: [(&str, u32); 23] = [
     ("field", 0),
     ("retry", 0),
     ("output", 0),
@@ -20,6 +20,7 @@ const LAYERS: [(&str, u32); 22] = [
     ("keep_alive", 1),
     ("close", 1),
     ("full", 1),
+    ("telemetry", 2),
     ("connections", 2),
     ("events", 2),
     ("timer", 2),

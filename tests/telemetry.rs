@@ -1,0 +1,135 @@
+//! What monitoring is told: the features `metrics` and `tracing`, to the letter.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures_util::{FutureExt as _, StreamExt as _, stream};
+use http_sse::{Connections, Event, KeepAlive, Sse, SseBody};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use tokio::time::{Instant, advance};
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Opens a stream of one event, reads it, and lets it wait for a keep-alive.
+async fn open(
+    connections: &Connections,
+) -> SseBody<impl futures_util::Stream<Item = Event> + use<>> {
+    let source = stream::iter([Event::data("a")]).chain(stream::poll_fn(|_| {
+        tracing::info!("polled");
+        std::task::Poll::Pending
+    }));
+    let mut body = Sse::new(source)
+        .keep_alive(KeepAlive::new().interval(Duration::from_secs(10)))
+        .connection(connections.admit("user 7").unwrap())
+        .into_body();
+    assert_eq!(body.next().await.unwrap().unwrap(), ":\ndata: a\n\n");
+    assert_eq!(body.next().await.unwrap().unwrap(), ":\n");
+    body
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_recorder_is_told_the_totals() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let _local = metrics::set_default_local_recorder(&recorder);
+
+    let connections = Connections::new().max(2).max_per_key(1);
+    let body = open(&connections).await;
+    assert!(connections.admit("user 7").is_err());
+    let _other = connections.admit("user 8").unwrap();
+    assert!(connections.admit("user 9").is_err());
+    drop(body);
+    connections.shutdown();
+    let permit = connections.admit("user 7").unwrap();
+    let mut ended = Sse::new(stream::pending::<Event>())
+        .connection(permit)
+        .into_body();
+    while ended.next().await.is_some() {}
+
+    let text = handle.render();
+    let mut lines: Vec<_> = text
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty() && !line.contains("quantile"))
+        .collect();
+    lines.sort_unstable();
+    assert_eq!(
+        lines,
+        [
+            "sse_events_total 1",
+            "sse_keep_alives_total 1",
+            "sse_sent_bytes_total 15",
+            "sse_stream_duration_seconds_count 2",
+            "sse_stream_duration_seconds_sum 10",
+            "sse_streams_closed_total{reason=\"client_gone\"} 1",
+            "sse_streams_closed_total{reason=\"closed\"} 0",
+            "sse_streams_closed_total{reason=\"end\"} 0",
+            "sse_streams_closed_total{reason=\"error\"} 0",
+            "sse_streams_closed_total{reason=\"max_age\"} 0",
+            "sse_streams_closed_total{reason=\"shutdown\"} 1",
+            "sse_streams_open 1",
+            "sse_streams_opened_total 3",
+            "sse_streams_refused_total{by=\"key\"} 1",
+            "sse_streams_refused_total{by=\"server\"} 1",
+        ],
+        "{text}"
+    );
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_a_span() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_writer(log.clone())
+        .with_ansi(false)
+        .without_time()
+        .finish();
+    let _local = tracing::subscriber::set_default(subscriber);
+    let connections = Connections::new();
+    let start = Instant::now();
+    let mut body = open(&connections).await;
+    assert_eq!(start.elapsed(), Duration::from_secs(10));
+    advance(Duration::from_millis(2_500)).await;
+    assert!(body.next().now_or_never().is_none());
+    drop(body);
+
+    let span = "sse_stream{id=0 key=\"user 7\"}";
+    let expected = [
+        format!("DEBUG {span}: http_sse: opened"),
+        format!(" INFO {span}: telemetry: polled"),
+        format!(" INFO {span}: telemetry: polled"),
+        format!(" INFO {span}: telemetry: polled"),
+        format!(" INFO {span}: telemetry: polled"),
+        format!(
+            "DEBUG {span}: http_sse: closed reason=\"client_gone\" events=1 \
+             bytes=13 keep_alives=1 seconds=12.5"
+        ),
+    ];
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(log.lines().collect::<Vec<_>>(), expected);
+}
