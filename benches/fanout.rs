@@ -54,6 +54,8 @@ fn main() {
 }
 
 fn compare() {
+    // A descriptor for each client, in each process; the soft limit is often 1,024.
+    rlimit::increase_nofile_limit(u64::MAX).unwrap();
     /// Bursts in a round, and rounds of each server in turns.
     const ROUNDS: usize = 7;
     for (http2, burst, promised) in [
@@ -209,7 +211,7 @@ async fn http1_client(address: SocketAddr, count: Count) {
     let request = b"GET /events HTTP/1.1\r\nhost: x\r\n\r\n";
     stream.write_all(request).await.unwrap();
     let mut buffer = vec![0; 16 * 1024];
-    stream.read(&mut buffer).await.unwrap();
+    assert_ne!(stream.read(&mut buffer).await.unwrap(), 0); // the headers
     count.opened.fetch_add(1, Relaxed);
     loop {
         match stream.read(&mut buffer).await {

@@ -257,6 +257,8 @@ fn the_other_999_do_not_notice() {
     const ROUND: Duration = Duration::from_millis(1_400);
 
     let _alone = alone();
+    // Both ends of 2,000 connections are here, and the soft limit is often 1,024.
+    rlimit::increase_nofile_limit(u64::MAX).unwrap();
     let clients = runtime();
     let mut servers = [(); 2].map(|()| {
         let (address, streams) = start(serve_hyper, |socket| {

@@ -115,6 +115,8 @@ struct Server {
 
 /// Runs every case against a framework.
 pub fn run(framework: &'static Framework) {
+    // Both ends of 1,000 connections are here, and the soft limit is often 1,024.
+    rlimit::increase_nofile_limit(u64::MAX).unwrap();
     let server = Server::start(framework);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

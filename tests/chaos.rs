@@ -1,0 +1,324 @@
+//! Connections over real sockets, that end in every way at random moments; and a thousand clients
+//! that come back after a shutdown.
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/raw_client.rs"]
+mod raw_client;
+
+use std::{
+    env,
+    net::SocketAddr,
+    panic,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
+
+use allocation_counter::measure;
+use axum::{
+    Router,
+    extract::{Path, State},
+    routing::get,
+};
+use futures_util::{Stream, StreamExt as _, future, stream};
+use http_sse::{CloseReason, Connections, Event, Sse, stop};
+use proptest::{
+    prelude::{Rng as _, RngExt as _},
+    test_runner::{RngAlgorithm, TestRng},
+};
+use raw_client::RawClient;
+use tokio::{
+    net::TcpListener,
+    runtime::Builder,
+    task::{JoinHandle, yield_now},
+    time::sleep,
+};
+
+type Source = Pin<Box<dyn Stream<Item = Result<Event, std::io::Error>> + Send>>;
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Fin,
+    Rst,
+    BeforeFirstPoll,
+    Panic,
+    Error,
+    Source,
+    MaxAge,
+    CloseWhere,
+    Shutdown,
+}
+
+const ENDS: [End; 9] = [
+    End::Fin,
+    End::Rst,
+    End::BeforeFirstPoll,
+    End::Panic,
+    End::Error,
+    End::Source,
+    End::MaxAge,
+    End::CloseWhere,
+    End::Shutdown,
+];
+
+/// How many are open at once: with both ends in this process, below 1,024 descriptors.
+const WAVE: usize = 400;
+const WAVES: usize = 25;
+
+#[derive(Clone)]
+struct Server {
+    connections: Connections,
+    /// How often `on_close` of each stream ran.
+    closed: Arc<[AtomicU32]>,
+}
+
+async fn answer(
+    State(server): State<Server>,
+    Path((end, number)): Path<(usize, usize)>,
+) -> Sse<Source> {
+    let end = ENDS[end];
+    let permit = server.connections.admit(format!("{end:?}")).unwrap();
+    let closed = server.closed.clone();
+    let some = stream::iter([Ok(Event::data("a")), Ok(Event::data("b"))]);
+    let source: Source = match end {
+        End::Panic => some
+            .chain(stream::once(future::lazy(|_| panic!("its own"))))
+            .boxed(),
+        End::Error => {
+            let error = std::io::Error::other("gone");
+            some.chain(stream::iter([Err(error)])).boxed()
+        }
+        End::Source => some.boxed(),
+        _ => some.chain(stream::pending()).boxed(),
+    };
+    let mut sse = Sse::new(source)
+        .connection(permit)
+        .on_close(move |_| _ = closed[number].fetch_add(1, SeqCst));
+    match end {
+        End::BeforeFirstPoll => return stop(), // which drops the other
+        End::MaxAge => sse = sse.max_age(Duration::from_millis(30)),
+        _ => {}
+    }
+    sse
+}
+
+/// Serves until the task is aborted.
+async fn serve(server: Server) -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let app = Router::new().route("/{end}/{number}", get(answer));
+    let app = app.with_state(server);
+    let served = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    (address, served)
+}
+
+async fn client(address: SocketAddr, end: usize, number: usize, pauses: u32) {
+    let mut client = RawClient::get(address, &format!("/{end}/{number}"), "").await;
+    let pause = async || {
+        for _ in 0..pauses {
+            yield_now().await;
+        }
+    };
+    match ENDS[end] {
+        // Once the answer has begun: a reset before would take the request with it.
+        End::Fin => {
+            client.head().await;
+            pause().await;
+            client.close();
+        }
+        End::Rst => {
+            client.head().await;
+            pause().await;
+            client.reset();
+        }
+        End::BeforeFirstPoll => assert_eq!(client.head().await.0, 204),
+        End::Panic => {
+            client.until_close().await;
+        }
+        End::Error => {
+            client.head().await;
+            client.rest().await.unwrap_err();
+        }
+        End::Source | End::MaxAge | End::CloseWhere | End::Shutdown => {
+            client.head().await;
+            assert_eq!(client.rest().await.unwrap(), ":\ndata: a\n\ndata: b\n\n");
+        }
+    }
+}
+
+/// One wave of connections; tells how many were closed, by reason.
+async fn wave(chance: &mut TestRng) -> [u64; 6] {
+    let server = Server {
+        connections: Connections::new(),
+        closed: (0..WAVE).map(|_| AtomicU32::new(0)).collect(),
+    };
+    let (address, served) = serve(server.clone()).await;
+    let mut of_each = [0_u64; ENDS.len()];
+    let clients: Vec<_> = (0..WAVE)
+        .map(|number| {
+            let end = chance.random_range(0..ENDS.len());
+            of_each[end] += 1;
+            tokio::spawn(client(address, end, number, chance.random_range(0..2_000)))
+        })
+        .collect();
+    let connections = &server.connections;
+    // Those to be closed one by one are closed as they come, and the last are shut down.
+    let to_close = of_each[End::CloseWhere as usize];
+    let to_shut_down = of_each[End::Shutdown as usize] as usize;
+    while connections.totals().closed(CloseReason::Closed) < to_close
+        || connections.totals().open > to_shut_down
+        || connections.totals().opened < WAVE as u64
+    {
+        connections.close_where(|it| &*it.key == "CloseWhere" && it.bytes > 0);
+        sleep(Duration::from_millis(1)).await;
+    }
+    connections.shutdown();
+    connections.closed().await;
+    for client in clients {
+        client.await.unwrap();
+    }
+    served.abort();
+    _ = served.await;
+
+    let totals = connections.totals();
+    let by_reason = [
+        CloseReason::End,
+        CloseReason::Error,
+        CloseReason::MaxAge,
+        CloseReason::Shutdown,
+        CloseReason::Closed,
+        CloseReason::ClientGone,
+    ]
+    .map(|reason| totals.closed(reason));
+    assert_eq!((totals.open, totals.opened), (0, WAVE as u64));
+    assert_eq!(totals.opened, by_reason.iter().sum::<u64>());
+    let of = |end: End| of_each[end as usize];
+    let expected = [
+        of(End::Source),
+        of(End::Error) + of(End::Panic),
+        of(End::MaxAge),
+        of(End::Shutdown),
+        of(End::CloseWhere),
+        of(End::Fin) + of(End::Rst) + of(End::BeforeFirstPoll),
+    ];
+    assert_eq!(by_reason, expected);
+    for closed in &server.closed[..] {
+        assert_eq!(closed.load(SeqCst), 1, "each is told once");
+    }
+    by_reason
+}
+
+fn chance() -> TestRng {
+    let seed = env::var("HTTP_SSE_SEED").ok();
+    let seed: u64 = seed.map_or_else(
+        || std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0),
+        |seed| seed.parse().unwrap(),
+    );
+    println!("HTTP_SSE_SEED={seed}");
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let mut chance = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    chance.next_u32();
+    chance
+}
+
+/// 10,000 connections. All is on one thread, so that its allocations can be counted.
+#[test]
+fn ten_thousand_connections_leave_nothing_behind() {
+    let report = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        if !info.to_string().contains("its own") {
+            report(info);
+        }
+    }));
+    let mut chance = chance();
+    let mut runtime = None;
+    let mut run = |waves| {
+        let runtime = runtime
+            .get_or_insert_with(|| Builder::new_current_thread().enable_all().build().unwrap());
+        let mut sums = [0; 6];
+        for _ in 0..waves {
+            let by_reason = runtime.block_on(wave(&mut chance));
+            sums.iter_mut()
+                .zip(by_reason)
+                .for_each(|(sum, n)| *sum += n);
+        }
+        println!("end, error, max_age, shutdown, closed, client gone: {sums:?}");
+    };
+    let before = measure(|| run(2)).bytes_current;
+    let more = measure(|| run(WAVES)).bytes_current;
+    println!("{before} bytes of heap before, {more:+} after");
+    assert!(
+        more.abs() * 20 <= before,
+        "{before} bytes before, {more:+} after"
+    );
+}
+
+/// After a shutdown with a window of 10 s, 1,000 clients come back spread: in no second more than
+/// 15 % of them.
+#[test]
+fn clients_come_back_spread_after_a_shutdown() {
+    const CLIENTS: usize = 1_000;
+    const WINDOW: Duration = Duration::from_secs(10);
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    // Each client's two ends, of two connections; the soft limit is often 1,024.
+    rlimit::increase_nofile_limit(u64::MAX).unwrap();
+    runtime.block_on(async {
+        let closed: Arc<[AtomicU32]> = (0..CLIENTS).map(|_| AtomicU32::new(0)).collect();
+        let old = Connections::new().reconnect_within(WINDOW);
+        let new = Connections::new();
+        let at = |connections: &Connections| {
+            serve(Server {
+                connections: connections.clone(),
+                closed: closed.clone(),
+            })
+        };
+        let ((address, _old), (next_address, _new)) = (at(&old).await, at(&new).await);
+        let came_back = Arc::new(Mutex::new(Vec::new()));
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|number| {
+                let came_back = came_back.clone();
+                let path = format!("/{}/{number}", End::Shutdown as usize);
+                tokio::spawn(async move {
+                    let mut client = RawClient::get(address, &path, "").await;
+                    client.head().await;
+                    let all = client.rest().await.unwrap();
+                    // As an EventSource does: it waits for its reconnection time, and connects.
+                    let (_, retry) = all.rsplit_once("retry: ").unwrap();
+                    let retry = retry.trim_end().parse().unwrap();
+                    sleep(Duration::from_millis(retry)).await;
+                    let mut client = RawClient::get(next_address, &path, "").await;
+                    client.head().await;
+                    came_back.lock().unwrap().push(Instant::now());
+                    client
+                })
+            })
+            .collect();
+        while old.snapshot().iter().filter(|it| it.bytes > 0).count() < CLIENTS {
+            sleep(Duration::from_millis(10)).await;
+        }
+        let start = Instant::now();
+        old.shutdown();
+        old.closed().await;
+        let mut open = Vec::new();
+        for client in clients {
+            open.push(client.await.unwrap());
+        }
+        let mut seconds = [0; 12];
+        for at in came_back.lock().unwrap().iter() {
+            seconds[(*at - start).as_secs() as usize] += 1;
+        }
+        println!("came back in each second: {seconds:?}");
+        assert!(seconds.iter().all(|n| *n <= CLIENTS * 15 / 100));
+        assert_eq!(seconds.iter().sum::<usize>(), CLIENTS);
+        assert_eq!(new.totals().open, CLIENTS);
+    });
+}
