@@ -40,22 +40,29 @@ pub type Item = Result<Event, std::io::Error>;
 pub type Source = Pin<Box<dyn Stream<Item = Item> + Send>>;
 type Respond = Box<dyn FnOnce(LastEventId) -> Sse<Source> + Send>;
 
+struct Answer {
+    /// Where it is admitted, and by which key.
+    connections: Connections,
+    key: String,
+    respond: Respond,
+}
+
 /// What a server answers, by the last segment of the path: each answer is set by a case before
 /// it asks, and given once.
 #[derive(Clone)]
 pub struct Answers {
-    by_key: Arc<Mutex<HashMap<String, Respond>>>,
+    by_path: Arc<Mutex<HashMap<String, Answer>>>,
     connections: Connections,
 }
 
 impl Answers {
     /// The body of the handler, the same in every framework.
-    pub fn answer(&self, key: &str, last: LastEventId) -> Sse<Source> {
-        let Some(respond) = self.by_key.lock().unwrap().remove(key) else {
+    pub fn answer(&self, path: &str, last: LastEventId) -> Sse<Source> {
+        let Some(answer) = self.by_path.lock().unwrap().remove(path) else {
             return stop();
         };
-        match self.connections.admit(key) {
-            Ok(permit) => respond(last).connection(permit),
+        match answer.connections.admit(answer.key) {
+            Ok(permit) => (answer.respond)(last).connection(permit),
             Err(full) => full.into(),
         }
     }
@@ -108,7 +115,7 @@ struct Server {
     framework: &'static Framework,
     address: SocketAddr,
     answers: Answers,
-    keys: AtomicU64,
+    paths: AtomicU64,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -143,6 +150,7 @@ pub fn run(framework: &'static Framework) {
         an_error_can_be_an_event
         ends_are_clean
         stop_is_an_empty_204
+        who_is_not_admitted_is_told_so
         the_last_event_id_is_what_was_sent
         a_slow_reader_costs_little_and_loses_nothing
     }
@@ -548,6 +556,46 @@ async fn stop_is_an_empty_204(server: &Server) {
     assert!(client.until_close().await.is_empty());
 }
 
+/// `503` where the server is full, `429` where one key is; and who leaves makes room.
+async fn who_is_not_admitted_is_told_so(server: &Server) {
+    let connections = Connections::new().max(2).max_per_key(1);
+    let connections = connections.retry_after(Duration::from_secs(10));
+    let ask = async |key| {
+        let path = server.set_in(&connections, key, |_| {
+            Sse::new(silence()).keep_alive(every(INTERVAL))
+        });
+        let mut client = RawClient::get(server.address, &path, "connection: close\r\n").await;
+        let (status, headers) = client.head().await;
+        (status, headers, client)
+    };
+    let (status, _, mut first) = ask("a").await;
+    assert_eq!(status, 200);
+    first.exactly(":\n").await;
+
+    let refused = async |key, expected: StatusCode| {
+        let (status, headers, mut client) = ask(key).await;
+        assert_eq!(status, expected);
+        assert_eq!(headers[header::RETRY_AFTER], "10");
+        assert_eq!(headers[header::CACHE_CONTROL], "no-store");
+        assert!(!headers.contains_key(header::CONTENT_TYPE));
+        let body = client.until_close().await;
+        assert!(matches!(&*body, b"" | b"0\r\n\r\n"), "{body:?}"); // by length or in no chunks
+    };
+    refused("a", StatusCode::TOO_MANY_REQUESTS).await;
+    let (status, _, mut second) = ask("b").await;
+    assert_eq!(status, 200);
+    second.exactly(":\n").await;
+    refused("c", StatusCode::SERVICE_UNAVAILABLE).await;
+
+    first.close();
+    second.close();
+    timeout(PATIENCE, connections.closed()).await.unwrap();
+    let (status, _, again) = ask("a").await;
+    assert_eq!(status, 200);
+    again.close();
+    timeout(PATIENCE, connections.closed()).await.unwrap();
+}
+
 // --- 8
 
 async fn the_last_event_id_is_what_was_sent(server: &Server) {
@@ -733,7 +781,7 @@ impl Server {
         let listener = TcpListener::from(socket);
         let address = listener.local_addr().unwrap();
         let answers = Answers {
-            by_key: Arc::default(),
+            by_path: Arc::default(),
             connections: Connections::new().goodbye(Event::data("bye")),
         };
         let (stop, stopped) = oneshot::channel();
@@ -747,7 +795,7 @@ impl Server {
             framework,
             address,
             answers,
-            keys: AtomicU64::new(0),
+            paths: AtomicU64::new(0),
             stop: Some(stop),
             thread: Some(thread),
         }
@@ -755,14 +803,26 @@ impl Server {
 
     /// Sets what is answered at the path that it returns.
     fn set(&self, respond: impl FnOnce(LastEventId) -> Sse<Source> + Send + 'static) -> String {
-        let key = self.keys.fetch_add(1, Relaxed).to_string();
-        let path = format!("/answers/{key}");
-        self.answers
-            .by_key
-            .lock()
-            .unwrap()
-            .insert(key, Box::new(respond));
-        path
+        let key = self.paths.load(Relaxed).to_string();
+        self.set_in(&self.answers.connections, &key, respond)
+    }
+
+    /// The same, admitted elsewhere.
+    fn set_in(
+        &self,
+        connections: &Connections,
+        key: &str,
+        respond: impl FnOnce(LastEventId) -> Sse<Source> + Send + 'static,
+    ) -> String {
+        let path = self.paths.fetch_add(1, Relaxed).to_string();
+        let url = format!("/answers/{path}");
+        let answer = Answer {
+            connections: connections.clone(),
+            key: key.to_owned(),
+            respond: Box::new(respond),
+        };
+        self.answers.by_path.lock().unwrap().insert(path, answer);
+        url
     }
 
     async fn get(
