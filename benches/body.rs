@@ -20,7 +20,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use eventsource_stream::Eventsource as _;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use http_body::Body;
-use http_sse::{EncodedEvent, Event, EventType, Sse};
+use http_sse::{Connections, EncodedEvent, Event, EventType, Sse};
 
 const EVENTS: u64 = 10_000;
 const TICK: &str = "1234567890.12345";
@@ -134,6 +134,20 @@ fn body(c: &mut Criterion) {
                 event.data(black_box(TOKEN))
             })
         },
+    );
+
+    // What it costs to be counted, and to be closed by the server.
+    let connections = Connections::new();
+    ratio::compare(
+        "body/token, of Connections",
+        "one of none",
+        0.97,
+        || {
+            let source = stream::iter((0..EVENTS).map(|_| Event::data(black_box(TOKEN))));
+            let permit = connections.admit("a").unwrap();
+            drain(Sse::new(source).connection(permit).into_body())
+        },
+        || drain(ours(|_| Event::data(black_box(TOKEN)))),
     );
 
     let mut group = c.benchmark_group("body/token, encoded before");

@@ -1,15 +1,10 @@
 //! The open streams of a server: limits, ends, counts.
 
 use std::{
+    borrow::Borrow,
     collections::HashMap,
     fmt, mem,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{
-            AtomicU8, AtomicU64,
-            Ordering::{AcqRel, Acquire, Relaxed},
-        },
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Waker,
     time::Duration,
 };
@@ -84,13 +79,22 @@ struct Settings {
 
 #[derive(Default)]
 struct Registry {
-    streams: HashMap<ConnectionId, Arc<Stream>>,
-    /// How many of them each key has; none that has none.
-    per_key: HashMap<Arc<str>, usize>,
+    /// Each stream keeps its place while it is open.
+    places: Vec<Option<Arc<Stream>>>,
+    /// The places that are empty.
+    free: Vec<u32>,
+    /// How many streams each key has; none that has none.
+    per_key: HashMap<Key, usize>,
     phase: Phase,
+    /// When the last was opened.
+    last: Option<u64>,
     /// The events, bytes and keep-alives are those of closed streams.
     totals: Totals,
 }
+
+/// A key as a thin pointer: there is one in each stream.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key(Arc<Arc<str>>);
 
 #[derive(Clone, Copy, Default)]
 enum Phase {
@@ -101,26 +105,28 @@ enum Phase {
     Shutdown,
 }
 
-/// What the server and the body of one stream tell each other.
+/// What the server and the body of one stream tell each other: 88 bytes of heap.
 struct Stream {
-    id: ConnectionId,
-    key: Arc<str>,
-    opened: Instant,
-    /// The counts are written by the body alone.
-    events: AtomicU64,
-    bytes: AtomicU64,
-    keep_alives: AtomicU64,
-    /// Since when nobody took what there is: in milliseconds since the start, and one more; zero
-    /// if somebody does.
-    stalled: AtomicU64,
-    /// An [`Order`], written by the server; it only rises.
-    order: AtomicU8,
-    waker: Mutex<Option<Waker>>,
+    /// In nanoseconds since the start; no two streams have the same.
+    opened: u64,
+    key: Key,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Written by the server; it only rises.
+    order: Order,
+    /// Of whoever polls the body.
+    waker: Option<Waker>,
+    counts: Counts,
+    /// Whether the last frame was taken and nobody has asked for more.
+    stalled: bool,
+    /// When it was taken: in milliseconds since the start, which begin anew after 49 days.
+    taken: u32,
 }
 
 /// What a stream is told to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
 pub(crate) enum Order {
     GoOn,
     Drain,
@@ -130,7 +136,10 @@ pub(crate) enum Order {
 
 /// Names one stream of a server, never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnectionId(u64);
+pub struct ConnectionId {
+    opened: u64,
+    place: u32,
+}
 
 /// What is known of an open stream.
 #[derive(Clone, Debug)]
@@ -244,49 +253,30 @@ impl Connections {
         let full = |by| Full::new(by, settings.retry_after);
         let mut guard = self.0.registry();
         let registry = &mut *guard;
-        if registry.streams.len() >= settings.max {
+        if registry.open() >= settings.max {
             registry.totals.refused_by_server += 1;
             drop(guard);
             self.0.metrics.refused(false);
             return Err(full(FullBy::Server));
         }
-        let of_key = registry.per_key.get(&key).copied().unwrap_or_default();
-        if of_key >= settings.max_per_key {
+        let of_key = registry.per_key.get_key_value(&*key);
+        if of_key.map_or(0, |(_, streams)| *streams) >= settings.max_per_key {
             registry.totals.refused_by_key += 1;
             drop(guard);
             self.0.metrics.refused(true);
             return Err(full(FullBy::Key));
         }
         // One copy of the key for all that have it.
-        let key = match registry.per_key.get_key_value(&key) {
-            Some((key, _)) => key.clone(),
-            None => key,
-        };
-        registry.per_key.insert(key.clone(), of_key + 1);
-        let order = match registry.phase {
-            Phase::Running => Order::GoOn,
-            Phase::Draining(_) => Order::Drain,
-            Phase::Shutdown => Order::Shutdown,
-        };
-        let stream = Arc::new(Stream {
-            id: ConnectionId(registry.totals.opened),
-            key,
-            opened: Instant::now(),
-            events: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-            keep_alives: AtomicU64::new(0),
-            stalled: AtomicU64::new(0),
-            order: AtomicU8::new(order as u8),
-            waker: Mutex::default(),
-        });
-        registry.totals.opened += 1;
-        registry.streams.insert(stream.id, stream.clone());
+        let key = of_key.map_or_else(|| Key(Arc::new(key)), |(key, _)| key.clone());
+        *registry.per_key.entry(key.clone()).or_default() += 1;
+        let (id, stream) = registry.open_stream(self.0.now(), key);
         drop(guard);
         self.0.metrics.opened();
         Ok(Permit {
             shared: self.0.clone(),
-            trace: Trace::open(stream.id.0, &stream.key),
+            trace: Trace::open(id.opened, &stream.key.0),
             stream,
+            place: id.place,
             closed: false,
         })
     }
@@ -307,23 +297,28 @@ impl Connections {
     /// told to [`stop`](crate::stop()) then.
     #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn close(&self, id: ConnectionId) -> bool {
-        let stream = self.0.registry().streams.get(&id).cloned();
+        let stream = {
+            let registry = self.0.registry();
+            let stream = registry.places.get(id.place as usize);
+            stream.cloned().flatten()
+        };
+        let stream = stream.filter(|stream| stream.opened == id.opened);
         stream.inspect(|stream| stream.tell(Order::Close)).is_some()
     }
 
     /// Closes every stream that `wanted` says, and tells how many those are.
     pub fn close_where(&self, mut wanted: impl FnMut(&Connection) -> bool) -> usize {
-        let mut streams = self.streams();
-        streams.retain(|stream| wanted(&self.0.describe(stream)));
-        streams.iter().for_each(|stream| stream.tell(Order::Close));
-        streams.len()
+        let mut streams = self.0.streams();
+        streams.retain(|(id, stream)| wanted(&self.0.describe(*id, stream)));
+        let told = streams.iter().map(|(_, stream)| stream.tell(Order::Close));
+        told.count()
     }
 
     /// Waits until no stream is open.
     pub async fn closed(&self) {
         loop {
             let emptied = self.0.emptied.notified();
-            if self.0.registry().streams.is_empty() {
+            if self.0.registry().open() == 0 {
                 return;
             }
             emptied.await;
@@ -333,10 +328,10 @@ impl Connections {
     /// What is known of every open stream, in no order.
     #[must_use]
     pub fn snapshot(&self) -> Vec<Connection> {
-        let streams = self.streams();
+        let streams = self.0.streams();
         streams
             .iter()
-            .map(|stream| self.0.describe(stream))
+            .map(|(id, stream)| self.0.describe(*id, stream))
             .collect()
     }
 
@@ -345,9 +340,9 @@ impl Connections {
     pub fn totals(&self) -> Totals {
         let registry = self.0.registry();
         let mut totals = registry.totals.clone();
-        totals.open = registry.streams.len();
-        for stream in registry.streams.values() {
-            totals.add(stream);
+        totals.open = registry.open();
+        for stream in registry.places.iter().flatten() {
+            totals.add(stream.state().counts);
         }
         totals
     }
@@ -368,12 +363,6 @@ impl Connections {
         change(&mut settings);
         Self::with(settings)
     }
-
-    /// The open streams. They are told and described without the lock, since wakers and closures
-    /// run the code of others.
-    fn streams(&self) -> Vec<Arc<Stream>> {
-        self.0.registry().streams.values().cloned().collect()
-    }
 }
 
 impl Default for Connections {
@@ -390,7 +379,65 @@ impl fmt::Debug for Connections {
 
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.opened.fmt(f)
+    }
+}
+
+impl Borrow<str> for Key {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Registry {
+    fn open(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
+    fn open_stream(&mut self, now: Duration, key: Key) -> (ConnectionId, Arc<Stream>) {
+        let now = now.as_nanos() as u64;
+        let opened = self.last.map_or(now, |last| now.max(last + 1));
+        self.last = Some(opened);
+        let order = match self.phase {
+            Phase::Running => Order::GoOn,
+            Phase::Draining(_) => Order::Drain,
+            Phase::Shutdown => Order::Shutdown,
+        };
+        let stream = Arc::new(Stream {
+            opened,
+            key,
+            state: Mutex::new(State {
+                order,
+                waker: None,
+                counts: Counts::default(),
+                stalled: false,
+                taken: 0,
+            }),
+        });
+        let place = self.free.pop().unwrap_or_else(|| {
+            let places = self.places.len();
+            if places == self.places.capacity() {
+                // By less than `push` would: there are many streams, and each pays for the rest.
+                self.places.reserve_exact(places / 8 + 8);
+            }
+            self.places.push(None);
+            places as u32
+        });
+        self.places[place as usize] = Some(stream.clone());
+        self.totals.opened += 1;
+        (ConnectionId { opened, place }, stream)
+    }
+
+    /// The open streams, so that they are told and described without the lock: wakers and
+    /// closures run the code of others.
+    fn streams(&self) -> Vec<(ConnectionId, Arc<Stream>)> {
+        let open = self.places.iter().zip(0..);
+        open.filter_map(|(stream, place)| {
+            let stream = stream.clone()?;
+            let opened = stream.opened;
+            Some((ConnectionId { opened, place }, stream))
+        })
+        .collect()
     }
 }
 
@@ -401,36 +448,45 @@ impl Shared {
     }
 
     fn enter(&self, phase: Phase, order: Order) {
-        let streams: Vec<_> = {
+        let streams = {
             let mut registry = self.registry();
             if !matches!(registry.phase, Phase::Shutdown) {
                 registry.phase = phase;
             }
-            registry.streams.values().cloned().collect()
+            registry.streams()
         };
-        streams.iter().for_each(|stream| stream.tell(order));
+        streams.iter().for_each(|(_, stream)| stream.tell(order));
     }
 
-    fn describe(&self, stream: &Stream) -> Connection {
-        let stalled = stream.stalled.load(Relaxed).checked_sub(1);
+    fn streams(&self) -> Vec<(ConnectionId, Arc<Stream>)> {
+        self.registry().streams()
+    }
+
+    /// The time since the start.
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn describe(&self, id: ConnectionId, stream: &Stream) -> Connection {
+        let now = self.now();
+        let state = stream.state();
         Connection {
-            id: stream.id,
-            key: stream.key.clone(),
-            age: stream.opened.elapsed(),
-            events: stream.events.load(Relaxed),
-            bytes: stream.bytes.load(Relaxed),
-            keep_alives: stream.keep_alives.load(Relaxed),
-            stalled_for: stalled.map(|since| {
-                let now = self.started.elapsed();
-                now.saturating_sub(Duration::from_millis(since))
+            id,
+            key: (*stream.key.0).clone(),
+            age: stream.age(now),
+            events: state.counts.events,
+            bytes: state.counts.bytes,
+            keep_alives: state.counts.keep_alives,
+            stalled_for: state.stalled.then(|| {
+                let millis = (now.as_millis() as u32).wrapping_sub(state.taken);
+                Duration::from_millis(millis.into())
             }),
         }
     }
 }
 
 impl Totals {
-    fn add(&mut self, stream: &Stream) {
-        let counts = stream.counts();
+    fn add(&mut self, counts: Counts) {
         self.events += counts.events;
         self.bytes += counts.bytes;
         self.keep_alives += counts.keep_alives;
@@ -438,25 +494,23 @@ impl Totals {
 }
 
 impl Stream {
-    fn counts(&self) -> Counts {
-        Counts {
-            events: self.events.load(Relaxed),
-            bytes: self.bytes.load(Relaxed),
-            keep_alives: self.keep_alives.load(Relaxed),
-        }
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No code of others runs under the lock but the copying of a waker, which changes nothing
+        // if it panics.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn waker(&self) -> MutexGuard<'_, Option<Waker>> {
-        self.waker.lock().unwrap_or_else(PoisonError::into_inner)
+    fn age(&self, now: Duration) -> Duration {
+        now.saturating_sub(Duration::from_nanos(self.opened))
     }
 
     /// Gives an order, and wakes the body for it.
-    ///
-    /// No order is lost: it is written before the waker is taken, and the body leaves its waker
-    /// before it reads the order; the lock puts one before the other.
     fn tell(&self, order: Order) {
-        self.order.fetch_max(order as u8, AcqRel);
-        let waker = self.waker().take();
+        let waker = {
+            let mut state = self.state();
+            state.order = state.order.max(order);
+            state.waker.take()
+        };
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -470,6 +524,7 @@ pub struct Permit {
     shared: Arc<Shared>,
     stream: Arc<Stream>,
     trace: Trace,
+    place: u32,
     closed: bool,
 }
 
@@ -477,25 +532,21 @@ impl Permit {
     /// The name of the stream, for [`Connections::close`].
     #[must_use]
     pub fn id(&self) -> ConnectionId {
-        self.stream.id
+        ConnectionId {
+            opened: self.stream.opened,
+            place: self.place,
+        }
     }
 
     /// What the stream is to do. Whoever polls it is woken when that changes.
     pub(crate) fn order(&self, waker: &Waker) -> Order {
-        self.stream.stalled.store(0, Relaxed);
-        {
-            let mut stored = self.stream.waker();
-            match &mut *stored {
-                Some(stored) => stored.clone_from(waker),
-                None => *stored = Some(waker.clone()),
-            }
+        let mut state = self.stream.state();
+        state.stalled = false;
+        match &mut state.waker {
+            Some(stored) => stored.clone_from(waker),
+            None => state.waker = Some(waker.clone()),
         }
-        match self.stream.order.load(Acquire) {
-            order if order == Order::Close as u8 => Order::Close,
-            order if order == Order::Shutdown as u8 => Order::Shutdown,
-            order if order == Order::Drain as u8 => Order::Drain,
-            _ => Order::GoOn,
-        }
+        state.order
     }
 
     /// When draining ends.
@@ -508,10 +559,8 @@ impl Permit {
 
     /// The connection took a frame: what the stream has come to, and when.
     pub(crate) fn sent(&self, counts: Counts, now: Instant) {
-        let stream = &self.stream;
-        self.count(counts);
-        let since = (now - self.shared.started).as_millis() as u64;
-        stream.stalled.store(since + 1, Relaxed);
+        let taken = (now - self.shared.started).as_millis() as u32;
+        self.count(counts, Some(taken));
     }
 
     pub(crate) fn goodbye(&self) -> Option<EncodedEvent> {
@@ -529,41 +578,45 @@ impl Permit {
 
     /// Returns the permit, with why the stream is over and what it has come to.
     pub(crate) fn close(mut self, reason: CloseReason, counts: Counts) {
-        self.count(counts);
+        self.count(counts, None);
         self.release(reason);
     }
 
-    fn count(&self, counts: Counts) {
-        let before = self.stream.counts();
+    fn count(&self, counts: Counts, taken: Option<u32>) {
+        let before = {
+            let mut state = self.stream.state();
+            state.stalled = taken.is_some();
+            state.taken = taken.unwrap_or_default();
+            mem::replace(&mut state.counts, counts)
+        };
         self.shared.metrics.sent(Counts {
             events: counts.events - before.events,
             bytes: counts.bytes - before.bytes,
             keep_alives: counts.keep_alives - before.keep_alives,
         });
-        self.stream.events.store(counts.events, Relaxed);
-        self.stream.bytes.store(counts.bytes, Relaxed);
-        self.stream.keep_alives.store(counts.keep_alives, Relaxed);
     }
 
     fn release(&mut self, reason: CloseReason) {
         if mem::replace(&mut self.closed, true) {
             return;
         }
-        let age = self.stream.opened.elapsed();
+        let age = self.stream.age(self.shared.now());
+        let counts = self.stream.state().counts;
         self.shared.metrics.closed(reason, age);
-        self.trace.closed(reason, self.stream.counts(), age);
+        self.trace.closed(reason, counts, age);
         let mut guard = self.shared.registry();
         let registry = &mut *guard;
-        registry.streams.remove(&self.stream.id);
+        registry.places[self.place as usize] = None;
+        registry.free.push(self.place);
         registry.totals.closed[reason as usize] += 1;
-        registry.totals.add(&self.stream);
+        registry.totals.add(counts);
         if let Some(of_key) = registry.per_key.get_mut(&self.stream.key) {
             *of_key -= 1;
             if *of_key == 0 {
                 registry.per_key.remove(&self.stream.key);
             }
         }
-        if registry.streams.is_empty() {
+        if registry.open() == 0 {
             drop(guard);
             self.shared.emptied.notify_waiters();
         }
@@ -579,8 +632,8 @@ impl Drop for Permit {
 impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Permit")
-            .field("id", &self.stream.id)
-            .field("key", &self.stream.key)
+            .field("id", &self.id())
+            .field("key", &self.stream.key.0)
             .finish_non_exhaustive()
     }
 }

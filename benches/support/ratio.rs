@@ -25,7 +25,7 @@ pub(crate) fn compare(
         times[RUNS / 2].as_secs_f64()
     });
     let ratio = peer / ours;
-    println!("ratio {name}: {ratio:.1}x less time than {other} (promised: {promised}x)");
+    println!("ratio {name}: {ratio:.2}x less time than {other} (promised: {promised}x)");
     assert!(ratio >= promised, "the promise is not kept");
 }
 
