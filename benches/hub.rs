@@ -8,11 +8,14 @@
 mod ratio;
 
 use std::{
+    future::poll_fn,
     hint::black_box,
+    mem,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    task::{Poll, Waker},
     time::{Duration, Instant},
 };
 
@@ -120,16 +123,51 @@ fn broadcast(subscribers: u64) -> Fanout<impl Fn()> {
     }
 }
 
+/// Tasks that are woken and polled, and nothing else: their wakers are in a list.
+fn wake_and_poll(subscribers: u64) -> Fanout<impl Fn()> {
+    let runtime = runtime();
+    let delivered = Arc::new(AtomicU64::new(0));
+    let wakers = Arc::new(Mutex::new(Vec::<Waker>::new()));
+    for _ in 0..subscribers {
+        let (wakers, delivered) = (wakers.clone(), delivered.clone());
+        let mut woken = false;
+        runtime.spawn(poll_fn(move |cx| {
+            if mem::replace(&mut woken, true) {
+                add(&delivered, 1);
+            }
+            wakers.lock().unwrap().push(cx.waker().clone());
+            Poll::<()>::Pending
+        }));
+    }
+    runtime.block_on(async {
+        while wakers.lock().unwrap().len() < subscribers as usize {
+            yield_now().await;
+        }
+    });
+    let publish = move || {
+        let woken = mem::take(&mut *wakers.lock().unwrap());
+        woken.into_iter().for_each(Waker::wake);
+    };
+    Fanout {
+        runtime,
+        publish,
+        delivered,
+        subscribers,
+    }
+}
+
 /// Ten thousand subscribers of one topic, in bursts.
 fn beside_broadcast() {
     const SUBSCRIBERS: u64 = 10_000;
     let ours = hub(&Hub::new(), "topic", SUBSCRIBERS);
     let peer = broadcast(SUBSCRIBERS);
-    for (burst, promised) in [(1, 0.1), (8, 0.1), (64, 0.1)] {
+    let floor = wake_and_poll(SUBSCRIBERS);
+    for (burst, promised) in [(1, 1.8), (8, 6.0), (64, 40.0)] {
         println!(
-            "hub/burst {burst}: {:.1} ns per delivery, broadcast {:.1} ns",
+            "hub/burst {burst}: {:.1} ns per delivery, broadcast {:.1} ns, to wake and poll {:.1} ns",
             ours.nanos(burst, 21),
             peer.nanos(burst, 21),
+            floor.nanos(1, 21) / burst as f64,
         );
         ratio::compare(
             &format!("hub/burst {burst}"),

@@ -264,11 +264,7 @@ impl State {
             return Read::Lost;
         }
         if let [seat] = *seats {
-            let topic = self.topic_mut(seat.topic);
-            let before = topic.run_bytes();
-            let read = topic.read(after);
-            let after = topic.run_bytes();
-            self.memory = self.memory + after - before;
+            let read = self.read_one(seat, after);
             return read.map_or(Read::Nothing, |(last, events)| Read::Events(last, events));
         }
         let more = |seat: &&Seat| self.topic(**seat).has_more(after);
@@ -300,6 +296,24 @@ impl State {
         }
     }
 
+    /// The same for one topic; `None` also if something is lost.
+    #[inline]
+    pub(super) fn read_one(
+        &mut self,
+        seat: Seat,
+        after: Position,
+    ) -> Option<(Position, EncodedEvents)> {
+        let topic = self.topic_mut(seat.topic);
+        if topic.complete_since > after {
+            return None;
+        }
+        let runs = topic.run_bytes;
+        let read = topic.read(after);
+        let more_runs = topic.run_bytes;
+        self.memory = self.memory + more_runs - runs;
+        read
+    }
+
     /// Whether something of these topics behind `after` is not there any more.
     pub(super) fn loses(&self, seats: &[Seat], after: Position) -> bool {
         seats
@@ -320,6 +334,22 @@ impl State {
     /// Whether there is something in these topics behind `after`.
     pub(super) fn has_more(&self, seats: &[Seat], after: Position) -> bool {
         seats.iter().any(|seat| self.topic(*seat).has_more(after))
+    }
+
+    /// Leaves a waker with a topic, unless there is something behind `after`. Tells whether it did,
+    /// and the waker of before.
+    #[inline]
+    pub(super) fn wait_one(
+        &mut self,
+        seat: Seat,
+        after: Position,
+        waker: &Waker,
+    ) -> (bool, Option<Waker>) {
+        let topic = self.topic_mut(seat.topic);
+        if topic.has_more(after) {
+            return (false, None);
+        }
+        (true, topic.waiting.arm(seat.seat, waker))
     }
 
     /// Leaves a waker with each of these topics, and moves to `replaced` those of before.

@@ -238,13 +238,41 @@ impl Subscription {
         self.replay = Some(Box::new(Replay { page, upto, pages }));
     }
 
+    /// The next item in whatever state it is.
+    #[cold]
+    fn poll_other(&mut self, cx: &mut Context<'_>) -> Poll<Option<EncodedEvents>> {
+        while matches!(self.stage, Stage::Claims | Stage::Proven) {
+            if let Some(events) = ready!(self.poll_replay(cx)) {
+                return Poll::Ready(Some(events));
+            }
+        }
+        let read = ready!(self.poll_read(cx.waker()));
+        Poll::Ready(read.map(|read| read.unwrap_or_else(|reason| self.reset(reason))))
+    }
+
+    /// What it mostly comes to: the next events of one topic, and waiting for more.
+    #[inline]
+    fn read_on(&mut self, waker: &Waker) -> Option<EncodedEvents> {
+        let Seats::One([seat]) = self.seats else {
+            return None;
+        };
+        let _replaced; // dropped when the lock is released
+        let mut state = self.hub.state();
+        if self.stage != Stage::Live || state.closed {
+            return None;
+        }
+        let (last, events) = state.read_one(seat, self.after)?;
+        self.after = last;
+        let waits;
+        (waits, _replaced) = state.wait_one(seat, last, waker);
+        if waits {
+            self.left = Some(Left::new(waker, self.hub.version.load(SeqCst)));
+        }
+        Some(events)
+    }
+
     /// What there is for it, or why it is to be reset.
     fn poll_read(&mut self, waker: &Waker) -> Poll<Option<Result<EncodedEvents, Reset>>> {
-        // Without the lock, mostly right after everything was read.
-        let left = Some(Left::new(waker, self.hub.version.load(SeqCst)));
-        if self.left == left {
-            return Poll::Pending;
-        }
         let mut replaced = Vec::new(); // dropped when the lock is released
         let mut state = self.hub.state();
         let stage = mem::replace(&mut self.stage, Stage::Live);
@@ -325,13 +353,15 @@ impl Stream for Subscription {
     type Item = EncodedEvents;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<EncodedEvents>> {
-        while matches!(self.stage, Stage::Claims | Stage::Proven) {
-            if let Some(events) = ready!(self.poll_replay(cx)) {
-                return Poll::Ready(Some(events));
-            }
+        // Without the lock, mostly right after everything was read.
+        let left = Some(Left::new(cx.waker(), self.hub.version.load(SeqCst)));
+        if self.left == left {
+            return Poll::Pending;
         }
-        let read = ready!(self.poll_read(cx.waker()));
-        Poll::Ready(read.map(|read| read.unwrap_or_else(|reason| self.reset(reason))))
+        if let Some(events) = self.read_on(cx.waker()) {
+            return Poll::Ready(Some(events));
+        }
+        self.poll_other(cx)
     }
 }
 

@@ -1,6 +1,6 @@
 //! One topic: its history, and who waits for more.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, mem, sync::Arc};
 
 use tokio::time::Instant;
 
@@ -24,6 +24,8 @@ pub(super) struct Topic {
     /// The position of the last event but one, also if it is lost since.
     before_last: Position,
     runs: VecDeque<Run>,
+    /// The bytes of `runs`.
+    pub(super) run_bytes: usize,
 }
 
 /// How many runs are kept. Readers who are at the same place mostly read the same few in turn.
@@ -77,6 +79,7 @@ impl Topic {
             lagged: 0,
             before_last: complete_since,
             runs: VecDeque::new(),
+            run_bytes: 0,
         }
     }
 
@@ -127,6 +130,7 @@ impl Topic {
 
     /// What stands behind `after`, up to a frame of it, and the position of its last event; `None`
     /// if there is nothing.
+    #[inline]
     pub(super) fn read(&mut self, after: Position) -> Option<(Position, EncodedEvents)> {
         let last = self.entries.back()?;
         if last.at <= after {
@@ -139,11 +143,16 @@ impl Topic {
         if let Some(run) = self.runs.iter().find(serves) {
             return Some((run.last, run.events.clone()));
         }
+        Some(self.read_anew(after))
+    }
+
+    #[cold]
+    fn read_anew(&mut self, after: Position) -> (Position, EncodedEvents) {
         let start = self.index_after(after);
         let end = self.end_of_run(start);
         let (first, last) = (self.entries[start].at, self.entries[end - 1].at);
         if end - start == 1 {
-            return Some((last, self.entries[start].events.clone()));
+            return (last, self.entries[start].events.clone());
         }
         let run = self.entries.range(start..end);
         let events = EncodedEvents::join(run.map(|entry| &entry.events));
@@ -152,7 +161,11 @@ impl Topic {
                 Some(before) => self.entries[before].at,
                 None => self.complete_since,
             };
-            self.runs.truncate(MAX_RUNS - 1);
+            if self.runs.len() == MAX_RUNS {
+                let oldest = self.runs.pop_back();
+                self.run_bytes -= oldest.map_or(0, |run| run.events.len());
+            }
+            self.run_bytes += events.len();
             self.runs.push_front(Run {
                 from,
                 first,
@@ -160,19 +173,13 @@ impl Topic {
                 events: events.clone(),
             });
         }
-        Some((last, events))
+        (last, events)
     }
 
     /// Forgets the runs; tells how many bytes they had.
     pub(super) fn forget_runs(&mut self) -> usize {
-        let bytes = self.run_bytes();
         self.runs = VecDeque::new();
-        bytes
-    }
-
-    /// The bytes of the runs.
-    pub(super) fn run_bytes(&self) -> usize {
-        self.runs.iter().map(|run| run.events.len()).sum()
+        mem::take(&mut self.run_bytes)
     }
 
     fn end_of_run(&self, start: usize) -> usize {

@@ -57,6 +57,7 @@ impl Wakers {
 
     /// Moves all wakers to `woken`.
     pub(super) fn take_all(&mut self, woken: &mut Vec<Waker>) {
+        woken.reserve(self.armed.len());
         for index in self.armed.drain(..) {
             let seat = &mut self.seats[index];
             seat.armed = false;
