@@ -8,8 +8,8 @@ use std::{
 };
 
 use futures_util::{FutureExt as _, StreamExt as _, stream};
-use http_sse::{Connections, Event, KeepAlive, Sse, SseBody};
-use metrics_exporter_prometheus::PrometheusBuilder;
+use http_sse::{Connections, Event, Hub, KeepAlive, Sse, SseBody};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::time::{Instant, advance};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -28,6 +28,58 @@ async fn open(
     assert_eq!(body.next().await.unwrap().unwrap(), ":\ndata: a\n\n");
     assert_eq!(body.next().await.unwrap().unwrap(), ":\n");
     body
+}
+
+/// The lines that have a value, in order.
+fn told(handle: &PrometheusHandle) -> Vec<String> {
+    let text = handle.render();
+    let values = text
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty() && !line.contains("quantile"));
+    let mut values: Vec<_> = values.map(str::to_owned).collect();
+    values.sort_unstable();
+    values
+}
+
+#[test]
+fn the_recorder_is_told_of_the_hub() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let _local = metrics::set_default_local_recorder(&recorder);
+
+    let hub = Hub::builder().history(2).build();
+    let mut slow = hub.subscribe(["a"]);
+    let left = hub.subscribe(["a", "b"]);
+    for _ in 0..3 {
+        hub.publish("a", Event::data("x")).unwrap();
+    }
+    let reset = slow.next().now_or_never().unwrap().unwrap();
+    assert!(
+        reset
+            .as_bytes()
+            .starts_with(b"event: reset\ndata: lagged\n")
+    );
+    let mut lost = hub.subscribe(["b"]).after("garbage".parse().unwrap());
+    let _ = lost.next().now_or_never().unwrap().unwrap();
+    drop((left, lost));
+
+    let text = told(&handle);
+    let bytes = hub.topics()[0].bytes / 2 * 3;
+    let memory = hub.memory();
+    assert_eq!(
+        text,
+        [
+            "sse_hub_lagged_total 1".to_owned(),
+            format!("sse_hub_memory_bytes {memory}"),
+            format!("sse_hub_published_bytes_total {bytes}"),
+            "sse_hub_published_total 3".to_owned(),
+            "sse_hub_resets_total{reason=\"expired\"} 0".to_owned(),
+            "sse_hub_resets_total{reason=\"lagged\"} 1".to_owned(),
+            "sse_hub_resets_total{reason=\"unknown\"} 1".to_owned(),
+            "sse_hub_subscriptions 1".to_owned(),
+            "sse_hub_topics 1".to_owned(),
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -49,14 +101,8 @@ async fn the_recorder_is_told_the_totals() {
         .into_body();
     while ended.next().await.is_some() {}
 
-    let text = handle.render();
-    let mut lines: Vec<_> = text
-        .lines()
-        .filter(|line| !line.starts_with('#') && !line.is_empty() && !line.contains("quantile"))
-        .collect();
-    lines.sort_unstable();
     assert_eq!(
-        lines,
+        told(&handle),
         [
             "sse_events_total 1",
             "sse_keep_alives_total 1",
@@ -73,8 +119,7 @@ async fn the_recorder_is_told_the_totals() {
             "sse_streams_opened_total 3",
             "sse_streams_refused_total{by=\"key\"} 1",
             "sse_streams_refused_total{by=\"server\"} 1",
-        ],
-        "{text}"
+        ]
     );
 }
 

@@ -4,6 +4,7 @@ mod encoded_events;
 mod log;
 mod log_hub;
 mod memory_log;
+mod metrics;
 mod position;
 mod state;
 mod subscription;
@@ -38,6 +39,7 @@ pub use self::{
     subscription::{OnLag, Subscription},
 };
 use self::{
+    metrics::Metrics,
     state::{Limits, State},
     sync::{AtomicU64, Mutex, MutexGuard},
 };
@@ -56,6 +58,9 @@ use self::{
 /// - **The history** of a topic is bounded by count, bytes and age, and that of all topics
 ///   together by [`memory`](HubBuilder::memory). The newest event of a topic is kept beyond the
 ///   bounds of the topic, and the newest of all beyond the memory.
+/// - **Monitoring**: [`topics`](Self::topics) tells of each topic. With the feature `metrics` the
+///   recorder of the crate `metrics` is told of all together, under names that begin with
+///   `sse_hub_`.
 /// - **Topics** are any text. One comes to be when it is first published or subscribed to, and is
 ///   gone when it has no subscribers and no history. Of one that is gone its history is lost to
 ///   those who come back with an older id: they get a reset.
@@ -101,6 +106,7 @@ struct Shared {
     /// Whether entries have an age.
     ages: bool,
     reset: ResetEvent,
+    metrics: Metrics,
     /// What is read where the history does not reach.
     backing: Option<Backing>,
 }
@@ -185,16 +191,18 @@ impl Hub {
         let wire = output.into_block();
         let now = self.0.now();
         let mut woken = Vec::new();
-        let at = {
+        let (at, bytes, held) = {
             let mut state = self.0.state();
             if state.closed {
                 return Err(PublishError::Closed);
             }
             self.0.version.fetch_add(1, SeqCst);
             let at = Position::new(state.head.hi(), state.head.lo() + 1);
-            state.push(at, topic, wire, events, now, &mut woken);
-            at
+            let bytes = state.push(at, topic, wire, events, now, &mut woken);
+            (at, bytes, state.held())
         };
+        self.0.metrics.published(1, bytes);
+        self.0.metrics.holds(held);
         wake(woken);
         Ok(at)
     }
@@ -218,7 +226,12 @@ impl Hub {
     /// have not read all of it are told.
     #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn remove(&self, topic: &str) -> bool {
-        self.0.state().remove(topic)
+        let mut state = self.0.state();
+        let removed = state.remove(topic);
+        let held = state.held();
+        drop(state);
+        self.0.metrics.holds(held);
+        removed
     }
 
     /// Ends the subscriptions, each when it has read what is there. Nothing is published any
@@ -263,17 +276,22 @@ impl Hub {
     /// Brings entries of a log to the subscribers; those that came before count once.
     fn deliver(&self, entries: &[Entry]) {
         let now = self.0.now();
+        let (mut items, mut bytes) = (0, 0);
         let mut woken = Vec::new();
-        {
+        let held = {
             let mut state = self.0.state();
             self.0.version.fetch_add(1, SeqCst);
             for entry in entries {
                 if entry.at > state.head && !state.closed {
                     let wire = entry.event.as_bytes().into();
-                    state.push(entry.at, &entry.topic, wire, 1, now, &mut woken);
+                    items += 1;
+                    bytes += state.push(entry.at, &entry.topic, wire, 1, now, &mut woken);
                 }
             }
-        }
+            state.held()
+        };
+        self.0.metrics.published(items, bytes);
+        self.0.metrics.holds(held);
         wake(woken);
     }
 
@@ -371,6 +389,7 @@ impl HubBuilder {
             state: Mutex::new(State::new(self.limits, start)),
             version: AtomicU64::new(0),
             reset: self.reset,
+            metrics: Metrics::default(),
             backing,
         }))
     }
@@ -400,6 +419,10 @@ impl fmt::Display for Reset {
 }
 
 impl Reset {
+    /// Every one, in their order.
+    #[cfg(feature = "metrics")]
+    const ALL: [Self; 3] = [Self::Expired, Self::Unknown, Self::Lagged];
+
     fn as_str(self) -> &'static str {
         match self {
             Self::Expired => "expired",

@@ -56,8 +56,23 @@ pub(super) struct State {
     memory: usize,
     /// Behind this position nothing is lost of topics that are not in the table.
     forgotten: Position,
+    /// How many subscriptions the history has left behind.
+    pub(super) lagged: u64,
     /// Those who wait for no topic.
     pub(super) idle: Wakers,
+}
+
+/// What a hub holds, and has lost.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(
+    not(feature = "metrics"),
+    expect(dead_code, reason = "told to metrics alone")
+)]
+pub(super) struct Held {
+    pub(super) topics: usize,
+    pub(super) memory: usize,
+    /// How many subscriptions its history has left behind, ever.
+    pub(super) lagged: u64,
 }
 
 /// A subscriber's place in a topic.
@@ -118,11 +133,13 @@ impl State {
             entries: 0,
             memory: 0,
             forgotten: start,
+            lagged: 0,
             idle: Wakers::default(),
         }
     }
 
     /// Adds what `wire` holds at a position behind the head, and moves to `woken` who waits for it.
+    /// Tells how many bytes it is with its id.
     pub(super) fn push(
         &mut self,
         at: Position,
@@ -131,16 +148,17 @@ impl State {
         events: u64,
         now: Option<Instant>,
         woken: &mut Vec<Waker>,
-    ) {
+    ) -> usize {
         self.head = at;
         set_last_id(&mut wire, at.hi(), at.lo());
+        let bytes = wire.len();
         let index = self.topic_named(topic);
         let entry = Entry {
             at,
             time: now,
             events: EncodedEvents::new(wire.freeze(), events.max(1)),
         };
-        self.memory += ENTRY + entry.events.len();
+        self.memory += ENTRY + bytes;
         self.entries += 1;
         self.order.push_back((at, index));
         let limits = self.limits;
@@ -158,6 +176,7 @@ impl State {
             self.trim(index);
         }
         self.trim_oldest(now);
+        bytes
     }
 
     /// Drops what is too old, and the oldest while there is too much.
@@ -372,6 +391,14 @@ impl State {
 
     pub(super) fn topics(&self) -> impl Iterator<Item = &Topic> {
         self.topics.iter().flatten().map(|topic| &**topic)
+    }
+
+    pub(super) fn held(&self) -> Held {
+        Held {
+            topics: self.names.len(),
+            memory: self.memory,
+            lagged: self.lagged,
+        }
     }
 
     pub(super) fn memory(&self) -> usize {

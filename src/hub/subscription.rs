@@ -128,7 +128,10 @@ impl Subscription {
         let seats: Seats = names.iter().map(|name| state.join(name.as_ref())).collect();
         let idle = seats.is_empty().then(|| state.idle.join());
         let after = state.head;
+        let held = state.held();
         drop(state);
+        hub.metrics.holds(held);
+        hub.metrics.subscribed();
         Self {
             hub,
             seats,
@@ -308,6 +311,7 @@ impl Subscription {
             };
             let lagged = reset == Reset::Lagged;
             if lagged {
+                state.lagged += 1;
                 state.count(&self.seats, after, |topic| topic.lagged += 1);
             }
             self.after = state.head;
@@ -341,6 +345,7 @@ impl Subscription {
 
     /// The event that says so, with the id from which on it gets all.
     fn reset(&self, reason: Reset) -> EncodedEvents {
+        self.hub.metrics.reset(reason);
         let mut output = Output::in_one_block(BytesMut::new());
         let Ok(events) = encode_to(&mut output, (self.hub.reset.0)(reason));
         let mut wire = output.into_block();
@@ -371,6 +376,10 @@ impl Drop for Subscription {
         let mut state = self.hub.state();
         wakers.extend(self.seats.iter().filter_map(|seat| state.leave(*seat)));
         wakers.extend(self.idle.and_then(|seat| state.idle.leave(seat)));
+        let held = state.held();
+        drop(state);
+        self.hub.metrics.holds(held);
+        self.hub.metrics.left();
     }
 }
 

@@ -1,0 +1,107 @@
+//! What monitoring is told of a hub: by the feature `metrics`, and nothing without it.
+
+use super::{Reset, state::Held};
+
+pub(super) use self::told::Metrics;
+
+#[cfg(feature = "metrics")]
+mod told {
+    use std::sync::OnceLock;
+
+    use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
+
+    use super::{Held, Reset};
+
+    /// The metrics of a hub. They have no label for the topic: topics are any text, and there can
+    /// be a million of them. The recorder is asked for them once, when there is something to tell.
+    #[derive(Default)]
+    pub(in super::super) struct Metrics(OnceLock<Handles>);
+
+    struct Handles {
+        topics: Gauge,
+        subscriptions: Gauge,
+        memory: Gauge,
+        published: Counter,
+        bytes: Counter,
+        lagged: Counter,
+        resets: [Counter; Reset::ALL.len()],
+    }
+
+    impl Metrics {
+        pub(in super::super) fn published(&self, items: u64, bytes: usize) {
+            let handles = self.handles();
+            handles.published.increment(items);
+            handles.bytes.increment(bytes as u64);
+        }
+
+        /// What the hub holds now.
+        pub(in super::super) fn holds(&self, held: Held) {
+            let handles = self.handles();
+            handles.topics.set(held.topics as f64);
+            handles.memory.set(held.memory as f64);
+            handles.lagged.absolute(held.lagged);
+        }
+
+        pub(in super::super) fn subscribed(&self) {
+            self.handles().subscriptions.increment(1);
+        }
+
+        pub(in super::super) fn left(&self) {
+            self.handles().subscriptions.decrement(1);
+        }
+
+        pub(in super::super) fn reset(&self, reason: Reset) {
+            self.handles().resets[reason as usize].increment(1);
+        }
+
+        fn handles(&self) -> &Handles {
+            self.0.get_or_init(Handles::new)
+        }
+    }
+
+    impl Handles {
+        fn new() -> Self {
+            describe_gauge!("sse_hub_topics", Unit::Count, "Topics");
+            describe_gauge!("sse_hub_subscriptions", Unit::Count, "Open subscriptions");
+            describe_gauge!("sse_hub_memory_bytes", Unit::Bytes, "What topics cost");
+            describe_counter!("sse_hub_published_total", Unit::Count, "Items published");
+            describe_counter!("sse_hub_published_bytes_total", Unit::Bytes, "Their bytes");
+            describe_counter!(
+                "sse_hub_lagged_total",
+                Unit::Count,
+                "Subscriptions that the history left behind"
+            );
+            describe_counter!("sse_hub_resets_total", Unit::Count, "Resets sent");
+            Self {
+                topics: gauge!("sse_hub_topics"),
+                subscriptions: gauge!("sse_hub_subscriptions"),
+                memory: gauge!("sse_hub_memory_bytes"),
+                published: counter!("sse_hub_published_total"),
+                bytes: counter!("sse_hub_published_bytes_total"),
+                lagged: counter!("sse_hub_lagged_total"),
+                resets: Reset::ALL
+                    .map(|reason| counter!("sse_hub_resets_total", "reason" => reason.as_str())),
+            }
+        }
+    }
+}
+
+#[cfg(not(feature = "metrics"))]
+mod told {
+    use super::{Held, Reset};
+
+    #[derive(Default)]
+    pub(in super::super) struct Metrics {}
+
+    impl Metrics {
+        pub(in super::super) fn published(&self, _items: u64, _bytes: usize) {}
+
+        pub(in super::super) fn holds(&self, _held: Held) {}
+
+        pub(in super::super) fn subscribed(&self) {}
+
+        pub(in super::super) fn left(&self) {}
+
+        pub(in super::super) fn reset(&self, _reason: Reset) {}
+    }
+}
