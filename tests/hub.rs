@@ -236,6 +236,27 @@ mod resume {
     }
 
     #[test]
+    fn an_empty_event_now_and_then_keeps_an_id_young() {
+        const TICK: EventType = EventType::from_static("tick");
+        let hub = Hub::new();
+        let quiet = publish(&hub, "quiet", "x");
+        let mut ticked = hub.subscribe(["quiet", "clock"]).after(last(quiet));
+        publish(&hub, "other", "x");
+        hub.remove("other"); // and with it the topic
+        hub.remove("quiet");
+        let tick = Event::data("").event_type(TICK);
+        let tick = hub.publish("clock", tick).unwrap();
+        let wire = format!("event: tick\ndata: \nid: {tick}\n\n");
+        assert_eq!(read(&mut ticked), (wire, true));
+        drop(ticked);
+
+        let mut back = hub.subscribe(["quiet", "clock"]).after(last(tick));
+        assert_eq!(read(&mut back), (String::new(), true));
+        let mut without = hub.subscribe(["quiet", "clock"]).after(last(quiet));
+        assert_eq!(read(&mut without), (reset("expired", tick), true));
+    }
+
+    #[test]
     fn the_reset_event_is_what_the_server_wants() {
         const SYNC: EventType = EventType::from_static("sync");
         let builder = Hub::builder().reset_event(|reason| match reason {

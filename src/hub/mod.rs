@@ -53,6 +53,11 @@ use self::{
 /// - **What a client missed** it gets when it comes back with its `Last-Event-ID`
 ///   ([`Subscription::after`]): exactly once and in order, or a [`Reset`] event if the history
 ///   does not reach back to it.
+/// - **A client that hears nothing** keeps an old id. Where that can matter, with topics that come
+///   and go or a log that is short, name one topic more in every subscription, and publish an
+///   empty event to it now and then: `Event::data("").event_type(TICK)`, of a type that nobody
+///   listens to. Every browser takes its id and shows nothing. The comment of a keep-alive has no
+///   id, and of a block with an id alone Firefox does not take it.
 /// - **A client that does not read** delays nobody and costs no memory: a subscription is a place
 ///   in the history. What happens when the history has left it behind says [`OnLag`].
 /// - **The history** of a topic is bounded by count, bytes and age, and that of all topics
