@@ -13,7 +13,7 @@ mod webdriver;
 
 use std::env;
 
-use self::{process::Process, webdriver::Browser};
+use self::{http1::Answer, process::Process, webdriver::Browser};
 
 #[test]
 fn quickstart_shows_numbers_status_and_keep_alives() {
@@ -79,6 +79,60 @@ fn llm_answers_and_stops_over_both_transports() {
         assert!(answer.starts_with("You asked: “Why?”\n"), "{answer}");
         assert!(answer.ends_with(" on the server."), "{answer}");
     }
+}
+
+#[test]
+fn ticker_loses_and_doubles_nothing_over_twenty_killed_connections() {
+    const KILLS: usize = 20;
+    let Some(browser) = start("ticker") else {
+        return;
+    };
+    let (_server, address) = Process::serve("ticker");
+    browser.open(&format!("http://{address}/"));
+    let shows = |name: &str| format!("Number(document.querySelector('#{name}').textContent)");
+    let number = |name: &str| browser.run(&format!("return {}", shows(name)));
+    for kills in 0..KILLS {
+        let before = number("updates");
+        browser.wait_for(&format!("{} > {before} + 100", shows("updates")));
+        browser.run("document.querySelector('#kill').click()");
+        browser.wait_for(&format!("{} > {kills}", shows("resumed")));
+    }
+    let before = number("updates");
+    browser.wait_for(&format!("{} > {before} + 1000", shows("updates")));
+    assert_eq!(number("missing"), 0);
+    assert_eq!(number("twice"), 0);
+    assert_eq!(number("resumed"), KILLS);
+    println!(
+        "{} updates over {KILLS} killed connections",
+        number("updates")
+    );
+}
+
+#[test]
+fn notifications_are_shown_and_outlive_a_restart() {
+    let Some(browser) = start("notifications") else {
+        return;
+    };
+    let (server, address) = Process::serve("notifications");
+    browser.open(&format!("http://{address}/?user=ada"));
+    let state = "document.querySelector('#state').textContent";
+    let list = "[...document.querySelectorAll('li')].map((li) => li.textContent).join()";
+    browser.wait_for(&format!("{state} == 'open'"));
+    let notify = |text: &str| {
+        let answer = Answer::to(address, "POST /notifications/ada", "", text);
+        assert!(answer.head.starts_with("http/1.1 204 "), "{}", answer.head);
+    };
+    notify("one");
+    notify("two");
+    browser.wait_for(&format!("{list} == 'two,one'"));
+
+    // The next server knows nothing of them, and the page shows what that one knows.
+    drop(server);
+    browser.wait_for(&format!("{state} == 'reconnecting'"));
+    let port = address.port().to_string();
+    let (_server, _) = Process::serve_with("notifications", &[("PORT", &port)]);
+    notify("three");
+    browser.wait_for(&format!("{list} == 'three'"));
 }
 
 fn start(name: &str) -> Option<Browser> {
