@@ -3,6 +3,7 @@
 use std::io;
 
 use bytes::BytesMut;
+use memchr::memchr2;
 use serde::Serialize;
 use serde_json::{Serializer, ser::Formatter};
 
@@ -32,9 +33,12 @@ impl Formatter for OneLine {
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        fragment
-            .split(['\r', '\n'])
-            .try_for_each(|part| writer.write_all(part.as_bytes()))
+        let mut rest = fragment.as_bytes();
+        while let Some(end) = memchr2(b'\r', b'\n', rest) {
+            writer.write_all(&rest[..end])?;
+            rest = &rest[end + 1..];
+        }
+        writer.write_all(rest)
     }
 }
 

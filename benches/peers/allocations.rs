@@ -1,0 +1,44 @@
+//! Allocations per event, from a stream that is always ready to the bytes of a body.
+//!
+//! `cargo bench -p http-sse-peers --bench allocations`
+
+use std::hint::black_box;
+
+use allocation_counter::measure;
+use http_sse_peers::{
+    ActixWebLab, Axum, HttpSse, HttpSseEncoded, Payload, Peer, Poem, Rocket, Salvo, SseStream,
+    Warp, in_runtime,
+};
+
+fn row<P: Peer>(promised: Option<f64>) {
+    let cells = [Payload::tick(), Payload::token()].map(|payload| {
+        let run = |events| {
+            let run = || P::run(payload.with(events), |frame| _ = black_box(frame));
+            measure(run).count_total
+        };
+        run(10); // what is made once
+        // What more events cost more, without what a body costs.
+        let each = (run(20_000) - run(10_000)) as f64 / 10_000.0;
+        if let Some(promised) = promised {
+            assert!(each <= promised, "{each} allocations per event");
+        }
+        format!("{each:.3}")
+    });
+    println!("| {} | {} |", P::NAME, cells.join(" | "));
+}
+
+fn main() {
+    in_runtime(|| {
+        println!("| allocations per event | tick | token |");
+        println!("|---|---:|---:|");
+        row::<HttpSse>(Some(0.02));
+        row::<HttpSseEncoded>(Some(0.02));
+        row::<Axum>(None);
+        row::<ActixWebLab>(None);
+        row::<SseStream>(None);
+        row::<Warp>(None);
+        row::<Poem>(None);
+        row::<Salvo>(None);
+        row::<Rocket>(None);
+    });
+}

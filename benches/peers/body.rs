@@ -1,0 +1,169 @@
+//! From a stream that is always ready to the bytes of a body, beside every peer, in turns.
+//!
+//! `cargo bench -p http-sse-peers --bench body` prints a table in nanoseconds per event, how many
+//! times more each peer takes, and whether what is promised is kept.
+
+use std::{hint::black_box, time::Instant};
+
+use http_sse_peers::{
+    ActixWebLab, Axum, Copy, HttpSse, HttpSseEncoded, HttpSseJson, Payload, Peer, Poem, Rocket,
+    Salvo, SseStream, Warp, dispatched, in_runtime,
+};
+
+const ROUNDS: usize = 15;
+
+/// What is promised of a payload: how many times less than axum, and than the best peer.
+const PROMISES: [(&str, f64, f64); 6] = [
+    ("tick", 10.0, 3.0),
+    ("token", 10.0, 3.0),
+    ("token+id+event", 7.5, 2.3),
+    ("json1k", 6.0, 2.3),
+    ("text16k", 1.25, 1.25),
+    ("line64k", 1.0, 1.0),
+];
+
+struct Case {
+    name: &'static str,
+    run: fn(Payload) -> usize,
+    is_peer: bool,
+}
+
+fn case<P: Peer>(is_peer: bool) -> Case {
+    Case {
+        name: P::NAME,
+        run: |payload| {
+            let mut bytes = 0;
+            P::run(payload, |frame| bytes += black_box(frame).len());
+            bytes
+        },
+        is_peer,
+    }
+}
+
+fn main() {
+    let cases = [
+        case::<HttpSse>(false),
+        case::<HttpSseJson>(false),
+        case::<HttpSseEncoded>(false),
+        case::<Copy>(false),
+        case::<Axum>(true),
+        case::<ActixWebLab>(true),
+        case::<SseStream>(true),
+        case::<Warp>(true),
+        case::<Poem>(true),
+        case::<Salvo>(true),
+        case::<Rocket>(true),
+    ];
+    in_runtime(|| {
+        all_say_the_same();
+        let columns: Vec<Vec<f64>> = Payload::all()
+            .iter()
+            .map(|payload| nanos(&cases, *payload))
+            .collect();
+        print(&cases, &columns);
+        promises(&cases, &columns);
+    });
+}
+
+/// What comes out is the same events, whoever wrote them.
+fn all_say_the_same() {
+    for payload in Payload::all() {
+        let payload = payload.with(10);
+        let expected = dispatched::<HttpSse>(payload);
+        assert_eq!(expected.len(), 10);
+        for (name, events) in [
+            (Axum::NAME, dispatched::<Axum>(payload)),
+            (ActixWebLab::NAME, dispatched::<ActixWebLab>(payload)),
+            (SseStream::NAME, dispatched::<SseStream>(payload)),
+            (Warp::NAME, dispatched::<Warp>(payload)),
+            (Poem::NAME, dispatched::<Poem>(payload)),
+            (Salvo::NAME, dispatched::<Salvo>(payload)),
+            (Rocket::NAME, dispatched::<Rocket>(payload)),
+        ] {
+            assert!(events == expected, "{name}, {}", payload.name);
+        }
+    }
+}
+
+/// The medians, in nanoseconds per event; infinite where a case has no such payload.
+fn nanos(cases: &[Case], payload: Payload) -> Vec<f64> {
+    let plain = !payload.all_fields;
+    let applies = |case: &Case| match case.name {
+        HttpSseJson::NAME => plain && payload.data.starts_with('{'),
+        HttpSseEncoded::NAME | Copy::NAME => plain,
+        _ => true,
+    };
+    let mut times = vec![Vec::new(); cases.len()];
+    for _ in 0..ROUNDS {
+        for (case, times) in cases.iter().zip(&mut times) {
+            if applies(case) {
+                let start = Instant::now();
+                black_box((case.run)(payload));
+                times.push(start.elapsed());
+            }
+        }
+    }
+    let per_event = times.into_iter().map(|mut times| {
+        times.sort();
+        let median = times.get(ROUNDS / 2);
+        median.map_or(f64::INFINITY, |time| {
+            time.as_nanos() as f64 / payload.events as f64
+        })
+    });
+    per_event.collect()
+}
+
+fn print(cases: &[Case], columns: &[Vec<f64>]) {
+    let number = |nanos: f64| match nanos {
+        nanos if nanos.is_infinite() => String::new(),
+        nanos if nanos < 100.0 => format!("{nanos:.1}"),
+        nanos => format!("{nanos:.0}"),
+    };
+    let names = Payload::all().map(|payload| payload.name);
+    println!("| ns per event | {} |", names.join(" | "));
+    println!("|---|{}", "---:|".repeat(names.len()));
+    for (row, case) in cases.iter().enumerate() {
+        let cells: Vec<_> = columns.iter().map(|column| number(column[row])).collect();
+        println!("| {} | {} |", case.name, cells.join(" | "));
+    }
+}
+
+fn promises(cases: &[Case], columns: &[Vec<f64>]) {
+    let row = |name| cases.iter().position(|case| case.name == name).unwrap();
+    let (ours, axum, copy) = (row(HttpSse::NAME), row(Axum::NAME), row(Copy::NAME));
+    let tell = |what: String, reached: f64, promised: f64| {
+        let kept = if reached >= promised {
+            "kept"
+        } else {
+            "NOT kept"
+        };
+        println!("{what}: {reached:.2}x (promised: {promised}x, {kept})");
+    };
+    for ((name, than_axum, than_best), column) in PROMISES.into_iter().zip(columns) {
+        let peers = cases.iter().zip(column).filter(|(case, _)| case.is_peer);
+        let (best, nanos) = peers.min_by(|a, b| a.1.total_cmp(b.1)).unwrap();
+        tell(
+            format!("body/{name}: less than axum"),
+            column[axum] / column[ours],
+            than_axum,
+        );
+        tell(
+            format!("body/{name}: less than the best, {}", best.name),
+            nanos / column[ours],
+            than_best,
+        );
+        if name == "line64k" {
+            let json = column[row(HttpSseJson::NAME)];
+            tell(
+                format!("body/{name}, as JSON: less than the best"),
+                nanos / json,
+                1.8,
+            );
+        }
+        if name == "token" {
+            let encoded = column[row(HttpSseEncoded::NAME)] / column[copy];
+            let kept = if encoded <= 2.0 { "kept" } else { "NOT kept" };
+            println!("body/{name}, encoded before: {encoded:.2} of a copy (promised: 2, {kept})");
+        }
+    }
+}
