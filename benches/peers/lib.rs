@@ -125,19 +125,28 @@ fn ok<T>(item: T) -> Result<T, Infallible> {
 
 pub struct HttpSse;
 
-impl Peer for HttpSse {
-    const NAME: &'static str = "http-sse";
-
-    fn run(payload: Payload, each: impl FnMut(&[u8])) {
-        use http_sse::{Event, EventType, Sse};
+impl HttpSse {
+    pub fn events(
+        payload: Payload,
+    ) -> impl Stream<Item = http_sse::Event> + Send + Sync + Unpin + use<> {
+        use http_sse::{Event, EventType};
         const DELTA: EventType = EventType::from_static("delta");
-        let source = stream::iter(payload.numbers()).map(|(data, id)| {
+        stream::iter(payload.numbers()).map(|(data, id)| {
             let event = Event::data(data);
             match id {
                 None => event,
                 Some(id) => event.event_type(DELTA).id(id),
             }
-        });
+        })
+    }
+}
+
+impl Peer for HttpSse {
+    const NAME: &'static str = "http-sse";
+
+    fn run(payload: Payload, each: impl FnMut(&[u8])) {
+        use http_sse::Sse;
+        let source = Self::events(payload);
         poll_body(Sse::new(source).into_body(), each);
     }
 }
@@ -173,24 +182,50 @@ impl Peer for HttpSseEncoded {
 
 pub struct Axum;
 
-impl Peer for Axum {
-    const NAME: &'static str = "axum";
-
-    fn run(payload: Payload, each: impl FnMut(&[u8])) {
-        use axum::response::{IntoResponse as _, sse};
-        let source = stream::iter(payload.numbers()).map(|(data, id)| {
+impl Axum {
+    pub fn events(
+        payload: Payload,
+    ) -> impl Stream<Item = Result<axum::response::sse::Event, Infallible>> + Send + Sync + Unpin + use<>
+    {
+        use axum::response::sse;
+        stream::iter(payload.numbers()).map(|(data, id)| {
             let event = sse::Event::default();
             ok(match id {
                 None => event.data(data),
                 Some(id) => event.event("delta").id(id.to_string()).data(data),
             })
-        });
+        })
+    }
+}
+
+impl Peer for Axum {
+    const NAME: &'static str = "axum";
+
+    fn run(payload: Payload, each: impl FnMut(&[u8])) {
+        use axum::response::{IntoResponse as _, sse};
+        let source = Self::events(payload);
         let sse = sse::Sse::new(source).keep_alive(sse::KeepAlive::default());
         poll_body(sse.into_response().into_body(), each);
     }
 }
 
 pub struct ActixWebLab;
+
+impl ActixWebLab {
+    pub fn events(
+        payload: Payload,
+    ) -> impl Stream<Item = Result<actix_web_lab::sse::Event, Infallible>> + Send + Sync + Unpin + use<>
+    {
+        use actix_web_lab::sse;
+        stream::iter(payload.numbers()).map(|(data, id)| {
+            let data = sse::Data::new(data);
+            ok(sse::Event::Data(match id {
+                None => data,
+                Some(id) => data.event("delta").id(id.to_string()),
+            }))
+        })
+    }
+}
 
 impl Peer for ActixWebLab {
     const NAME: &'static str = "actix-web-lab";
@@ -200,13 +235,7 @@ impl Peer for ActixWebLab {
 
         use actix_web::{Responder as _, body::MessageBody as _, test::TestRequest};
         use actix_web_lab::sse;
-        let source = stream::iter(payload.numbers()).map(|(data, id)| {
-            let data = sse::Data::new(data);
-            ok(sse::Event::Data(match id {
-                None => data,
-                Some(id) => data.event("delta").id(id.to_string()),
-            }))
-        });
+        let source = Self::events(payload);
         let sse = sse::Sse::from_stream(source).with_keep_alive(Duration::from_secs(15));
         let request = TestRequest::default().to_http_request();
         let mut body = pin!(sse.respond_to(&request).into_body());
@@ -219,42 +248,76 @@ impl Peer for ActixWebLab {
 
 pub struct SseStream;
 
-impl Peer for SseStream {
-    const NAME: &'static str = "sse-stream";
-
-    fn run(payload: Payload, each: impl FnMut(&[u8])) {
-        use sse_stream::{Sse, SseBody};
-        let source = stream::iter(payload.numbers()).map(|(data, id)| {
+impl SseStream {
+    pub fn events(
+        payload: Payload,
+    ) -> impl Stream<Item = Result<sse_stream::Sse, Infallible>> + Send + Sync + Unpin + use<> {
+        use sse_stream::Sse;
+        stream::iter(payload.numbers()).map(|(data, id)| {
             let event = Sse::default().data(data);
             ok(match id {
                 None => event,
                 Some(id) => event.event("delta").id(id.to_string()),
             })
-        });
+        })
+    }
+}
+
+impl Peer for SseStream {
+    const NAME: &'static str = "sse-stream";
+
+    fn run(payload: Payload, each: impl FnMut(&[u8])) {
+        use sse_stream::SseBody;
+        let source = Self::events(payload);
         poll_body(SseBody::new(source), each);
     }
 }
 
 pub struct Warp;
 
-impl Peer for Warp {
-    const NAME: &'static str = "warp";
-
-    fn run(payload: Payload, each: impl FnMut(&[u8])) {
-        use warp::{Reply as _, sse};
-        let source = stream::iter(payload.numbers()).map(|(data, id)| {
+impl Warp {
+    pub fn events(
+        payload: Payload,
+    ) -> impl Stream<Item = Result<warp::sse::Event, Infallible>> + Send + Sync + Unpin + use<>
+    {
+        use warp::sse;
+        stream::iter(payload.numbers()).map(|(data, id)| {
             let event = sse::Event::default().data(data);
             ok(match id {
                 None => event,
                 Some(id) => event.event("delta").id(id.to_string()),
             })
-        });
+        })
+    }
+}
+
+impl Peer for Warp {
+    const NAME: &'static str = "warp";
+
+    fn run(payload: Payload, each: impl FnMut(&[u8])) {
+        use warp::{Reply as _, sse};
+        let source = Self::events(payload);
         let reply = sse::reply(sse::keep_alive().stream(source));
         poll_body(reply.into_response().into_body(), each);
     }
 }
 
 pub struct Poem;
+
+impl Poem {
+    pub fn events(
+        payload: Payload,
+    ) -> impl Stream<Item = poem::web::sse::Event> + Send + Sync + Unpin + use<> {
+        use poem::web::sse;
+        stream::iter(payload.numbers()).map(|(data, id)| {
+            let event = sse::Event::message(data);
+            match id {
+                None => event,
+                Some(id) => event.event_type("delta").id(id.to_string()),
+            }
+        })
+    }
+}
 
 impl Peer for Poem {
     const NAME: &'static str = "poem";
@@ -263,13 +326,7 @@ impl Peer for Poem {
         use std::time::Duration;
 
         use poem::{IntoResponse as _, web::sse};
-        let source = stream::iter(payload.numbers()).map(|(data, id)| {
-            let event = sse::Event::message(data);
-            match id {
-                None => event,
-                Some(id) => event.event_type("delta").id(id.to_string()),
-            }
-        });
+        let source = Self::events(payload);
         let sse = sse::SSE::new(source).keep_alive(Duration::from_secs(15));
         poll_stream(sse.into_response().into_body().into_bytes_stream(), each);
     }
@@ -277,18 +334,28 @@ impl Peer for Poem {
 
 pub struct Salvo;
 
-impl Peer for Salvo {
-    const NAME: &'static str = "salvo";
-
-    fn run(payload: Payload, mut each: impl FnMut(&[u8])) {
-        use salvo::{Response, sse};
-        let source = stream::iter(payload.numbers()).map(|(data, id)| {
+impl Salvo {
+    pub fn events(
+        payload: Payload,
+    ) -> impl Stream<Item = Result<salvo::sse::SseEvent, Infallible>> + Send + Sync + Unpin + use<>
+    {
+        use salvo::sse;
+        stream::iter(payload.numbers()).map(|(data, id)| {
             let event = sse::SseEvent::default().text(data);
             ok(match id {
                 None => event,
                 Some(id) => event.name("delta").id(id.to_string()),
             })
-        });
+        })
+    }
+}
+
+impl Peer for Salvo {
+    const NAME: &'static str = "salvo";
+
+    fn run(payload: Payload, mut each: impl FnMut(&[u8])) {
+        use salvo::{Response, sse};
+        let source = Self::events(payload);
         let mut response = Response::new();
         sse::SseKeepAlive::new(source).stream(&mut response);
         let mut body = response.take_body();
@@ -310,7 +377,7 @@ pub struct Rocket;
 mod rocket_peer {
     use std::sync::{Mutex, OnceLock};
 
-    use futures_util::{Stream, StreamExt as _, stream};
+    use futures_util::Stream;
     use rocket::{
         Config, State,
         config::LogLevel,
@@ -328,13 +395,7 @@ mod rocket_peer {
     #[get("/")]
     fn events(wanted: &State<Wanted>) -> EventStream<impl Stream<Item = Event>> {
         let payload = wanted.lock().unwrap().expect("it is set before");
-        EventStream::from(stream::iter(payload.numbers()).map(|(data, id)| {
-            let event = Event::data(data);
-            match id {
-                None => event,
-                Some(id) => event.event("delta").id(id.to_string()),
-            }
-        }))
+        EventStream::from(super::Rocket::events(payload))
     }
 
     pub(super) fn run(payload: Payload, mut each: impl FnMut(&[u8])) {
@@ -363,6 +424,21 @@ mod rocket_peer {
                 }
             }
         });
+    }
+}
+
+impl Rocket {
+    pub fn events(
+        payload: Payload,
+    ) -> impl Stream<Item = rocket::response::stream::Event> + Send + Sync + Unpin + use<> {
+        use rocket::response::stream::Event;
+        stream::iter(payload.numbers()).map(|(data, id)| {
+            let event = Event::data(data);
+            match id {
+                None => event,
+                Some(id) => event.event("delta").id(id.to_string()),
+            }
+        })
     }
 }
 

@@ -1,0 +1,339 @@
+//! One client with one connection over loopback, for which events are always ready: what the
+//! server's process spends on an event.
+//!
+//! `cargo bench -p http-sse-peers --bench connection` starts each server as a process of its own,
+//! beside the client on the other core, in turns, and prints the medians of the CPU time that the
+//! kernel counts, and of the calls that write.
+
+use std::{
+    convert::Infallible,
+    env, fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    process::{Child, Command, Stdio},
+};
+
+use http_sse::Sse;
+use http_sse_peers::{
+    ActixWebLab, Axum, HttpSse, Payload, Peer as _, Poem, Rocket, Salvo, SseStream, Warp,
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
+
+const ROUNDS: usize = 7;
+
+/// A server: its name, how many events it is asked for, and how it is run.
+type Server = (&'static str, u64, fn(Payload));
+
+const ON_AXUM: &str = "http-sse on axum::serve";
+const ON_HYPER: &str = "http-sse on hyper";
+const RAW: &str = "raw writes of the same bytes";
+
+const SERVERS: [Server; 10] = [
+    (ON_AXUM, 1_000_000, |payload| {
+        serve_axum(axum::routing::get(async move || {
+            Sse::new(HttpSse::events(payload))
+        }));
+    }),
+    (ON_HYPER, 1_000_000, serve_hyper),
+    (RAW, 1_000_000, serve_raw),
+    ("axum", 200_000, |payload| {
+        use axum::response::sse;
+        serve_axum(axum::routing::get(async move || {
+            sse::Sse::new(Axum::events(payload)).keep_alive(sse::KeepAlive::default())
+        }));
+    }),
+    ("sse-stream on axum::serve", 200_000, |payload| {
+        serve_axum(axum::routing::get(async move || {
+            let body = sse_stream::SseBody::new(SseStream::events(payload));
+            axum::response::Response::new(axum::body::Body::new(body))
+        }));
+    }),
+    ("actix-web with actix-web-lab", 200_000, serve_actix_web),
+    ("warp", 200_000, |payload| {
+        use warp::{Filter as _, sse};
+        block_on(async {
+            let app = warp::any()
+                .map(move || sse::reply(sse::keep_alive().stream(Warp::events(payload))));
+            warp::serve(app).incoming(listen().await).run().await;
+        });
+    }),
+    ("poem", 200_000, serve_poem),
+    ("salvo", 100_000, serve_salvo),
+    ("rocket", 20_000, serve_rocket),
+];
+
+fn block_on(future: impl Future<Output = ()>) {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build().unwrap().block_on(future);
+}
+
+/// Listens on a free port, and says on which.
+async fn listen() -> TcpListener {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    println!("{}", listener.local_addr().unwrap());
+    listener
+}
+
+fn serve_axum(events: axum::routing::MethodRouter) {
+    block_on(async {
+        let app = axum::Router::new().route("/", events);
+        axum::serve(listen().await, app).await.unwrap();
+    });
+}
+
+fn serve_hyper(payload: Payload) {
+    use hyper::{server::conn::http1, service::service_fn};
+    use hyper_util::rt::TokioIo;
+    block_on(async {
+        let listener = listen().await;
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let service = service_fn(async |_| {
+                Ok::<_, Infallible>(Sse::new(HttpSse::events(payload)).into_response())
+            });
+            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            connection.await.unwrap();
+        }
+    });
+}
+
+/// As many bytes at a time as http-sse puts into a frame.
+fn serve_raw(payload: Payload) {
+    const FRAME: usize = 32 * 1024;
+    block_on(async {
+        let listener = listen().await;
+        let wire = payload.wire();
+        let events = (FRAME / wire.len()) as u64;
+        let frame = wire.repeat(events as usize);
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            _ = stream.read(&mut [0; 1024]).await.unwrap();
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\n\r\n:\n")
+                .await
+                .unwrap();
+            for _ in 0..payload.events / events {
+                stream.write_all(frame.as_bytes()).await.unwrap();
+            }
+            let rest = (payload.events % events) as usize;
+            stream
+                .write_all(&frame.as_bytes()[..rest * wire.len()])
+                .await
+                .unwrap();
+        }
+    });
+}
+
+fn serve_actix_web(payload: Payload) {
+    use actix_web::{App, HttpServer, rt, web};
+    use actix_web_lab::sse;
+    rt::System::new().block_on(async move {
+        let app = move || {
+            let events = move || async move { sse::Sse::from_stream(ActixWebLab::events(payload)) };
+            App::new().route("/", web::get().to(events))
+        };
+        let server = HttpServer::new(app).workers(1).bind("127.0.0.1:0").unwrap();
+        println!("{}", server.addrs()[0]);
+        server.run().await.unwrap();
+    });
+}
+
+fn serve_poem(payload: Payload) {
+    use poem::{
+        EndpointExt as _, Route, Server, get, handler,
+        listener::TcpAcceptor,
+        web::{Data, sse},
+    };
+
+    #[handler]
+    fn events(Data(payload): Data<&Payload>) -> sse::SSE {
+        sse::SSE::new(Poem::events(*payload))
+    }
+    block_on(async {
+        let app = Route::new().at("/", get(events)).data(payload);
+        let acceptor = TcpAcceptor::from_tokio(listen().await).unwrap();
+        Server::new_with_acceptor(acceptor).run(app).await.unwrap();
+    });
+}
+
+fn serve_salvo(payload: Payload) {
+    use salvo::{
+        Depot, Response, Router, Server, affix_state, conn::tcp::TcpAcceptor, handler, sse,
+    };
+
+    #[handler]
+    async fn events(depot: &mut Depot, response: &mut Response) {
+        let payload = *depot.get_typed::<Payload>().unwrap();
+        sse::SseKeepAlive::new(Salvo::events(payload)).stream(response);
+    }
+    block_on(async {
+        let router = Router::new().hoop(affix_state::inject(payload)).get(events);
+        let acceptor = TcpAcceptor::try_from(listen().await).unwrap();
+        Server::new(acceptor).serve(router).await;
+    });
+}
+
+fn serve_rocket(payload: Payload) {
+    use rocket::{
+        Config, State,
+        config::LogLevel,
+        fairing::AdHoc,
+        get,
+        response::stream::{Event, EventStream},
+        routes,
+    };
+
+    #[get("/")]
+    fn events(
+        payload: &State<Payload>,
+    ) -> EventStream<impl futures_util::Stream<Item = Event> + use<>> {
+        EventStream::from(Rocket::events(**payload))
+    }
+    block_on(async {
+        let config = Config {
+            port: 0,
+            log_level: LogLevel::Off,
+            ..Config::default()
+        };
+        let port = AdHoc::on_liftoff("port", |rocket| {
+            println!("127.0.0.1:{}", rocket.config().port);
+            Box::pin(std::future::ready(()))
+        });
+        let rocket = rocket::custom(config).manage(payload).attach(port);
+        _ = rocket.mount("/", routes![events]).launch().await;
+    });
+}
+
+/// A server's process.
+struct Process {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Process {
+    fn start(name: &str, payload: &str) -> Self {
+        // One core for the server, and the other for the client.
+        let mut child = Command::new("taskset")
+            .args(["-c", "0"])
+            .arg(env::current_exe().unwrap())
+            .args(["serve", name, payload])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("taskset, of util-linux, is installed");
+        let mut line = String::new();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        output.read_line(&mut line).unwrap();
+        let address = line.trim().parse().unwrap();
+        Self { child, address }
+    }
+
+    /// For how many nanoseconds it ran, and how often it wrote.
+    fn spent(&self) -> (u64, u64) {
+        let process = format!("/proc/{}", self.child.id());
+        let threads = fs::read_dir(format!("{process}/task"))
+            .unwrap()
+            .map(|thread| {
+                let stat = thread.unwrap().path().join("schedstat");
+                let stat = fs::read_to_string(stat).unwrap();
+                stat.split(' ').next().unwrap().parse::<u64>().unwrap()
+            });
+        let calls = fs::read_to_string(format!("{process}/io")).unwrap();
+        let (_, writes) = calls.split_once("syscw: ").unwrap();
+        let writes = writes.lines().next().unwrap().parse().unwrap();
+        (threads.sum(), writes)
+    }
+
+    /// What one response costs, by event.
+    fn run(&self, wire: u64, events: u64) -> (f64, f64) {
+        let before = self.spent();
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        let request = "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).unwrap();
+        let (mut buffer, mut bytes) = (vec![0; 256 * 1024], 0);
+        loop {
+            match stream.read(&mut buffer).unwrap() {
+                0 => break,
+                read => bytes += read as u64,
+            }
+        }
+        assert!(bytes >= wire * events, "all of them came");
+        let after = self.spent();
+        let each = |spent: u64| spent as f64 / events as f64;
+        (each(after.0 - before.0), each(after.1 - before.1))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+fn payload(name: &str) -> Payload {
+    match name {
+        "tick" => Payload::tick(),
+        _ => Payload::token(),
+    }
+}
+
+fn main() {
+    let arguments: Vec<String> = env::args().collect();
+    if let [_, serve, name, of] = &arguments[..] {
+        assert_eq!(serve, "serve");
+        let (_, events, run) = SERVERS.iter().find(|server| server.0 == name).unwrap();
+        return run(payload(of).with(*events));
+    }
+    let columns = ["tick", "token"].map(|of| {
+        // poem, salvo and others may leave the space behind the colon out.
+        let wire = payload(of).wire().len() as u64 - 1;
+        let processes = SERVERS.map(|(name, ..)| Process::start(name, of));
+        let mut costs = SERVERS.map(|_| Vec::new());
+        for _ in 0..ROUNDS {
+            for ((process, (_, events, _)), costs) in processes.iter().zip(SERVERS).zip(&mut costs)
+            {
+                costs.push(process.run(wire, events));
+            }
+        }
+        costs.map(|mut costs| {
+            costs.sort_by(|a, b| a.0.total_cmp(&b.0));
+            costs[ROUNDS / 2]
+        })
+    });
+    println!("| server | tick: ns of CPU | writes | token: ns of CPU | writes |");
+    println!("|---|---:|---:|---:|---:|");
+    for (row, (name, ..)) in SERVERS.iter().enumerate() {
+        let [tick, token] = columns.map(|column| column[row]);
+        println!(
+            "| {name} | {:.1} | {:.4} | {:.1} | {:.4} |",
+            tick.0, tick.1, token.0, token.1
+        );
+    }
+    let row = |name| SERVERS.iter().position(|server| server.0 == name).unwrap();
+    for (of, column, than_axum, than_actix) in [
+        ("tick", columns[0], 30.0, 8.0),
+        ("token", columns[1], 7.0, 2.0),
+    ] {
+        let nanos = |name| column[row(name)].0;
+        for (peer, promised) in [
+            (Axum::NAME, than_axum),
+            ("actix-web with actix-web-lab", than_actix),
+        ] {
+            let ratio = nanos(peer) / nanos(ON_AXUM);
+            let kept = if ratio >= promised {
+                "kept"
+            } else {
+                "NOT kept"
+            };
+            println!(
+                "connection/{of}: {ratio:.1}x less than {peer} (promised: {promised}x, {kept})"
+            );
+        }
+        let ratio = nanos(ON_HYPER) / nanos(RAW);
+        let kept = if ratio <= 1.3 { "kept" } else { "NOT kept" };
+        println!("connection/{of}: on hyper {ratio:.2} of {RAW} (promised: 1.3, {kept})");
+    }
+}
