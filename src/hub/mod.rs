@@ -150,7 +150,8 @@ pub struct Topic {
     pub bytes: usize,
     /// How many were published since the topic came to be.
     pub published: u64,
-    /// How many subscriptions were reset because of something that it lost.
+    /// How many subscriptions were reset because of something that it lost, or with
+    /// [`OnLag::Latest`] got its newest event in place of that.
     pub resets: u64,
     /// How many fell behind its history, whatever became of them.
     pub lagged: u64,
@@ -217,6 +218,11 @@ impl Hub {
     ///
     /// A handler names the topics that its client may see: an id that the client sends replays
     /// nothing of any other.
+    ///
+    /// A client that has had no event has no id to come back with. Where it must not miss those
+    /// between two connections, tell it [`head`](Self::head) with what it begins with, and let it
+    /// subscribe behind that: `new EventSource("/events?lastEventId=" + head)`. The example
+    /// `notifications` does so.
     pub fn subscribe<T: AsRef<str>>(&self, topics: impl IntoIterator<Item = T>) -> Subscription {
         Subscription::new(self.0.clone(), topics)
     }

@@ -317,6 +317,9 @@ impl Subscription {
             self.after = state.head;
             match self.on_lag {
                 OnLag::Latest => {
+                    if reset == Reset::Expired {
+                        state.count(&self.seats, after, |topic| topic.resets += 1);
+                    }
                     if let Some(events) = state.newest(&self.seats, after) {
                         return Poll::Ready(Some(Ok(events)));
                     }
