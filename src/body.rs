@@ -56,21 +56,15 @@ pin_project! {
         #[pin]
         source: Option<S>,
         state: State<ErrorOf<S>>,
-        options: Options<ErrorOf<S>>,
+        rare: Option<Box<Rare<ErrorOf<S>>>>,
         output: Output,
         idle: Option<IdleTimer>,
         timer: Timer,
-        // The end of the batch that is held back.
-        linger_until: Option<Instant>,
-        // When the stream is to end, and why: its age, or that of the server's patience.
-        ends_at: Option<(Instant, CloseReason)>,
         permit: Option<Permit>,
         // A poll of the source has not returned: it panicked.
         in_source: bool,
         // A frame was handed over, and the connection has not had its turn to write it.
         unwritten: bool,
-        // When it has had its turn, before an error.
-        written_at: Option<Instant>,
         events: u64,
         bytes: u64,
         keep_alives: u64,
@@ -97,8 +91,9 @@ pin_project! {
 /// Why a body of `S` fails.
 type ErrorOf<S> = <<S as Stream>::Item as Encode>::Error;
 
-/// What a body is asked to do beyond sending items.
-pub(crate) struct Options<E> {
+/// What a body is asked to do beyond sending items, and the times that come of it. Most are asked
+/// for none of this, and an idle stream should be small.
+pub(crate) struct Rare<E> {
     pub(crate) retry: Option<Retry>,
     pub(crate) linger: Option<Duration>,
     pub(crate) max_age: Option<Duration>,
@@ -106,6 +101,12 @@ pub(crate) struct Options<E> {
     pub(crate) end_with: Option<EncodedEvent>,
     pub(crate) on_error: Option<Box<dyn FnOnce(E) -> Event + Send>>,
     pub(crate) on_close: Option<Box<dyn FnOnce(Closed) + Send>>,
+    /// The end of the batch that is held back.
+    linger_until: Option<Instant>,
+    /// When the stream is to end, and why: its age, or that of the server's patience.
+    ends_at: Option<(Instant, CloseReason)>,
+    /// When the connection has had its turn, before an error.
+    written_at: Option<Instant>,
 }
 
 enum State<E> {
@@ -148,8 +149,8 @@ where
         self.state = State::Ending(CloseReason::End);
     }
 
-    pub(crate) fn options(&mut self) -> &mut Options<ErrorOf<S>> {
-        &mut self.options
+    pub(crate) fn options(&mut self) -> &mut Rare<ErrorOf<S>> {
+        self.rare.get_or_insert_default()
     }
 
     pub(crate) fn set_permit(&mut self, permit: Permit) {
@@ -186,10 +187,14 @@ where
     fn open(&mut self) {
         *self.state = State::Open;
         self.output.push(OPENING);
-        if let Some(retry) = self.options.retry {
+        let (retry, max_age) = match self.rare {
+            Some(rare) => (rare.retry, rare.max_age),
+            None => (None, None),
+        };
+        if let Some(retry) = retry {
             self.write_event(Event::new().retry(retry));
         }
-        if let Some(max_age) = self.options.max_age {
+        if let Some(max_age) = max_age {
             // Up to a tenth sooner, so that streams that began together do not end together.
             let max_age = max_age - jitter::up_to(max_age / 10);
             self.end_at(Instant::now().checked_add(max_age), CloseReason::MaxAge);
@@ -260,14 +265,19 @@ where
 
     /// Sets when the stream is to end, unless it is to end before.
     fn end_at(&mut self, at: Option<Instant>, reason: CloseReason) {
-        if let Some(at) = at.filter(|at| self.ends_at.is_none_or(|(before, _)| *at < before)) {
-            *self.ends_at = Some((at, reason));
+        let before = self.ends_at();
+        if let Some(at) = at.filter(|at| before.is_none_or(|(before, _)| *at < before)) {
+            self.rare.get_or_insert_default().ends_at = Some((at, reason));
         }
+    }
+
+    fn ends_at(&self) -> Option<(Instant, CloseReason)> {
+        self.rare.as_ref().and_then(|rare| rare.ends_at)
     }
 
     /// Why the time of the stream is over, if it is. The clock is read only if it has a time.
     fn is_over(&self, now: impl FnOnce() -> Instant) -> Option<CloseReason> {
-        let (at, reason) = (*self.ends_at)?;
+        let (at, reason) = self.ends_at()?;
         (at <= now()).then_some(reason)
     }
 
@@ -311,15 +321,18 @@ where
 
     /// Whether what is in the output is held back for more to join it.
     fn lingers(&mut self) -> bool {
-        let Some(linger) = self.options.linger else {
+        let Some(rare) = self.rare.as_mut() else {
+            return false;
+        };
+        let Some(linger) = rare.linger else {
             return false;
         };
         // The opening must not wait, nor the rest of an event that has begun to leave.
         if *self.bytes == 0 || self.output.is_torn() {
             return false;
         }
-        if self.linger_until.is_none() {
-            *self.linger_until = Instant::now().checked_add(linger);
+        if rare.linger_until.is_none() {
+            rare.linger_until = Instant::now().checked_add(linger);
         }
         true
     }
@@ -327,11 +340,9 @@ where
     /// When there is something to do, though nothing comes from the source.
     fn deadline(&self) -> Option<Instant> {
         let idle = self.idle.as_ref().and_then(IdleTimer::due);
-        let ends_at = self.ends_at.map(|(at, _)| at);
-        [idle, *self.linger_until, ends_at]
-            .into_iter()
-            .flatten()
-            .min()
+        let linger_until = self.rare.as_ref().and_then(|rare| rare.linger_until);
+        let ends_at = self.ends_at().map(|(at, _)| at);
+        [idle, linger_until, ends_at].into_iter().flatten().min()
     }
 
     /// Gives the connection a turn to write what it was handed, before an error: hyper drops what
@@ -347,7 +358,8 @@ where
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let written_at = *self
+        let rare = self.rare.get_or_insert_default();
+        let written_at = *rare
             .written_at
             .get_or_insert_with(|| Instant::now() + A_MOMENT);
         ready!(self.timer.poll(cx, written_at));
@@ -358,7 +370,7 @@ where
     fn end(&mut self, reason: CloseReason) {
         match reason {
             CloseReason::End => {
-                if let Some(event) = self.options.end_with.take() {
+                if let Some(event) = self.rare.as_mut().and_then(|rare| rare.end_with.take()) {
                     self.write_event(event);
                 }
             }
@@ -366,7 +378,8 @@ where
                 let permit = self.permit.as_ref();
                 let window = permit.and_then(Permit::reconnect_within);
                 let goodbye = permit.and_then(Permit::goodbye);
-                if let Some(window) = window.or(self.options.reconnect_within) {
+                let own_window = self.rare.as_ref().and_then(|rare| rare.reconnect_within);
+                if let Some(window) = window.or(own_window) {
                     let retry = Retry::saturating(jitter::up_to(window));
                     self.write_event(Event::new().retry(retry));
                 }
@@ -381,7 +394,7 @@ where
     }
 
     fn fail(&mut self, error: ErrorOf<S>) {
-        *self.state = match self.options.on_error.take() {
+        *self.state = match self.rare.as_mut().and_then(|rare| rare.on_error.take()) {
             None => State::Failing(error),
             Some(on_error) => {
                 self.write_event(on_error(error));
@@ -401,7 +414,9 @@ where
     fn hand_over(&mut self) -> Option<Result<Bytes, ErrorOf<S>>> {
         if let Some(bytes) = self.output.pop() {
             *self.bytes += bytes.len() as u64;
-            *self.linger_until = None;
+            if let Some(rare) = self.rare.as_mut() {
+                rare.linger_until = None;
+            }
             *self.unwritten = true;
             if self.idle.is_some() || self.permit.is_some() {
                 let now = Instant::now();
@@ -445,7 +460,8 @@ where
         if let Some(permit) = self.permit.take() {
             permit.close(reason, self.counts());
         }
-        if let Some(on_close) = self.options.on_close.take() {
+        let on_close = self.rare.as_mut().and_then(|rare| rare.on_close.take());
+        if let Some(on_close) = on_close {
             on_close(Closed {
                 reason,
                 events: *self.events,
@@ -466,16 +482,13 @@ where
         Self {
             source: None,
             state: State::Closed,
-            options: Options::default(),
+            rare: None,
             output: Output::default(),
             idle: None,
             timer: Timer::default(),
-            linger_until: None,
-            ends_at: None,
             permit: None,
             in_source: false,
             unwritten: false,
-            written_at: None,
             events: 0,
             bytes: 0,
             keep_alives: 0,
@@ -553,7 +566,7 @@ where
     }
 }
 
-impl<E> Default for Options<E> {
+impl<E> Default for Rare<E> {
     fn default() -> Self {
         Self {
             retry: None,
@@ -563,6 +576,9 @@ impl<E> Default for Options<E> {
             end_with: None,
             on_error: None,
             on_close: None,
+            linger_until: None,
+            ends_at: None,
+            written_at: None,
         }
     }
 }

@@ -86,12 +86,15 @@ impl Default for KeepAlive {
     }
 }
 
+static DEFAULT: KeepAlive = KeepAlive::new();
+
 /// When a stream is idle: the part of [`KeepAlive`] that lasts as long as the stream.
 ///
 /// It only compares times that it is told, and is told one per frame, not per event.
 #[derive(Debug)]
 pub(crate) struct IdleTimer {
-    policy: KeepAlive,
+    /// `None` is the default one.
+    policy: Option<Box<KeepAlive>>,
     /// When the stream will have been idle; `None` before the first byte, where the clock does not
     /// reach, and if there is nothing to send.
     due: Option<Instant>,
@@ -99,13 +102,19 @@ pub(crate) struct IdleTimer {
 
 impl IdleTimer {
     pub(crate) fn new(policy: KeepAlive) -> Self {
+        let policy = (policy != DEFAULT).then(|| Box::new(policy));
         Self { policy, due: None }
+    }
+
+    fn policy(&self) -> &KeepAlive {
+        self.policy.as_deref().unwrap_or(&DEFAULT)
     }
 
     /// Something was sent.
     pub(crate) fn restart(&mut self, now: Instant) {
-        if !self.policy.bytes.is_empty() {
-            self.due = now.checked_add(self.policy.interval);
+        let KeepAlive { interval, bytes } = self.policy();
+        if !bytes.is_empty() {
+            self.due = now.checked_add(*interval);
         }
     }
 
@@ -118,7 +127,7 @@ impl IdleTimer {
     pub(crate) fn keep_alive(&self, now: Instant) -> Option<Bytes> {
         self.due
             .is_some_and(|due| due <= now)
-            .then(|| self.policy.bytes.clone())
+            .then(|| self.policy().bytes.clone())
     }
 }
 

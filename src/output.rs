@@ -28,20 +28,28 @@ const MAX_SPENT: usize = 16;
 /// Encoded bytes on their way to frames.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
-    /// Frames that are complete. Not empty only while there is a large piece among them.
-    chunks: VecDeque<Bytes>,
     /// An encoded event that may yet leave uncopied, if it stays alone. While it is not empty,
     /// the block is.
     lone: Bytes,
-    /// What is written to. Its bytes come after those of `chunks`.
+    /// What is written to. Its bytes come after those of the chunks.
     block: BytesMut,
+    /// `None` where both are empty: an idle stream should be small.
+    queues: Option<Box<Queues>>,
+    /// How much the next block should hold: at most `MAX_BLOCK`.
+    block_size: u32,
+    /// There are chunks.
+    has_chunks: bool,
+    /// The block begins with the rest of an event whose beginning has left.
+    torn: bool,
+}
+
+#[derive(Debug, Default)]
+struct Queues {
+    /// Frames that are complete. Not empty only while there is a large piece among them.
+    chunks: VecDeque<Bytes>,
     /// Blocks whose bytes were handed out, the oldest first: written to again once the
     /// connection has dropped its frames.
     spent: VecDeque<BytesMut>,
-    /// How much the next block should hold.
-    block_size: usize,
-    /// The block begins with the rest of an event whose beginning has left.
-    torn: bool,
 }
 
 /// Where an item begins.
@@ -66,7 +74,7 @@ impl Output {
             self.settle();
         }
         Mark {
-            chunks: self.chunks.len(),
+            chunks: self.chunks(),
             length: self.block.len(),
         }
     }
@@ -98,16 +106,36 @@ impl Output {
     pub(crate) fn push_large(&mut self, bytes: Bytes) {
         if !self.block.is_empty() {
             let block = self.take_block();
-            self.chunks.push_back(block);
+            self.push_chunk(block);
         }
-        self.chunks.push_back(bytes);
+        self.push_chunk(bytes);
+    }
+
+    fn push_chunk(&mut self, bytes: Bytes) {
+        self.has_chunks = true;
+        self.queues().chunks.push_back(bytes);
+    }
+
+    fn queues(&mut self) -> &mut Queues {
+        self.queues.get_or_insert_default()
+    }
+
+    /// How many chunks there are.
+    fn chunks(&self) -> usize {
+        match &self.queues {
+            Some(queues) if self.has_chunks => queues.chunks.len(),
+            _ => 0,
+        }
     }
 
     /// Takes the next frame.
     pub(crate) fn pop(&mut self) -> Option<Bytes> {
-        if let Some(chunk) = self.chunks.pop_front() {
+        if self.has_chunks {
             self.torn = !self.block.is_empty();
-            return Some(chunk);
+            let chunks = &mut self.queues().chunks;
+            let chunk = chunks.pop_front();
+            self.has_chunks = !chunks.is_empty();
+            return chunk;
         }
         self.torn = false;
         if !self.lone.is_empty() {
@@ -121,24 +149,24 @@ impl Output {
 
     /// Gives back what the blocks hold of memory; for a stream that has become idle.
     pub(crate) fn release(&mut self) {
-        if self.block.is_empty() {
+        if self.block.is_empty() && !self.has_chunks {
             self.block = BytesMut::new();
-            self.spent = VecDeque::new();
+            self.queues = None;
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.block.is_empty() && self.lone.is_empty() && self.chunks.is_empty()
+        self.block.is_empty() && self.lone.is_empty() && !self.has_chunks
     }
 
     /// Whether there is a frame that must leave before more is encoded.
     pub(crate) fn is_full(&self) -> bool {
-        self.block.len() >= BUDGET || self.lone.len() >= BUDGET || !self.chunks.is_empty()
+        self.block.len() >= BUDGET || self.lone.len() >= BUDGET || self.has_chunks
     }
 
     /// Whether frames are complete that stand before the block.
     pub(crate) fn has_chunks(&self) -> bool {
-        !self.chunks.is_empty()
+        self.has_chunks
     }
 
     /// Whether what waits is the rest of an event whose beginning has left.
@@ -153,13 +181,14 @@ impl Output {
 
     /// How many bytes wait.
     pub(crate) fn len(&self) -> usize {
-        let chunks: usize = self.chunks.iter().map(Bytes::len).sum();
+        let queues = self.queues.as_ref();
+        let chunks = queues.map_or(0, |queues| queues.chunks.iter().map(Bytes::len).sum());
         chunks + self.lone.len() + self.block.len()
     }
 
     /// All that was encoded, in one piece.
     pub(crate) fn into_block(mut self) -> BytesMut {
-        if self.lone.is_empty() && self.chunks.is_empty() {
+        if self.lone.is_empty() && !self.has_chunks {
             return self.block;
         }
         let mut all = BytesMut::with_capacity(self.len());
@@ -171,7 +200,7 @@ impl Output {
 
     /// All that was encoded, in one piece that is not written to any more.
     pub(crate) fn into_bytes(mut self) -> Bytes {
-        if self.chunks.is_empty() && self.block.is_empty() {
+        if !self.has_chunks && self.block.is_empty() {
             return mem::take(&mut self.lone);
         }
         self.into_block().freeze()
@@ -182,7 +211,7 @@ impl Output {
     fn settle(&mut self) {
         let lone = mem::take(&mut self.lone);
         if lone.len() >= LARGE {
-            self.chunks.push_back(lone);
+            self.push_chunk(lone);
         } else {
             self.room(lone.len()).extend_from_slice(&lone);
         }
@@ -192,16 +221,17 @@ impl Output {
     #[cold]
     pub(crate) fn roll_back(&mut self, Mark { chunks, length }: Mark) {
         self.lone = Bytes::new();
-        if self.chunks.len() == chunks {
-            self.block.truncate(length);
-            return;
-        }
+        let made = match &mut self.queues {
+            Some(queues) if queues.chunks.len() > chunks => &mut queues.chunks,
+            _ => return self.block.truncate(length),
+        };
         // The first chunk that it made begins with what was in the block before it.
         self.block.clear();
         if length > 0 {
-            self.block.extend_from_slice(&self.chunks[chunks][..length]);
+            self.block.extend_from_slice(&made[chunks][..length]);
         }
-        self.chunks.truncate(chunks);
+        made.truncate(chunks);
+        self.has_chunks = chunks > 0;
     }
 
     #[cold]
@@ -214,11 +244,14 @@ impl Output {
             return self.block.reserve(additional.max(self.block.len()));
         }
         self.retire_block();
-        let size = additional.max(self.block_size).max(MIN_BLOCK);
-        let oldest = self.spent.front_mut();
-        let reclaimed = oldest.is_some_and(|oldest| oldest.try_reclaim(size));
-        if reclaimed || self.spent.len() > MAX_SPENT {
-            self.block = self.spent.pop_front().unwrap_or_default();
+        let size = additional.max(self.block_size as usize).max(MIN_BLOCK);
+        let mut reclaimed = false;
+        if let Some(Queues { spent, .. }) = self.queues.as_deref_mut() {
+            let oldest = spent.front_mut();
+            reclaimed = oldest.is_some_and(|oldest| oldest.try_reclaim(size));
+            if reclaimed || spent.len() > MAX_SPENT {
+                self.block = spent.pop_front().unwrap_or_default();
+            }
         }
         if !reclaimed {
             self.block = BytesMut::with_capacity(size);
@@ -227,8 +260,9 @@ impl Output {
 
     fn take_block(&mut self) -> Bytes {
         let block = self.block.split().freeze();
-        self.block_size = block.len().next_power_of_two().min(MAX_BLOCK);
-        if self.block.capacity() < self.block_size {
+        let block_size = block.len().next_power_of_two().min(MAX_BLOCK);
+        self.block_size = block_size as u32;
+        if self.block.capacity() < block_size {
             self.retire_block();
         }
         block
@@ -238,7 +272,7 @@ impl Output {
     fn retire_block(&mut self) {
         let block = mem::take(&mut self.block);
         if block.capacity() > 0 {
-            self.spent.push_back(block);
+            self.queues().spent.push_back(block);
         }
     }
 }

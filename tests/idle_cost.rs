@@ -1,0 +1,118 @@
+//! What an idle connection holds of memory beyond what hyper does.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use allocation_counter::measure;
+use bytes::Bytes;
+use futures_util::stream;
+use http::Response;
+use http_body::{Body, Frame};
+use http_body_util::BodyExt;
+use http_sse::{Event, Permit, Sse};
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    runtime::Builder,
+    time::sleep,
+};
+
+const CONNECTIONS: usize = 1_000;
+
+/// A body that sends a line and then nothing.
+struct Line(Option<Bytes>);
+
+impl Body for Line {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.0.take() {
+            Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// The bytes of heap that each of many connections holds on the server's side, when they have
+/// been open for a while.
+fn heap_per_connection<B>(respond: impl Fn() -> Response<B> + Copy + 'static) -> f64
+where
+    B: Body<Data = Bytes> + 'static,
+    B::Error: std::error::Error + Send + Sync,
+{
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let tasks = tokio::task::LocalSet::new();
+    let mut clients = Vec::with_capacity(CONNECTIONS);
+    let mut open = |count: usize| {
+        tasks.block_on(&runtime, async {
+            for _ in 0..count {
+                let (mut client, server) = tokio::io::duplex(1024);
+                let service =
+                    service_fn(move |_| std::future::ready(Ok::<_, Infallible>(respond())));
+                let http = http1::Builder::new();
+                tokio::task::spawn_local(http.serve_connection(TokioIo::new(server), service));
+                client
+                    .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+                    .await
+                    .unwrap();
+                assert_ne!(client.read(&mut [0; 1024]).await.unwrap(), 0);
+                clients.push(client);
+            }
+            // Some keep-alives later.
+            for _ in 0..5 {
+                sleep(Duration::from_secs(16)).await;
+                for client in &mut clients[..] {
+                    while let Ok(read) =
+                        tokio::time::timeout(Duration::ZERO, client.read(&mut [0; 1024])).await
+                    {
+                        assert_ne!(read.unwrap(), 0);
+                    }
+                }
+            }
+        });
+    };
+    open(1); // what is made once
+    let grown = measure(|| open(CONNECTIONS - 1)).bytes_current;
+    drop(clients);
+    grown as f64 / (CONNECTIONS - 1) as f64
+}
+
+/// What a body holds beyond one that hyper has to itself, with the same headers: it keeps those,
+/// too. Each is boxed, as routers do.
+fn own<B>(what: &str, respond: impl Fn() -> Response<B> + Copy + 'static) -> f64
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: std::error::Error + Send + Sync,
+{
+    let line = || Line(Some(Bytes::from_static(b":\n"))).boxed_unsync();
+    let hyper = heap_per_connection(move || respond().map(|_| line()));
+    let with = heap_per_connection(move || respond().map(BodyExt::boxed_unsync));
+    let own = with - hyper;
+    println!("{what}: {own:.0} bytes beyond hyper's {hyper:.0}");
+    own
+}
+
+#[test]
+fn an_idle_connection_holds_little_beyond_what_hyper_does() {
+    let ours = own("http-sse", || {
+        Sse::new(stream::pending::<Event>()).into_response()
+    });
+    // The span of the feature `tracing`, without which a permit is 24 bytes.
+    let span = size_of::<Permit>() as f64 - 24.0;
+    println!("{span} bytes of those are the feature `tracing`");
+    assert!(ours - span <= 320.0, "{ours} bytes");
+}
