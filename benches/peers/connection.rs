@@ -3,7 +3,7 @@
 //!
 //! `cargo bench -p http-sse-peers --bench connection` starts each server as a process of its own,
 //! beside the client on the other core, in turns, and prints the medians of the CPU time that the
-//! kernel counts, and of the calls that write.
+//! kernel counts.
 
 use std::{
     convert::Infallible,
@@ -230,25 +230,20 @@ impl Process {
         Self { child, address }
     }
 
-    /// For how many nanoseconds it ran, and how often it wrote.
-    fn spent(&self) -> (u64, u64) {
-        let process = format!("/proc/{}", self.child.id());
-        let threads = fs::read_dir(format!("{process}/task"))
-            .unwrap()
-            .map(|thread| {
-                let stat = thread.unwrap().path().join("schedstat");
-                let stat = fs::read_to_string(stat).unwrap();
-                stat.split(' ').next().unwrap().parse::<u64>().unwrap()
-            });
-        let calls = fs::read_to_string(format!("{process}/io")).unwrap();
-        let (_, writes) = calls.split_once("syscw: ").unwrap();
-        let writes = writes.lines().next().unwrap().parse().unwrap();
-        (threads.sum(), writes)
+    /// For how many nanoseconds it ran.
+    fn cpu(&self) -> u64 {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let nanos = threads.map(|thread| {
+            let stat = thread.unwrap().path().join("schedstat");
+            let stat = fs::read_to_string(stat).unwrap();
+            stat.split(' ').next().unwrap().parse::<u64>().unwrap()
+        });
+        nanos.sum()
     }
 
     /// What one response costs, by event.
-    fn run(&self, wire: u64, events: u64) -> (f64, f64) {
-        let before = self.spent();
+    fn run(&self, wire: u64, events: u64) -> f64 {
+        let before = self.cpu();
         let mut stream = TcpStream::connect(self.address).unwrap();
         let request = "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
         stream.write_all(request.as_bytes()).unwrap();
@@ -260,9 +255,7 @@ impl Process {
             }
         }
         assert!(bytes >= wire * events, "all of them came");
-        let after = self.spent();
-        let each = |spent: u64| spent as f64 / events as f64;
-        (each(after.0 - before.0), each(after.1 - before.1))
+        (self.cpu() - before) as f64 / events as f64
     }
 }
 
@@ -299,25 +292,22 @@ fn main() {
             }
         }
         costs.map(|mut costs| {
-            costs.sort_by(|a, b| a.0.total_cmp(&b.0));
+            costs.sort_by(f64::total_cmp);
             costs[ROUNDS / 2]
         })
     });
-    println!("| server | tick: ns of CPU | writes | token: ns of CPU | writes |");
-    println!("|---|---:|---:|---:|---:|");
+    println!("| ns of server CPU per event | tick | token |");
+    println!("|---|---:|---:|");
     for (row, (name, ..)) in SERVERS.iter().enumerate() {
         let [tick, token] = columns.map(|column| column[row]);
-        println!(
-            "| {name} | {:.1} | {:.4} | {:.1} | {:.4} |",
-            tick.0, tick.1, token.0, token.1
-        );
+        println!("| {name} | {tick:.1} | {token:.1} |");
     }
     let row = |name| SERVERS.iter().position(|server| server.0 == name).unwrap();
     for (of, column, than_axum, than_actix) in [
         ("tick", columns[0], 30.0, 8.0),
         ("token", columns[1], 7.0, 2.0),
     ] {
-        let nanos = |name| column[row(name)].0;
+        let nanos = |name| column[row(name)];
         for (peer, promised) in [
             (Axum::NAME, than_axum),
             ("actix-web with actix-web-lab", than_actix),

@@ -1,0 +1,219 @@
+//! What an event costs as there are more of them, a delivery as there are more subscribers, and a
+//! connection as there are more connections: tables, and a plot.
+//!
+//! `cargo bench --bench scale` prints the tables and writes `benches/scale.svg`.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    fmt::Write as _,
+    fs,
+    hint::black_box,
+    path::Path,
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
+
+use allocation_counter::measure;
+use futures_util::{Stream as _, stream};
+use http_body::Body;
+use http_sse::{Connections, Event, Hub, Sse};
+
+/// What an LLM sends for one token.
+const TOKEN: &str = r#"{"id":"chatcmpl-9lDZ","object":"chat.completion.chunk","created":1720000000,"model":"m","choices":[{"index":0,"delta":{"content":" token"},"finish_reason":null}]}"#;
+const ROUNDS: usize = 9;
+
+struct Curve {
+    title: &'static str,
+    of: &'static str,
+    points: Vec<(u64, f64)>,
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// The nanoseconds that a body of so many events takes.
+fn body(events: u64) -> f64 {
+    let start = Instant::now();
+    let source = stream::iter((0..events).map(|_| Event::data(black_box(TOKEN))));
+    let mut body = pin!(Sse::new(source).into_body());
+    let mut cx = Context::from_waker(Waker::noop());
+    while let Poll::Ready(Some(frame)) = body.as_mut().poll_frame(&mut cx) {
+        black_box(frame.unwrap());
+    }
+    start.elapsed().as_nanos() as f64
+}
+
+/// Without what a body costs that has no event.
+fn per_event() -> Curve {
+    let point = |events: u64| {
+        let repeat = (1_000_000 / events).max(1);
+        let times = |events| (0..repeat).map(|_| body(events)).sum::<f64>() / repeat as f64;
+        let rounds = (0..ROUNDS).map(|_| (times(events) - times(0)) / events as f64);
+        (events, median(rounds.collect()))
+    };
+    Curve {
+        title: "ns per event",
+        of: "events of one stream",
+        points: (1..=7).map(|digits| point(10_u64.pow(digits))).collect(),
+    }
+}
+
+/// Each is polled until it waits, as its task would; publishing is counted in.
+fn per_delivery() -> Curve {
+    let point = |subscribers: u64| {
+        let hub = Hub::new();
+        let mut all: Vec<_> = (0..subscribers).map(|_| hub.subscribe(["a"])).collect();
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut publish = || {
+            hub.publish("a", Event::data(TOKEN)).unwrap();
+            for subscription in &mut all {
+                while let Poll::Ready(events) = Pin::new(&mut *subscription).poll_next(&mut cx) {
+                    black_box(events);
+                }
+            }
+        };
+        publish();
+        let repeat = (500_000 / subscribers).max(1);
+        let rounds = (0..ROUNDS).map(|_| {
+            let start = Instant::now();
+            (0..repeat).for_each(|_| publish());
+            start.elapsed().as_nanos() as f64 / (repeat * subscribers) as f64
+        });
+        (subscribers, median(rounds.collect()))
+    };
+    Curve {
+        title: "ns per delivery",
+        of: "subscribers of one topic",
+        points: (0..=5).map(|digits| point(10_u64.pow(digits))).collect(),
+    }
+}
+
+/// Streams of a hub that are idle, each with its permit and its timer, without their sockets.
+fn per_connection() -> Curve {
+    let point = |streams: u64| {
+        let hub = Hub::new();
+        let connections = Connections::new();
+        let mut bodies = Vec::with_capacity(streams as usize);
+        let mut cx = Context::from_waker(Waker::noop());
+        let heap = measure(|| {
+            for _ in 0..streams {
+                let permit = connections.admit("a").unwrap();
+                let events = hub.subscribe(["a"]);
+                let mut body = Box::pin(Sse::new(events).connection(permit).into_body());
+                while body.as_mut().poll_frame(&mut cx).is_ready() {}
+                bodies.push(body);
+            }
+        });
+        (streams, heap.bytes_current as f64 / streams as f64)
+    };
+    let counts = [1, 10, 100, 1_000, 10_000, 50_000];
+    Curve {
+        title: "bytes of heap per stream",
+        of: "idle streams of a hub",
+        points: counts.map(point).to_vec(),
+    }
+}
+
+/// Three plots side by side: the number on a logarithmic scale, what one costs from zero up.
+fn svg(curves: &[Curve]) -> String {
+    const WIDTH: f64 = 320.0;
+    const HEIGHT: f64 = 220.0;
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {HEIGHT}\" \
+         font-family=\"system-ui, sans-serif\" font-size=\"11\" fill=\"#666b73\">\n",
+        WIDTH * curves.len() as f64,
+    );
+    for (curve, left) in curves.iter().zip(0..) {
+        let left = f64::from(left) * WIDTH;
+        let most = curve.points.iter().map(|point| point.1).fold(0.0, f64::max) * 1.25;
+        let last = (curve.points.last().unwrap().0 as f64).log10().max(1.0);
+        let x = |count: u64| left + 40.0 + (count as f64).log10() / last * (WIDTH - 70.0);
+        let y = |cost: f64| HEIGHT - 40.0 - cost / most * (HEIGHT - 80.0);
+        let (bottom, right) = (y(0.0), left + WIDTH - 30.0);
+        let start = left + 40.0;
+        writeln!(
+            svg,
+            "<text x=\"{start}\" y=\"24\" font-size=\"13\">{}</text>",
+            curve.title
+        )
+        .unwrap();
+        writeln!(
+            svg,
+            "<path d=\"M{start} 36V{bottom}H{right}\" fill=\"none\" stroke=\"#9aa0a8\"/>"
+        )
+        .unwrap();
+        writeln!(
+            svg,
+            "<text x=\"{right}\" y=\"{}\" text-anchor=\"end\">{}</text>",
+            HEIGHT - 6.0,
+            curve.of
+        )
+        .unwrap();
+        let line: Vec<String> = curve
+            .points
+            .iter()
+            .map(|(count, cost)| format!("{:.1},{:.1}", x(*count), y(*cost)))
+            .collect();
+        writeln!(
+            svg,
+            "<polyline points=\"{}\" fill=\"none\" stroke=\"#2457b5\" stroke-width=\"2\"/>",
+            line.join(" ")
+        )
+        .unwrap();
+        for (count, cost) in &curve.points {
+            let (x, y) = (x(*count), y(*cost));
+            writeln!(
+                svg,
+                "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"#2457b5\"/>"
+            )
+            .unwrap();
+            writeln!(
+                svg,
+                "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{cost:.0}</text>",
+                y - 8.0
+            )
+            .unwrap();
+            writeln!(
+                svg,
+                "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+                bottom + 14.0,
+                short(*count)
+            )
+            .unwrap();
+        }
+    }
+    svg + "</svg>\n"
+}
+
+fn short(count: u64) -> String {
+    match count {
+        1_000_000.. => format!("{}M", count / 1_000_000),
+        1_000.. => format!("{}k", count / 1_000),
+        _ => count.to_string(),
+    }
+}
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let _entered = runtime.enter();
+    let curves = [per_event(), per_delivery(), per_connection()];
+    for curve in &curves {
+        let counts: Vec<_> = curve.points.iter().map(|point| short(point.0)).collect();
+        let costs: Vec<_> = curve
+            .points
+            .iter()
+            .map(|point| format!("{:.1}", point.1))
+            .collect();
+        println!("| {} | {} |", curve.of, counts.join(" | "));
+        println!("|---|{}", "---:|".repeat(counts.len()));
+        println!("| {} | {} |\n", curve.title, costs.join(" | "));
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/scale.svg");
+    fs::write(path, svg(&curves)).unwrap();
+}
