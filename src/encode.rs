@@ -73,7 +73,7 @@ pub trait Encode {
 pub fn encode<T: Encode>(item: T, buffer: &mut BytesMut) -> Result<(), T::Error> {
     let mut output = Output::in_one_block(std::mem::take(buffer));
     let encoded = encode_to(&mut output, item);
-    *buffer = output.into_block();
+    *buffer = output.take_all();
     encoded.map(drop)
 }
 
@@ -335,7 +335,7 @@ pub(crate) fn comment_block(text: &str) -> Bytes {
     encoder.comment(text);
     encoder.open = true;
     encoder.end_event();
-    output.into_block().freeze()
+    output.take_all().freeze()
 }
 
 /// The rules of [`check`], for one line.

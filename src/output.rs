@@ -186,11 +186,17 @@ impl Output {
         chunks + self.lone.len() + self.block.len()
     }
 
-    /// All that was encoded, in one piece.
-    pub(crate) fn into_block(mut self) -> BytesMut {
+    /// Takes all that was encoded, in one piece.
+    #[inline]
+    pub(crate) fn take_all(&mut self) -> BytesMut {
         if self.lone.is_empty() && !self.has_chunks {
-            return self.block;
+            return mem::take(&mut self.block);
         }
+        self.join()
+    }
+
+    #[cold]
+    fn join(&mut self) -> BytesMut {
         let mut all = BytesMut::with_capacity(self.len());
         while let Some(bytes) = self.pop() {
             all.extend_from_slice(&bytes);
@@ -203,7 +209,7 @@ impl Output {
         if !self.has_chunks && self.block.is_empty() {
             return mem::take(&mut self.lone);
         }
-        self.into_block().freeze()
+        self.take_all().freeze()
     }
 
     /// What was alone is no longer: it goes before what is written next.

@@ -6,8 +6,8 @@
 use std::{hint::black_box, time::Instant};
 
 use http_sse_peers::{
-    ActixWebLab, Axum, Copy, HttpSse, HttpSseEncoded, HttpSseJson, Payload, Peer, Poem, Rocket,
-    Salvo, SseStream, Warp, dispatched, in_runtime,
+    ActixWebLab, Axum, Copy, HttpSse, HttpSseEncode, HttpSseEncoded, HttpSseJson, Payload, Peer,
+    Poem, Rocket, Salvo, SseStream, Warp, dispatched, in_runtime,
 };
 
 const ROUNDS: usize = 15;
@@ -45,6 +45,7 @@ fn main() {
         case::<HttpSse>(false),
         case::<HttpSseJson>(false),
         case::<HttpSseEncoded>(false),
+        case::<HttpSseEncode>(false),
         case::<Copy>(false),
         case::<Axum>(true),
         case::<ActixWebLab>(true),
@@ -90,7 +91,7 @@ fn nanos(cases: &[Case], payload: Payload) -> Vec<f64> {
     let plain = !payload.all_fields;
     let applies = |case: &Case| match case.name {
         HttpSseJson::NAME => plain && payload.data.starts_with('{'),
-        HttpSseEncoded::NAME | Copy::NAME => plain,
+        HttpSseEncoded::NAME | HttpSseEncode::NAME | Copy::NAME => plain,
         _ => true,
     };
     let mut times = vec![Vec::new(); cases.len()];
@@ -164,6 +165,9 @@ fn promises(cases: &[Case], columns: &[Vec<f64>]) {
             let encoded = column[row(HttpSseEncoded::NAME)] / column[copy];
             let kept = if encoded <= 2.0 { "kept" } else { "NOT kept" };
             println!("body/{name}, encoded before: {encoded:.2} of a copy (promised: 2, {kept})");
+            let encode = column[row(HttpSseEncode::NAME)] / column[copy];
+            let kept = if encode <= 4.0 { "kept" } else { "NOT kept" };
+            println!("encode/{name}: {encode:.2} of a copy (promised: 4, {kept})");
         }
     }
 }

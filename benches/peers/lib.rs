@@ -12,7 +12,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _, stream};
 use http_body::Body;
 use http_sse::{Decoded, Decoder};
@@ -177,6 +177,26 @@ impl Peer for HttpSseEncoded {
         let event = EncodedEvent::from(Event::data(payload.data));
         let source = stream::repeat(event).take(payload.events as usize);
         poll_body(Sse::new(source).into_body(), each);
+    }
+}
+
+/// The encoder alone, into a buffer.
+pub struct HttpSseEncode;
+
+impl Peer for HttpSseEncode {
+    const NAME: &'static str = "http-sse, encode";
+
+    fn run(payload: Payload, mut each: impl FnMut(&[u8])) {
+        const FRAME: usize = 32 * 1024;
+        let mut buffer = BytesMut::with_capacity(FRAME + payload.data.len() + 64);
+        for (data, _) in payload.numbers() {
+            let Ok(()) = http_sse::encode(http_sse::Event::data(data), &mut buffer);
+            if buffer.len() >= FRAME {
+                each(&buffer);
+                buffer.clear();
+            }
+        }
+        each(&buffer);
     }
 }
 

@@ -194,7 +194,7 @@ impl Hub {
     ) -> Result<Position, PublishError<T::Error>> {
         let mut output = Output::in_one_block(BytesMut::with_capacity(FIRST));
         let events = encode_to(&mut output, item).map_err(PublishError::Encode)?;
-        let wire = output.into_block();
+        let wire = output.take_all();
         let now = self.0.now();
         let mut woken = Vec::new();
         let (at, bytes, held) = {

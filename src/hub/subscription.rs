@@ -351,7 +351,7 @@ impl Subscription {
         self.hub.metrics.reset(reason);
         let mut output = Output::in_one_block(BytesMut::new());
         let Ok(events) = encode_to(&mut output, (self.hub.reset.0)(reason));
-        let mut wire = output.into_block();
+        let mut wire = output.take_all();
         set_last_id(&mut wire, self.after.hi(), self.after.lo());
         EncodedEvents::new(wire.freeze(), events.max(1))
     }
