@@ -26,6 +26,8 @@ const ROUNDS: usize = 9;
 struct Curve {
     title: &'static str,
     of: &'static str,
+    /// From how many on it is flat within 20 %: that is promised.
+    flat_from: u64,
     points: Vec<(u64, f64)>,
 }
 
@@ -46,17 +48,18 @@ fn body(events: u64) -> f64 {
     start.elapsed().as_nanos() as f64
 }
 
-/// Without what a body costs that has no event.
+/// Beyond what a body costs that has one.
 fn per_event() -> Curve {
     let point = |events: u64| {
         let repeat = (1_000_000 / events).max(1);
         let times = |events| (0..repeat).map(|_| body(events)).sum::<f64>() / repeat as f64;
-        let rounds = (0..ROUNDS).map(|_| (times(events) - times(0)) / events as f64);
+        let rounds = (0..ROUNDS).map(|_| (times(events) - times(1)) / (events - 1) as f64);
         (events, median(rounds.collect()))
     };
     Curve {
         title: "ns per event",
         of: "events of one stream",
+        flat_from: 10,
         points: (1..=7).map(|digits| point(10_u64.pow(digits))).collect(),
     }
 }
@@ -87,6 +90,7 @@ fn per_delivery() -> Curve {
     Curve {
         title: "ns per delivery",
         of: "subscribers of one topic",
+        flat_from: 100,
         points: (0..=5).map(|digits| point(10_u64.pow(digits))).collect(),
     }
 }
@@ -113,6 +117,7 @@ fn per_connection() -> Curve {
     Curve {
         title: "bytes of heap per stream",
         of: "idle streams of a hub",
+        flat_from: 100,
         points: counts.map(point).to_vec(),
     }
 }
@@ -212,7 +217,23 @@ fn main() {
             .collect();
         println!("| {} | {} |", curve.of, counts.join(" | "));
         println!("|---|{}", "---:|".repeat(counts.len()));
-        println!("| {} | {} |\n", curve.title, costs.join(" | "));
+        println!("| {} | {} |", curve.title, costs.join(" | "));
+        let flat = curve
+            .points
+            .iter()
+            .filter(|point| point.0 >= curve.flat_from);
+        let costs = flat.map(|point| point.1);
+        let (least, most) = (
+            costs.clone().fold(f64::INFINITY, f64::min),
+            costs.fold(0.0, f64::max),
+        );
+        let middle = (least + most) / 2.0;
+        let off = 100.0 * (most / middle - 1.0);
+        let kept = if off <= 20.0 { "kept" } else { "NOT kept" };
+        println!(
+            "\nFrom {} on flat within {off:.0} % (promised: 20 %, {kept})\n",
+            short(curve.flat_from)
+        );
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/scale.svg");
     fs::write(path, svg(&curves)).unwrap();

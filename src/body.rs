@@ -412,7 +412,11 @@ where
 
     /// Yields the next frame, or what is at the end.
     fn hand_over(&mut self) -> Option<Result<Bytes, ErrorOf<S>>> {
-        if let Some(bytes) = self.output.pop() {
+        let frame = match self.state {
+            State::Ending(_) | State::Failing(_) => self.output.pop_rest(),
+            State::New | State::Open | State::Closed => self.output.pop(),
+        };
+        if let Some(bytes) = frame {
             *self.bytes += bytes.len() as u64;
             if let Some(rare) = self.rare.as_mut() {
                 rare.linger_until = None;

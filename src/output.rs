@@ -16,8 +16,8 @@ pub(crate) const BUDGET: usize = 32 * 1024;
 /// number of frames at `ceil(bytes / BUDGET)`.
 pub(crate) const LARGE: usize = 2 * BUDGET;
 
-/// The smallest block: a sparse stream needs no more, and ten thousand of them not more than this.
-const MIN_BLOCK: usize = 1024;
+/// The smallest block: ten events or so, and what ten thousand sparse streams can afford.
+const MIN_BLOCK: usize = 2 * 1024;
 
 /// The largest block: the budget, and room for the event that exceeds it.
 const MAX_BLOCK: usize = BUDGET + 2048;
@@ -147,6 +147,14 @@ impl Output {
         }
     }
 
+    /// Takes the next frame where nothing more will be written, and so no block is kept.
+    pub(crate) fn pop_rest(&mut self) -> Option<Bytes> {
+        if self.has_chunks || self.block.is_empty() {
+            return self.pop();
+        }
+        Some(mem::take(&mut self.block).freeze())
+    }
+
     /// Gives back what the blocks hold of memory; for a stream that has become idle.
     pub(crate) fn release(&mut self) {
         if self.block.is_empty() && !self.has_chunks {
@@ -246,8 +254,12 @@ impl Output {
             self.settle();
         }
         if !self.block.is_empty() {
-            // At least doubled, so that many small writes copy no byte more than about once.
-            return self.block.reserve(additional.max(self.block.len()));
+            // From the smallest block over one of 12 KiB to the largest. Powers of two would lie
+            // at the same place in their pages, where a copy with `rep movsb` is slow on Zen 3
+            // (glibc's bug 30994).
+            let length = self.block.len();
+            let growth = (5 * length).min(MAX_BLOCK.saturating_sub(length));
+            return self.block.reserve(growth.max(additional));
         }
         self.retire_block();
         let size = additional.max(self.block_size as usize).max(MIN_BLOCK);
