@@ -71,9 +71,11 @@ pub trait Encode {
 /// # Ok::<(), std::convert::Infallible>(())
 /// ```
 pub fn encode<T: Encode>(item: T, buffer: &mut BytesMut) -> Result<(), T::Error> {
-    let mut output = Output::in_one_block(std::mem::take(buffer));
+    let mut output = Output::default();
+    output.swap_block(buffer);
     let encoded = encode_to(&mut output, item);
-    *buffer = output.take_all();
+    output.join();
+    output.swap_block(buffer);
     encoded.map(drop)
 }
 
@@ -206,6 +208,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// Passes on this many events that are encoded already.
+    #[inline]
     pub(crate) fn encoded(&mut self, wire: Bytes, events: u64) {
         self.end_event();
         self.events += events;
@@ -238,8 +241,20 @@ impl<'a> Encoder<'a> {
         end: &[u8; M],
     ) {
         if is_one_line(text) {
-            return self.line(name, text, end);
+            self.line(name, text, end);
+        } else {
+            self.split(name, text, end);
         }
+    }
+
+    /// The same, where there is more than one.
+    #[inline(never)]
+    fn split<const N: usize, const M: usize>(
+        &mut self,
+        name: &[u8; N],
+        text: &[u8],
+        end: &[u8; M],
+    ) {
         let mut start = 0;
         for stop in memchr2_iter(b'\r', b'\n', text) {
             if stop < start {
@@ -293,14 +308,23 @@ impl<T: Encode<Error = Infallible>, E> Encode for Result<T, E> {
 /// Whether `text` has no CR and no LF.
 ///
 /// Most text has no control character at all, which is told by its least byte alone: compilers
-/// make of that one instruction for every 16 bytes, half the work of a search for two bytes. The
-/// last 16 bytes may be looked at twice.
+/// make of that one instruction for every 16 bytes, half the work of a search for two bytes.
 #[inline]
 fn is_one_line(text: &[u8]) -> bool {
-    const STEP: usize = 16;
+    let is_plain = match text.len() {
+        64.. => is_plain::<64>(text),
+        16.. => is_plain::<16>(text),
+        _ => false,
+    };
+    is_plain || memchr2(b'\r', b'\n', text).is_none()
+}
 
+/// Whether every byte is greater than those of CR and LF. Looks at `STEP` bytes at a time, at some
+/// of the last ones twice.
+#[inline(always)]
+fn is_plain<const STEP: usize>(text: &[u8]) -> bool {
     let Some(last) = text.last_chunk::<STEP>() else {
-        return !text.iter().any(|byte| matches!(byte, b'\r' | b'\n'));
+        return false;
     };
     let mut least = *last;
     for chunk in text.chunks_exact(STEP) {
@@ -308,7 +332,7 @@ fn is_one_line(text: &[u8]) -> bool {
             *least = (*least).min(*byte);
         }
     }
-    least.iter().all(|&byte| byte > b'\r') || memchr2(b'\r', b'\n', text).is_none()
+    least.iter().all(|&byte| byte > b'\r')
 }
 
 /// What a stream opens with: a byte for clients and proxies that wait for one.

@@ -59,12 +59,19 @@ pub(crate) struct Mark {
 }
 
 impl Output {
-    /// Writes everything behind what `block` holds.
-    pub(crate) fn in_one_block(block: BytesMut) -> Self {
+    /// With a first block for so many bytes.
+    #[cfg(feature = "hub")]
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
         Self {
-            block,
+            block: BytesMut::with_capacity(bytes),
             ..Self::default()
         }
+    }
+
+    /// Puts the caller's buffer in the place of the block, or the block back in the caller's.
+    #[inline]
+    pub(crate) fn swap_block(&mut self, buffer: &mut BytesMut) {
+        mem::swap(&mut self.block, buffer);
     }
 
     /// Says that an item begins: where to [`roll_back`](Self::roll_back) to if it fails.
@@ -89,7 +96,19 @@ impl Output {
     }
 
     /// Adds bytes that are whole by themselves.
+    #[inline]
     pub(crate) fn push(&mut self, bytes: Bytes) {
+        let room = self.block.capacity() - self.block.len();
+        let joins = self.lone.is_empty() && !self.block.is_empty() && bytes.len() < LARGE;
+        if joins && bytes.len() <= room {
+            self.block.extend_from_slice(&bytes);
+        } else {
+            self.push_apart(bytes);
+        }
+    }
+
+    /// The same, where a block must be made first, or none.
+    fn push_apart(&mut self, bytes: Bytes) {
         if !self.lone.is_empty() {
             self.settle();
         }
@@ -194,22 +213,27 @@ impl Output {
         chunks + self.lone.len() + self.block.len()
     }
 
-    /// Takes all that was encoded, in one piece.
+    /// Brings all that waits together in the block.
     #[inline]
-    pub(crate) fn take_all(&mut self) -> BytesMut {
-        if self.lone.is_empty() && !self.has_chunks {
-            return mem::take(&mut self.block);
+    pub(crate) fn join(&mut self) {
+        if !self.lone.is_empty() || self.has_chunks {
+            self.join_pieces();
         }
-        self.join()
     }
 
     #[cold]
-    fn join(&mut self) -> BytesMut {
+    fn join_pieces(&mut self) {
         let mut all = BytesMut::with_capacity(self.len());
         while let Some(bytes) = self.pop() {
             all.extend_from_slice(&bytes);
         }
-        all
+        self.block = all;
+    }
+
+    /// Takes all that was encoded, in one piece.
+    pub(crate) fn take_all(&mut self) -> BytesMut {
+        self.join();
+        mem::take(&mut self.block)
     }
 
     /// All that was encoded, in one piece that is not written to any more.

@@ -21,7 +21,6 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use bytes::BytesMut;
 use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
@@ -192,7 +191,7 @@ impl Hub {
         topic: &str,
         item: T,
     ) -> Result<Position, PublishError<T::Error>> {
-        let mut output = Output::in_one_block(BytesMut::with_capacity(FIRST));
+        let mut output = Output::with_capacity(FIRST);
         let events = encode_to(&mut output, item).map_err(PublishError::Encode)?;
         let wire = output.take_all();
         let now = self.0.now();

@@ -7,7 +7,6 @@ use std::{
     task::{Context, Poll, RawWakerVTable, Waker, ready},
 };
 
-use bytes::BytesMut;
 use futures_core::Stream;
 
 use super::{
@@ -349,7 +348,7 @@ impl Subscription {
     /// The event that says so, with the id from which on it gets all.
     fn reset(&self, reason: Reset) -> EncodedEvents {
         self.hub.metrics.reset(reason);
-        let mut output = Output::in_one_block(BytesMut::new());
+        let mut output = Output::default();
         let Ok(events) = encode_to(&mut output, (self.hub.reset.0)(reason));
         let mut wire = output.take_all();
         set_last_id(&mut wire, self.after.hi(), self.after.lo());
