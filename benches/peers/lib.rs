@@ -16,12 +16,15 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _, stream};
 use http_body::Body;
 use http_sse::{Decoded, Decoder};
+use serde_json::value::RawValue;
 
 /// The same event again and again, but for its id.
 #[derive(Clone, Copy, Debug)]
 pub struct Payload {
     pub name: &'static str,
     pub data: &'static str,
+    /// The data as a value, for what a crate has for those.
+    pub json: Option<&'static RawValue>,
     /// Whether it has an id, which counts, and the event type `delta`.
     pub all_fields: bool,
     /// How many are sent at a time.
@@ -37,6 +40,7 @@ impl Payload {
         Self {
             name,
             data,
+            json: None,
             all_fields: false,
             events: 10_000,
         }
@@ -54,12 +58,22 @@ impl Payload {
         Self { events, ..self }
     }
 
+    fn as_json(self, name: &'static str) -> Self {
+        let json = serde_json::from_str(self.data).expect("it is JSON");
+        Self {
+            name,
+            json: Some(json),
+            ..self
+        }
+    }
+
     /// As in the table of what is promised.
-    pub fn all() -> [Self; 6] {
+    pub fn all() -> [Self; 8] {
         let line = |bytes: usize| {
             let line = format!(r#"{{"text":"{}"}}"#, "lorem ipsum ".repeat(bytes / 12));
             &*line.leak()
         };
+        let line64k = Self::new("line64k", line(64 << 10)).with(200);
         let text = "some words that fill a line with eighty bytes or so, as a text has them here\n";
         [
             Self::tick(),
@@ -71,7 +85,9 @@ impl Payload {
             },
             Self::new("json1k", line(1 << 10)),
             Self::new("text16k", text.repeat(200).trim_end().to_owned().leak()).with(500),
-            Self::new("line64k", line(64 << 10)).with(200),
+            line64k,
+            Self::token().as_json("token, JSON"),
+            line64k.as_json("line64k, JSON"),
         ]
     }
 
@@ -81,9 +97,33 @@ impl Payload {
         lines.chain(["\n".into()]).collect()
     }
 
-    fn numbers(self) -> impl Iterator<Item = (&'static str, Option<u64>)> + Send + Sync + Unpin {
-        (0..self.events).map(move |n| (black_box(self.data), self.all_fields.then_some(n)))
+    fn items(self) -> impl Iterator<Item = Item> + Send + Sync + Unpin {
+        (0..self.events).map(move |n| Item {
+            data: black_box(self.data),
+            json: self.json,
+            id: self.all_fields.then_some(n),
+        })
     }
+}
+
+struct Item {
+    data: &'static str,
+    json: Option<&'static RawValue>,
+    id: Option<u64>,
+}
+
+impl Item {
+    /// For a crate that has nothing for JSON.
+    fn into_text(self) -> String {
+        match self.json {
+            Some(json) => to_json(serde_json::to_string(json)),
+            None => self.data.to_owned(),
+        }
+    }
+}
+
+fn to_json<T, E: std::fmt::Debug>(made: Result<T, E>) -> T {
+    made.expect("it is JSON already")
 }
 
 /// A way from events to bytes.
@@ -131,9 +171,9 @@ impl HttpSse {
     ) -> impl Stream<Item = http_sse::Event> + Send + Sync + Unpin + use<> {
         use http_sse::{Event, EventType};
         const DELTA: EventType = EventType::from_static("delta");
-        stream::iter(payload.numbers()).map(|(data, id)| {
-            let event = Event::data(data);
-            match id {
+        stream::iter(payload.items()).map(|item| {
+            let event = Event::data(item.data);
+            match item.id {
                 None => event,
                 Some(id) => event.event_type(DELTA).id(id),
             }
@@ -145,24 +185,12 @@ impl Peer for HttpSse {
     const NAME: &'static str = "http-sse";
 
     fn run(payload: Payload, each: impl FnMut(&[u8])) {
-        use http_sse::Sse;
-        let source = Self::events(payload);
-        poll_body(Sse::new(source).into_body(), each);
-    }
-}
-
-/// JSON that is there already.
-pub struct HttpSseJson;
-
-impl Peer for HttpSseJson {
-    const NAME: &'static str = "http-sse, Json";
-
-    fn run(payload: Payload, each: impl FnMut(&[u8])) {
         use http_sse::{Json, Sse};
-        use serde_json::value::RawValue;
-        // What was serialised is not looked at again.
-        let raw: &'static RawValue = serde_json::from_str(payload.data).expect("it is JSON");
-        let source = stream::iter(payload.numbers()).map(move |_| Json(black_box(raw)));
+        if let Some(json) = payload.json {
+            let source = stream::iter(payload.items()).map(move |_| Json(black_box(json)));
+            return poll_body(Sse::new(source).into_body(), each);
+        }
+        let source = Self::events(payload);
         poll_body(Sse::new(source).into_body(), each);
     }
 }
@@ -189,8 +217,8 @@ impl Peer for HttpSseEncode {
     fn run(payload: Payload, mut each: impl FnMut(&[u8])) {
         const FRAME: usize = 32 * 1024;
         let mut buffer = BytesMut::with_capacity(FRAME + payload.data.len() + 64);
-        for (data, _) in payload.numbers() {
-            let Ok(()) = http_sse::encode(http_sse::Event::data(data), &mut buffer);
+        for item in payload.items() {
+            let Ok(()) = http_sse::encode(http_sse::Event::data(item.data), &mut buffer);
             if buffer.len() >= FRAME {
                 each(&buffer);
                 buffer.clear();
@@ -208,11 +236,16 @@ impl Axum {
     ) -> impl Stream<Item = Result<axum::response::sse::Event, Infallible>> + Send + Sync + Unpin + use<>
     {
         use axum::response::sse;
-        stream::iter(payload.numbers()).map(|(data, id)| {
+        stream::iter(payload.items()).map(|item| {
             let event = sse::Event::default();
-            ok(match id {
-                None => event.data(data),
-                Some(id) => event.event("delta").id(id.to_string()).data(data),
+            ok(match item {
+                Item {
+                    json: Some(json), ..
+                } => to_json(event.json_data(json)),
+                Item { id: None, data, .. } => event.data(data),
+                Item {
+                    id: Some(id), data, ..
+                } => event.event("delta").id(id.to_string()).data(data),
             })
         })
     }
@@ -237,9 +270,12 @@ impl ActixWebLab {
     ) -> impl Stream<Item = Result<actix_web_lab::sse::Event, Infallible>> + Send + Sync + Unpin + use<>
     {
         use actix_web_lab::sse;
-        stream::iter(payload.numbers()).map(|(data, id)| {
-            let data = sse::Data::new(data);
-            ok(sse::Event::Data(match id {
+        stream::iter(payload.items()).map(|item| {
+            let data = match item.json {
+                Some(json) => to_json(sse::Data::new_json(json)),
+                None => sse::Data::new(item.data),
+            };
+            ok(sse::Event::Data(match item.id {
                 None => data,
                 Some(id) => data.event("delta").id(id.to_string()),
             }))
@@ -273,8 +309,12 @@ impl SseStream {
         payload: Payload,
     ) -> impl Stream<Item = Result<sse_stream::Sse, Infallible>> + Send + Sync + Unpin + use<> {
         use sse_stream::Sse;
-        stream::iter(payload.numbers()).map(|(data, id)| {
-            let event = Sse::default().data(data);
+        stream::iter(payload.items()).map(|item| {
+            let id = item.id;
+            let event = match item.json {
+                Some(_) => Sse::default().data(item.into_text()),
+                None => Sse::default().data(item.data),
+            };
             ok(match id {
                 None => event,
                 Some(id) => event.event("delta").id(id.to_string()),
@@ -301,9 +341,13 @@ impl Warp {
     ) -> impl Stream<Item = Result<warp::sse::Event, Infallible>> + Send + Sync + Unpin + use<>
     {
         use warp::sse;
-        stream::iter(payload.numbers()).map(|(data, id)| {
-            let event = sse::Event::default().data(data);
-            ok(match id {
+        stream::iter(payload.items()).map(|item| {
+            let event = sse::Event::default();
+            let event = match item.json {
+                Some(json) => to_json(event.json_data(json)),
+                None => event.data(item.data),
+            };
+            ok(match item.id {
                 None => event,
                 Some(id) => event.event("delta").id(id.to_string()),
             })
@@ -329,8 +373,9 @@ impl Poem {
         payload: Payload,
     ) -> impl Stream<Item = poem::web::sse::Event> + Send + Sync + Unpin + use<> {
         use poem::web::sse;
-        stream::iter(payload.numbers()).map(|(data, id)| {
-            let event = sse::Event::message(data);
+        stream::iter(payload.items()).map(|item| {
+            let id = item.id;
+            let event = sse::Event::message(item.into_text());
             match id {
                 None => event,
                 Some(id) => event.event_type("delta").id(id.to_string()),
@@ -360,9 +405,13 @@ impl Salvo {
     ) -> impl Stream<Item = Result<salvo::sse::SseEvent, Infallible>> + Send + Sync + Unpin + use<>
     {
         use salvo::sse;
-        stream::iter(payload.numbers()).map(|(data, id)| {
-            let event = sse::SseEvent::default().text(data);
-            ok(match id {
+        stream::iter(payload.items()).map(|item| {
+            let event = sse::SseEvent::default();
+            let event = match item.json {
+                Some(json) => to_json(event.json(json)),
+                None => event.text(item.data),
+            };
+            ok(match item.id {
                 None => event,
                 Some(id) => event.name("delta").id(id.to_string()),
             })
@@ -452,9 +501,12 @@ impl Rocket {
         payload: Payload,
     ) -> impl Stream<Item = rocket::response::stream::Event> + Send + Sync + Unpin + use<> {
         use rocket::response::stream::Event;
-        stream::iter(payload.numbers()).map(|(data, id)| {
-            let event = Event::data(data);
-            match id {
+        stream::iter(payload.items()).map(|item| {
+            let event = match item.json {
+                Some(json) => Event::json(&json),
+                None => Event::data(item.data),
+            };
+            match item.id {
                 None => event,
                 Some(id) => event.event("delta").id(id.to_string()),
             }
