@@ -195,6 +195,7 @@ impl Peer for HttpSse {
     }
 }
 
+/// The clones of one event.
 pub struct HttpSseEncoded;
 
 impl Peer for HttpSseEncoded {
@@ -203,6 +204,20 @@ impl Peer for HttpSseEncoded {
     fn run(payload: Payload, each: impl FnMut(&[u8])) {
         use http_sse::{EncodedEvent, Event, Sse};
         let event = EncodedEvent::from(Event::data(payload.data));
+        let source = stream::repeat(event).take(payload.events as usize);
+        poll_body(Sse::new(source).into_body(), each);
+    }
+}
+
+/// Constants, which have no count of references.
+pub struct HttpSseConstant;
+
+impl Peer for HttpSseConstant {
+    const NAME: &'static str = "http-sse, EncodedEvent::from_static";
+
+    fn run(payload: Payload, each: impl FnMut(&[u8])) {
+        use http_sse::{EncodedEvent, Sse};
+        let event = EncodedEvent::from_static(payload.wire().leak());
         let source = stream::repeat(event).take(payload.events as usize);
         poll_body(Sse::new(source).into_body(), each);
     }
