@@ -7,20 +7,17 @@
 
 use std::{
     convert::Infallible,
-    env, fs,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
-    process::{Child, Command, Stdio},
+    env,
+    io::{Read as _, Write as _},
+    net::TcpStream,
 };
 
 use http_sse::Sse;
 use http_sse_peers::{
-    ActixWebLab, Axum, HttpSse, Payload, Peer as _, Poem, Rocket, Salvo, SseStream, Warp,
+    ActixWebLab, Axum, HttpSse, Payload, Peer as _, Poem, Process, Rocket, Salvo, SseStream, Warp,
+    block_on, listen,
 };
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
-};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const ROUNDS: usize = 7;
 
@@ -74,18 +71,6 @@ const SERVERS: [Server; 11] = [
     ("salvo", 100_000, serve_salvo),
     ("rocket", 20_000, serve_rocket),
 ];
-
-fn block_on(future: impl Future<Output = ()>) {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    runtime.enable_all().build().unwrap().block_on(future);
-}
-
-/// Listens on a free port, and says on which.
-async fn listen() -> TcpListener {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    println!("{}", listener.local_addr().unwrap());
-    listener
-}
 
 fn serve_axum(events: axum::routing::MethodRouter) {
     block_on(async {
@@ -211,63 +196,21 @@ fn serve_rocket(payload: Payload) {
     });
 }
 
-/// A server's process.
-struct Process {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Process {
-    fn start(name: &str, payload: &str) -> Self {
-        // One core for the server, and the other for the client.
-        let mut child = Command::new("taskset")
-            .args(["-c", "0"])
-            .arg(env::current_exe().unwrap())
-            .args(["serve", name, payload])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("taskset, of util-linux, is installed");
-        let mut line = String::new();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        output.read_line(&mut line).unwrap();
-        let address = line.trim().parse().unwrap();
-        Self { child, address }
-    }
-
-    /// For how many nanoseconds it ran.
-    fn cpu(&self) -> u64 {
-        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
-        let nanos = threads.map(|thread| {
-            let stat = thread.unwrap().path().join("schedstat");
-            let stat = fs::read_to_string(stat).unwrap();
-            stat.split(' ').next().unwrap().parse::<u64>().unwrap()
-        });
-        nanos.sum()
-    }
-
-    /// What one response costs, by event.
-    fn run(&self, wire: u64, events: u64) -> f64 {
-        let before = self.cpu();
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        let request = "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-        stream.write_all(request.as_bytes()).unwrap();
-        let (mut buffer, mut bytes) = (vec![0; 256 * 1024], 0);
-        loop {
-            match stream.read(&mut buffer).unwrap() {
-                0 => break,
-                read => bytes += read as u64,
-            }
+/// What one response costs, by event.
+fn run(server: &Process, wire: u64, events: u64) -> f64 {
+    let before = server.cpu();
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    let request = "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let (mut buffer, mut bytes) = (vec![0; 256 * 1024], 0);
+    loop {
+        match stream.read(&mut buffer).unwrap() {
+            0 => break,
+            read => bytes += read as u64,
         }
-        assert!(bytes >= wire * events, "all of them came");
-        (self.cpu() - before) as f64 / events as f64
     }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        _ = self.child.kill();
-        _ = self.child.wait();
-    }
+    assert!(bytes >= wire * events, "all of them came");
+    (server.cpu() - before) as f64 / events as f64
 }
 
 fn payload(name: &str) -> Payload {
@@ -287,12 +230,12 @@ fn main() {
     let columns = ["tick", "token"].map(|of| {
         // poem, salvo and others may leave the space behind the colon out.
         let wire = payload(of).wire().len() as u64 - 1;
-        let processes = SERVERS.map(|(name, ..)| Process::start(name, of));
+        let processes = SERVERS.map(|(name, ..)| Process::start(["serve", name, of]));
         let mut costs = SERVERS.map(|_| Vec::new());
         for _ in 0..ROUNDS {
             for ((process, (_, events, _)), costs) in processes.iter().zip(SERVERS).zip(&mut costs)
             {
-                costs.push(process.run(wire, events));
+                costs.push(run(process, wire, events));
             }
         }
         costs.map(|mut costs| {

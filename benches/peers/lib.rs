@@ -18,6 +18,10 @@ use http_body::Body;
 use http_sse::{Decoded, Decoder};
 use serde_json::value::RawValue;
 
+mod process;
+
+pub use process::{Process, block_on, listen};
+
 /// The same event again and again, but for its id.
 #[derive(Clone, Copy, Debug)]
 pub struct Payload {

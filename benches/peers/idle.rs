@@ -1,0 +1,214 @@
+//! Ten thousand connections on which nothing happens but keep-alives: the memory of the server's
+//! process for each, and the CPU time of a keep-alive.
+//!
+//! `cargo bench -p http-sse-peers --bench idle` starts each server as a process of its own,
+//! beside the client on the other core, one after the other. It takes three minutes.
+
+use std::{
+    convert::Infallible,
+    env,
+    io::{ErrorKind, Read as _, Write as _},
+    net::TcpStream,
+    thread,
+    time::Duration,
+};
+
+use futures_util::stream::{self, Pending};
+use http_sse::{Event, KeepAlive, Sse};
+use http_sse_peers::{Process, block_on, listen};
+
+const CONNECTIONS: usize = 10_000;
+const INTERVAL: Duration = Duration::from_secs(2);
+/// How many keep-alives each is sent while it is measured.
+const KEEP_ALIVES: u32 = 5;
+
+/// A server, and how it is run.
+type Server = (&'static str, fn());
+
+const SERVERS: [Server; 8] = [
+    ("http-sse on hyper", serve_hyper),
+    ("http-sse on axum::serve", || {
+        serve_axum(axum::routing::get(async || ours()));
+    }),
+    ("axum", || {
+        use axum::response::sse;
+        serve_axum(axum::routing::get(async || {
+            let events = stream::pending::<Result<sse::Event, Infallible>>();
+            sse::Sse::new(events).keep_alive(sse::KeepAlive::new().interval(INTERVAL))
+        }));
+    }),
+    ("actix-web with actix-web-lab", serve_actix_web),
+    ("warp", || {
+        use warp::{Filter as _, sse};
+        block_on(async {
+            let app = warp::any().map(|| {
+                let events = stream::pending::<Result<sse::Event, Infallible>>();
+                sse::reply(sse::keep_alive().interval(INTERVAL).stream(events))
+            });
+            warp::serve(app).incoming(listen().await).run().await;
+        });
+    }),
+    ("poem", serve_poem),
+    ("salvo", serve_salvo),
+    ("rocket", serve_rocket),
+];
+
+fn ours() -> Sse<Pending<Event>> {
+    Sse::new(stream::pending()).keep_alive(KeepAlive::new().interval(INTERVAL))
+}
+
+fn serve_hyper() {
+    use hyper::{server::conn::http1, service::service_fn};
+    use hyper_util::rt::TokioIo;
+    block_on(async {
+        let listener = listen().await;
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let service = service_fn(async |_| Ok::<_, Infallible>(ours().into_response()));
+            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    });
+}
+
+fn serve_axum(events: axum::routing::MethodRouter) {
+    block_on(async {
+        let app = axum::Router::new().route("/", events);
+        axum::serve(listen().await, app).await.unwrap();
+    });
+}
+
+fn serve_actix_web() {
+    use actix_web::{App, HttpServer, rt, web};
+    use actix_web_lab::sse;
+    rt::System::new().block_on(async {
+        let app = || {
+            let events = async || {
+                let events = stream::pending::<Result<sse::Event, Infallible>>();
+                sse::Sse::from_stream(events).with_keep_alive(INTERVAL)
+            };
+            App::new().route("/", web::get().to(events))
+        };
+        let server = HttpServer::new(app).workers(1).bind("127.0.0.1:0").unwrap();
+        println!("{}", server.addrs()[0]);
+        server.run().await.unwrap();
+    });
+}
+
+fn serve_poem() {
+    use poem::{Route, Server, get, handler, listener::TcpAcceptor, web::sse};
+
+    #[handler]
+    fn events() -> sse::SSE {
+        sse::SSE::new(stream::pending::<sse::Event>()).keep_alive(INTERVAL)
+    }
+    block_on(async {
+        let app = Route::new().at("/", get(events));
+        let acceptor = TcpAcceptor::from_tokio(listen().await).unwrap();
+        Server::new_with_acceptor(acceptor).run(app).await.unwrap();
+    });
+}
+
+fn serve_salvo() {
+    use salvo::{Response, Router, Server, conn::tcp::TcpAcceptor, handler, sse};
+
+    #[handler]
+    async fn events(response: &mut Response) {
+        let idle = stream::pending::<Result<sse::SseEvent, Infallible>>();
+        let idle = sse::SseKeepAlive::new(idle).max_interval(INTERVAL);
+        idle.stream(response);
+    }
+    block_on(async {
+        let acceptor = TcpAcceptor::try_from(listen().await).unwrap();
+        Server::new(acceptor).serve(Router::new().get(events)).await;
+    });
+}
+
+fn serve_rocket() {
+    use rocket::{
+        Config,
+        config::LogLevel,
+        fairing::AdHoc,
+        get,
+        response::stream::{Event, EventStream},
+        routes,
+    };
+
+    #[get("/")]
+    fn events() -> EventStream<stream::Pending<Event>> {
+        EventStream::from(stream::pending()).heartbeat(INTERVAL)
+    }
+    block_on(async {
+        let config = Config {
+            port: 0,
+            log_level: LogLevel::Off,
+            ..Config::default()
+        };
+        let port = AdHoc::on_liftoff("port", |rocket| {
+            println!("127.0.0.1:{}", rocket.config().port);
+            Box::pin(std::future::ready(()))
+        });
+        let rocket = rocket::custom(config).attach(port);
+        _ = rocket.mount("/", routes![events]).launch().await;
+    });
+}
+
+/// A client that has the head of its response, if not more.
+fn connect(server: &Process) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        .unwrap();
+    stream.set_read_timeout(Some(2 * INTERVAL)).unwrap();
+    let mut head = [0; 1024];
+    let read = stream.read(&mut head).unwrap();
+    assert!(head[..read].starts_with(b"HTTP/1.1 200"));
+    stream.set_nonblocking(true).unwrap();
+    stream
+}
+
+/// Reads what there is, and tells how many bytes that was.
+fn read(mut stream: &TcpStream) -> usize {
+    let (mut buffer, mut bytes) = ([0; 1024], 0);
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => panic!("it is never at its end"),
+            Ok(read) => bytes += read,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return bytes,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+fn main() {
+    let arguments: Vec<String> = env::args().collect();
+    if let [_, serve, name] = &arguments[..] {
+        assert_eq!(serve, "serve");
+        let (_, run) = SERVERS.iter().find(|server| server.0 == name).unwrap();
+        return run();
+    }
+    rlimit::increase_nofile_limit(u64::MAX).unwrap();
+    println!("| | bytes of memory per connection | ns of server CPU per keep-alive |");
+    println!("|---|---:|---:|");
+    for (name, _) in SERVERS {
+        let server = Process::start(["serve", name]);
+        // What is there once.
+        let first: Vec<_> = (0..100).map(|_| connect(&server)).collect();
+        let before = server.memory();
+        let streams: Vec<_> = (0..CONNECTIONS).map(|_| connect(&server)).collect();
+        let memory = server.memory() - before;
+        thread::sleep(INTERVAL);
+        let cpu = server.cpu();
+        streams.iter().for_each(|stream| _ = read(stream));
+        thread::sleep(INTERVAL * KEEP_ALIVES);
+        let cpu = server.cpu() - cpu;
+        for stream in streams.iter().chain(&first) {
+            assert!(read(stream) > 0, "keep-alives came");
+        }
+        let keep_alives = (CONNECTIONS + first.len()) as u64 * u64::from(KEEP_ALIVES);
+        println!(
+            "| {name} | {} | {} |",
+            memory / CONNECTIONS as u64,
+            cpu / keep_alives
+        );
+    }
+}

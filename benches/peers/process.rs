@@ -1,0 +1,77 @@
+//! A server in a process of its own, and what the kernel says of it.
+
+use std::{
+    env, fs,
+    io::{BufRead as _, BufReader},
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+};
+
+use tokio::net::TcpListener;
+
+/// What a server's process runs, on one thread.
+pub fn block_on(future: impl Future<Output = ()>) {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build().unwrap().block_on(future);
+}
+
+/// Listens on a free port, and says on which.
+pub async fn listen() -> TcpListener {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    println!("{}", listener.local_addr().unwrap());
+    listener
+}
+
+/// The running executable once more, on a core of its own; killed when it is dropped.
+pub struct Process {
+    child: Child,
+    pub address: SocketAddr,
+}
+
+impl Process {
+    /// Starts it with these arguments. The first line that it prints is its address.
+    #[must_use]
+    pub fn start<const N: usize>(arguments: [&str; N]) -> Self {
+        // One core for the server, and the other for the client.
+        let mut child = Command::new("taskset")
+            .args(["-c", "0"])
+            .arg(env::current_exe().unwrap())
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("taskset, of util-linux, is installed");
+        let mut line = String::new();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        output.read_line(&mut line).unwrap();
+        let address = line.trim().parse().unwrap();
+        Self { child, address }
+    }
+
+    /// For how many nanoseconds it ran.
+    #[must_use]
+    pub fn cpu(&self) -> u64 {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let nanos = threads.map(|thread| {
+            let stat = thread.unwrap().path().join("schedstat");
+            let stat = fs::read_to_string(stat).unwrap();
+            stat.split(' ').next().unwrap().parse::<u64>().unwrap()
+        });
+        nanos.sum()
+    }
+
+    /// How many bytes of memory it has that are resident and its own.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("RssAnon:"));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1));
+        kib.unwrap().parse::<u64>().unwrap() * 1024
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
