@@ -10,7 +10,7 @@ use http_sse_peers::{
     Peer, Poem, Rocket, Salvo, SseStream, Warp, dispatched, in_runtime,
 };
 
-const ROUNDS: usize = 15;
+const ROUNDS: usize = 31;
 
 /// What is promised of a payload: how many times less than axum, and than the best peer.
 const PROMISES: [(&str, f64, f64); 7] = [
