@@ -57,6 +57,18 @@ mod tests {
         assert_eq!(EncodedEvent::from(Event::json(&raw).unwrap()), wire);
     }
 
+    #[test]
+    fn raw_json_stays_in_one_line_wherever_its_line_ends_are() {
+        const PIECE: usize = 16 * 1024;
+        for before in [PIECE - 2, PIECE - 1, PIECE, 2 * PIECE - 1, 2 * PIECE] {
+            let zeros = "0,".repeat(before / 2);
+            let text = format!("[{zeros}\r\n\r0\n]");
+            let raw = RawValue::from_string(text).unwrap();
+            let wire = format!("data: [{zeros}0]\n\n");
+            assert_eq!(EncodedEvent::new(Json(&raw)).unwrap(), wire.as_str());
+        }
+    }
+
     /// Fails when it is half written.
     struct Fails;
 

@@ -111,3 +111,22 @@ fn an_idle_stream_holds_no_block() {
     });
     assert_eq!(info.count_total, 0);
 }
+
+/// From a block of 2 KiB over one of about 12 to one of 34, which is what a frame may hold.
+#[test]
+fn the_block_of_a_short_stream_grows_in_two_steps() {
+    const EVENT: usize = 64;
+    let data = &*"x".repeat(EVENT - "data: \n\n".len()).leak();
+    let allocations = |events: usize| {
+        let source = stream::iter((0..events).map(|_| Event::data(data)));
+        let mut body = Sse::new(source).keep_alive(None).into_body();
+        let mut frame = None;
+        let info = measure(|| frame = body.next().now_or_never().unwrap());
+        assert_eq!(frame.unwrap().unwrap().len(), ":\n".len() + events * EVENT);
+        info.count_total
+    };
+    // The block, and what counts the references to it once it is a frame.
+    for (events, expected) in [(1, 2), (31, 2), (32, 3), (186, 3), (187, 4), (511, 4)] {
+        assert_eq!(allocations(events), expected, "{events} events");
+    }
+}

@@ -304,7 +304,7 @@ fn each_value_is_the_same_bytes_in_a_body() {
 /// works in wide steps.
 #[test]
 fn line_ends_are_found_wherever_they_are() {
-    for length in 0..100 {
+    for length in 0..200 {
         for at in 0..=length {
             for end in ["\n", "\r", "\r\n"] {
                 let (before, after) = ("x".repeat(at), "y".repeat(length - at));
