@@ -167,10 +167,7 @@ fn serve_salvo(payload: Payload) {
 
 fn serve_rocket(payload: Payload) {
     use rocket::{
-        Config, State,
-        config::LogLevel,
-        fairing::AdHoc,
-        get,
+        State, get,
         response::stream::{Event, EventStream},
         routes,
     };
@@ -182,16 +179,7 @@ fn serve_rocket(payload: Payload) {
         EventStream::from(Rocket::events(**payload))
     }
     block_on(async {
-        let config = Config {
-            port: 0,
-            log_level: LogLevel::Off,
-            ..Config::default()
-        };
-        let port = AdHoc::on_liftoff("port", |rocket| {
-            println!("127.0.0.1:{}", rocket.config().port);
-            Box::pin(std::future::ready(()))
-        });
-        let rocket = rocket::custom(config).manage(payload).attach(port);
+        let rocket = http_sse_peers::rocket().manage(payload);
         _ = rocket.mount("/", routes![events]).launch().await;
     });
 }

@@ -125,9 +125,6 @@ fn serve_salvo() {
 
 fn serve_rocket() {
     use rocket::{
-        Config,
-        config::LogLevel,
-        fairing::AdHoc,
         get,
         response::stream::{Event, EventStream},
         routes,
@@ -138,17 +135,8 @@ fn serve_rocket() {
         EventStream::from(stream::pending()).heartbeat(INTERVAL)
     }
     block_on(async {
-        let config = Config {
-            port: 0,
-            log_level: LogLevel::Off,
-            ..Config::default()
-        };
-        let port = AdHoc::on_liftoff("port", |rocket| {
-            println!("127.0.0.1:{}", rocket.config().port);
-            Box::pin(std::future::ready(()))
-        });
-        let rocket = rocket::custom(config).attach(port);
-        _ = rocket.mount("/", routes![events]).launch().await;
+        let rocket = http_sse_peers::rocket().mount("/", routes![events]);
+        _ = rocket.launch().await;
     });
 }
 

@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 
 mod process;
 
-pub use process::{Process, block_on, listen};
+pub use process::{Process, block_on, listen, rocket};
 
 /// The same event again and again, but for its id.
 #[derive(Clone, Copy, Debug)]

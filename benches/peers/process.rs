@@ -4,9 +4,10 @@ use std::{
     env, fs,
     io::{BufRead as _, BufReader},
     net::SocketAddr,
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
 };
 
+use rocket::{Build, Config, Rocket, config::LogLevel, fairing::AdHoc};
 use tokio::net::TcpListener;
 
 /// What a server's process runs, on one thread.
@@ -22,9 +23,26 @@ pub async fn listen() -> TcpListener {
     listener
 }
 
+/// Rocket on a free port, on which it says when it is launched.
+#[must_use]
+pub fn rocket() -> Rocket<Build> {
+    let config = Config {
+        port: 0,
+        log_level: LogLevel::Off,
+        ..Config::default()
+    };
+    let port = AdHoc::on_liftoff("port", |rocket| {
+        println!("127.0.0.1:{}", rocket.config().port);
+        Box::pin(std::future::ready(()))
+    });
+    rocket::custom(config).attach(port)
+}
+
 /// The running executable once more, on a core of its own; killed when it is dropped.
 pub struct Process {
     child: Child,
+    /// What it reads as its standard input.
+    pub input: ChildStdin,
     pub address: SocketAddr,
 }
 
@@ -37,14 +55,20 @@ impl Process {
             .args(["-c", "0"])
             .arg(env::current_exe().unwrap())
             .args(arguments)
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("taskset, of util-linux, is installed");
+        let input = child.stdin.take().unwrap();
         let mut line = String::new();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         output.read_line(&mut line).unwrap();
         let address = line.trim().parse().unwrap();
-        Self { child, address }
+        Self {
+            child,
+            input,
+            address,
+        }
     }
 
     /// For how many nanoseconds it ran.

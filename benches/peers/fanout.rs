@@ -3,19 +3,18 @@
 //! `axum::serve`.
 //!
 //! ```text
-//! cargo bench --bench fanout
+//! cargo bench -p http-sse-peers --bench fanout
 //! ```
 //!
 //! A server is a process of its own with one thread, and its cost is the time that the kernel has
 //! seen it run. The next burst is published when every client has the last.
-#![allow(clippy::unwrap_used)]
 
 use std::{
     convert::Infallible,
-    env, fs,
-    io::{BufRead as _, BufReader, Write as _, stdin},
+    env,
+    io::{Write as _, stdin},
     net::SocketAddr,
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -33,12 +32,13 @@ use axum::{
 use futures_util::{Stream, StreamExt as _, stream};
 use http_body_util::{BodyExt as _, Empty};
 use http_sse::{Event, Hub, Sse, Subscription};
+use http_sse_peers::{Process, block_on, listen};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     runtime::{Builder, Runtime},
-    sync::{Notify, broadcast},
+    sync::{Notify, broadcast, mpsc},
 };
 
 const CLIENTS: u64 = 1_000;
@@ -116,10 +116,8 @@ fn kept(kept: bool) -> &'static str {
 
 /// A server process, and its clients in a runtime of theirs.
 struct Server {
-    child: Child,
-    orders: ChildStdin,
-    _output: BufReader<ChildStdout>,
-    _runtime: Runtime,
+    process: Process,
+    _clients: Runtime,
     seen: Arc<AtomicU64>,
     told: Arc<Notify>,
     runtime: Runtime,
@@ -127,19 +125,8 @@ struct Server {
 
 impl Server {
     fn start(name: &str, http2: bool) -> Self {
-        let mut child = Command::new("taskset")
-            .args(["-c", "0"])
-            .arg(env::current_exe().unwrap())
-            .arg(name)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let orders = child.stdin.take().unwrap();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        output.read_line(&mut line).unwrap();
-        let address: SocketAddr = line.trim().parse().unwrap();
+        let process = Process::start([name]);
+        let address = process.address;
         let seen = Arc::new(AtomicU64::new(0));
         let told = Arc::new(Notify::new());
         let opened = Arc::new(AtomicU64::new(0));
@@ -167,10 +154,8 @@ impl Server {
         }
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         Self {
-            child,
-            orders,
-            _output: output,
-            _runtime: clients,
+            process,
+            _clients: clients,
             seen,
             told,
             runtime,
@@ -178,10 +163,10 @@ impl Server {
     }
 
     fn nanos_per_delivery(&mut self, bursts: u64, burst: u64) -> f64 {
-        let before = self.cpu();
+        let before = self.process.cpu();
         for _ in 0..bursts {
             let wanted = self.seen.load(Relaxed) + burst * CLIENTS;
-            writeln!(self.orders, "{burst}").unwrap();
+            writeln!(self.process.input, "{burst}").unwrap();
             self.runtime.block_on(async {
                 loop {
                     let told = self.told.notified();
@@ -192,27 +177,8 @@ impl Server {
                 }
             });
         }
-        let took = self.cpu() - before;
+        let took = self.process.cpu() - before;
         took as f64 / (bursts * burst * CLIENTS) as f64
-    }
-
-    /// For how many nanoseconds the threads of the server ran.
-    fn cpu(&self) -> u64 {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
-        tasks
-            .map(|task| {
-                let path = task.unwrap().path().join("schedstat");
-                let stat = fs::read_to_string(path).unwrap();
-                stat.split(' ').next().unwrap().parse::<u64>().unwrap()
-            })
-            .sum()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
     }
 }
 
@@ -228,7 +194,7 @@ impl Count {
     fn add(&self, bytes: &[u8]) {
         let events = memchr::memchr_iter(b'~', bytes).count() as u64;
         let seen = self.seen.fetch_add(events, Relaxed) + events;
-        if seen % CLIENTS == 0 {
+        if seen.is_multiple_of(CLIENTS) {
             self.told.notify_waiters();
         }
     }
@@ -268,21 +234,24 @@ async fn http2_clients(address: SocketAddr, count: Count) {
     }
 }
 
+/// What the input says, a number in each line.
+fn orders() -> mpsc::UnboundedReceiver<usize> {
+    let (orders, ordered) = mpsc::unbounded_channel();
+    thread::spawn(move || {
+        for line in stdin().lines() {
+            orders.send(line.unwrap().parse().unwrap()).unwrap();
+        }
+    });
+    ordered
+}
+
 /// Serves until it is killed. Each line of the input says how many events to publish at once.
-fn serve(app: Router, publish: impl Fn() + Send + Sync + 'static) {
-    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    let handle = runtime.handle().clone();
-    runtime.block_on(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        println!("{}", listener.local_addr().unwrap());
-        let (orders, mut ordered) = tokio::sync::mpsc::unbounded_channel::<u64>();
-        thread::spawn(move || {
-            for line in stdin().lines() {
-                orders.send(line.unwrap().parse().unwrap()).unwrap();
-            }
-        });
-        handle.spawn(async move {
-            while let Some(events) = ordered.recv().await {
+fn serve(app: Router, publish: impl Fn() + Send + 'static) {
+    block_on(async {
+        let listener = listen().await;
+        let mut orders = orders();
+        tokio::spawn(async move {
+            while let Some(events) = orders.recv().await {
                 (0..events).for_each(|_| publish());
             }
         });
@@ -328,16 +297,9 @@ fn serve_axum() {
 
 /// Writes bytes that were encoded before to every socket, all of a burst at once.
 fn serve_raw() {
-    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        println!("{}", listener.local_addr().unwrap());
-        let (orders, mut ordered) = tokio::sync::mpsc::unbounded_channel::<usize>();
-        thread::spawn(move || {
-            for line in stdin().lines() {
-                orders.send(line.unwrap().parse().unwrap()).unwrap();
-            }
-        });
+    block_on(async {
+        let listener = listen().await;
+        let mut orders = orders();
         let mut clients = Vec::new();
         let event = format!("data: {TOKEN}\n\n");
         loop {
@@ -349,7 +311,7 @@ fn serve_raw() {
                     client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
                     clients.push(client);
                 }
-                Some(events) = ordered.recv() => {
+                Some(events) = orders.recv() => {
                     let wire = event.repeat(events);
                     let wire = format!("{:x}\r\n{wire}\r\n", wire.len());
                     for client in &mut clients {
