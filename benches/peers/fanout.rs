@@ -1,6 +1,6 @@
 //! The same event to a thousand real clients, over loopback: what a delivery costs the server, with
-//! this crate's hub and with axum's own `Sse` over `tokio::sync::broadcast`, both in a stock
-//! `axum::serve`.
+//! this crate's hub in a stock `axum::serve`, with each peer over `tokio::sync::broadcast`, and
+//! with writes of bytes that were encoded before.
 //!
 //! ```text
 //! cargo bench -p http-sse-peers --bench fanout
@@ -16,19 +16,14 @@ use std::{
     net::SocketAddr,
     process::Command,
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     thread,
     time::Duration,
 };
 
-use axum::{
-    Router,
-    extract::State,
-    response::sse::{self, KeepAlive},
-    routing::get,
-};
+use axum::{Router, extract::State};
 use futures_util::{Stream, StreamExt as _, stream};
 use http_body_util::{BodyExt as _, Empty};
 use http_sse::{Event, Hub, Sse, Subscription};
@@ -45,73 +40,101 @@ const CLIENTS: u64 = 1_000;
 /// An LLM's token; `~` is there once, and is what clients count.
 const TOKEN: &str = r#"{"id":"c-1","object":"chat.completion.chunk","created":1700000000,"model":"m","choices":[{"index":0,"delta":{"content":" ~oken"},"finish_reason":null}]}"#;
 
-fn main() {
-    match env::args().nth(1).as_deref() {
-        Some("serve-http-sse") => serve_ours(),
-        Some("serve-axum") => serve_axum(),
-        Some("serve-raw") => serve_raw(),
-        _ => compare(),
-    }
-}
+/// A server: its name, whether it speaks HTTP/2, and how it is run.
+type Serve = (&'static str, bool, fn());
 
-fn compare() {
+const OURS: &str = "http-sse, a `Hub`";
+const AXUM: &str = "axum";
+const RAW: &str = "raw writes";
+
+/// All but the first and the last with a `broadcast`.
+const SERVERS: [Serve; 8] = [
+    (OURS, true, serve_ours),
+    (AXUM, true, serve_axum),
+    ("actix-web with actix-web-lab", false, serve_actix_web),
+    ("warp", false, serve_warp),
+    ("poem", false, serve_poem),
+    ("salvo", false, serve_salvo),
+    ("rocket", false, serve_rocket),
+    (RAW, false, serve_raw),
+];
+
+/// What is measured: its name, over HTTP/2 or not, the events per wake, and what is promised: how
+/// many times less than axum's, and how many times the raw writes.
+const CASES: [(&str, bool, u64, f64, f64); 4] = [
+    ("HTTP/1.1, 1 event per wake", false, 1, 1.15, 1.35),
+    ("HTTP/1.1, 16", false, 16, 1.9, 1.25),
+    ("HTTP/2, 1", true, 1, 1.5, 0.0),
+    ("HTTP/2, 16", true, 16, 2.3, 0.0),
+];
+
+fn main() {
+    if let Some(name) = env::args().skip(1).find(|name| name != "--bench") {
+        let (.., run) = SERVERS.iter().find(|server| server.0 == name).unwrap();
+        return run();
+    }
     // A descriptor for each client, in each process; the soft limit is often 1,024.
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
     // One core for each server, and the other for the clients.
     let this = std::process::id().to_string();
     let pinned = Command::new("taskset").args(["-cp", "1", &this]).output();
     assert!(pinned.unwrap().status.success());
-    /// Bursts in a round, and rounds of each server in turns.
-    const ROUNDS: usize = 7;
-    for (http2, burst, than_axum, of_raw) in [
-        (false, 1, 1.15, 1.35),
-        (false, 16, 1.9, 1.25),
-        (true, 1, 1.5, 0.0),
-        (true, 16, 2.3, 0.0),
-    ] {
-        let mut names = vec!["serve-http-sse", "serve-axum"];
-        if !http2 {
-            names.push("serve-raw");
-        }
-        let mut servers: Vec<_> = names
-            .iter()
-            .map(|name| Server::start(name, http2))
-            .collect();
-        let mut nanos = vec![Vec::new(); names.len()];
-        let bursts = if burst == 1 { 50 } else { 20 };
-        for _ in 0..ROUNDS {
-            for (server, nanos) in servers.iter_mut().zip(&mut nanos) {
-                nanos.push(server.nanos_per_delivery(bursts, burst));
-            }
-        }
-        let medians: Vec<f64> = nanos
-            .into_iter()
-            .map(|mut nanos| {
-                nanos.sort_by(f64::total_cmp);
-                nanos[ROUNDS / 2]
-            })
-            .collect();
-        let protocol = if http2 { "HTTP/2" } else { "HTTP/1.1" };
-        let (ours, axum) = (medians[0], medians[1]);
-        let ratio = axum / ours;
+
+    let columns = CASES.map(|(_, http2, burst, ..)| measure(http2, burst));
+    let names = CASES.map(|(name, ..)| name);
+    println!("| ns of server CPU per delivery | {} |", names.join(" | "));
+    println!("|---|{}", "---:|".repeat(CASES.len()));
+    for (row, (name, ..)) in SERVERS.iter().enumerate() {
+        let cells = columns.each_ref().map(|column| match column[row] {
+            Some(nanos) => format!("{nanos:.0}"),
+            None => String::new(),
+        });
+        println!("| {name} | {} |", cells.join(" | "));
+    }
+    let kept = |kept| if kept { "kept" } else { "NOT kept" };
+    for ((case, _, _, than_axum, of_raw), column) in CASES.into_iter().zip(columns) {
+        let nanos = |name| {
+            let row = SERVERS.iter().position(|server| server.0 == name);
+            column[row.unwrap()]
+        };
+        let ours = nanos(OURS).unwrap();
+        let ratio = nanos(AXUM).unwrap() / ours;
         println!(
-            "fanout/{protocol}, {burst} events per wake: {ours:.0} ns of server CPU per delivery, \
-             axum {axum:.0} ns: {ratio:.2}x less (promised: {than_axum}x, {})",
+            "fanout/{case}: {ratio:.2}x less than axum (promised: {than_axum}x, {})",
             kept(ratio >= than_axum),
         );
-        if let Some(raw) = medians.get(2) {
+        if let Some(raw) = nanos(RAW) {
             let ratio = ours / raw;
             println!(
-                "fanout/{protocol}, {burst} events per wake: raw writes {raw:.0} ns: \
-                 {ratio:.2} of them (promised: {of_raw}, {})",
+                "fanout/{case}: {ratio:.2} of raw writes (promised: {of_raw}, {})",
                 kept(ratio <= of_raw),
             );
         }
     }
 }
 
-fn kept(kept: bool) -> &'static str {
-    if kept { "kept" } else { "NOT kept" }
+/// The medians for each server, in nanoseconds per delivery; none where it has no HTTP/2.
+fn measure(http2: bool, burst: u64) -> Vec<Option<f64>> {
+    /// Of each server, in turns.
+    const ROUNDS: usize = 7;
+    let bursts = if burst == 1 { 50 } else { 20 };
+    let mut servers: Vec<_> = SERVERS
+        .iter()
+        .map(|(name, has_http2, _)| (*has_http2 || !http2).then(|| Server::start(name, http2)))
+        .collect();
+    let mut nanos = vec![Vec::new(); servers.len()];
+    for _ in 0..ROUNDS {
+        for (server, nanos) in servers.iter_mut().zip(&mut nanos) {
+            if let Some(server) = server {
+                nanos.push(server.nanos_per_delivery(bursts, burst));
+            }
+        }
+    }
+    let medians = nanos.into_iter().map(|mut nanos| {
+        nanos.sort_by(f64::total_cmp);
+        nanos.get(ROUNDS / 2).copied()
+    });
+    medians.collect()
 }
 
 /// A server process, and its clients in a runtime of theirs.
@@ -245,18 +268,12 @@ fn orders() -> mpsc::UnboundedReceiver<usize> {
     ordered
 }
 
-/// Serves until it is killed. Each line of the input says how many events to publish at once.
-fn serve(app: Router, publish: impl Fn() + Send + 'static) {
-    block_on(async {
-        let listener = listen().await;
-        let mut orders = orders();
-        tokio::spawn(async move {
-            while let Some(events) = orders.recv().await {
-                (0..events).for_each(|_| publish());
-            }
-        });
-        axum::serve(listener, app).await.unwrap();
-    });
+/// Publishes for ever, at once as many events as each line of the input says.
+async fn publish(publish: impl Fn()) {
+    let mut orders = orders();
+    while let Some(events) = orders.recv().await {
+        (0..events).for_each(|_| publish());
+    }
 }
 
 fn serve_ours() {
@@ -265,33 +282,126 @@ fn serve_ours() {
     }
 
     let hub = Hub::new();
-    let app = Router::new()
-        .route("/events", get(events))
-        .with_state(hub.clone());
-    serve(app, move || {
-        hub.publish("topic", Event::data(TOKEN)).unwrap();
+    let app = Router::new().route("/events", axum::routing::get(events));
+    let app = app.with_state(hub.clone());
+    block_on(async {
+        tokio::spawn(publish(move || {
+            hub.publish("topic", Event::data(TOKEN)).unwrap();
+        }));
+        axum::serve(listen().await, app).await.unwrap();
     });
 }
 
-fn serve_axum() {
-    type Sender = broadcast::Sender<Arc<str>>;
+static BROADCAST: LazyLock<broadcast::Sender<Arc<str>>> =
+    LazyLock::new(|| broadcast::channel(1024).0);
 
-    async fn events(
-        State(sender): State<Sender>,
-    ) -> sse::Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
-        let events = stream::unfold(sender.subscribe(), |mut receiver| async {
-            Some((receiver.recv().await.ok()?, receiver))
-        });
-        let events = events.map(|data| Ok(sse::Event::default().data(data)));
-        sse::Sse::new(events).keep_alive(KeepAlive::default())
+async fn broadcast() {
+    publish(|| _ = BROADCAST.send(TOKEN.into()).unwrap()).await;
+}
+
+fn received() -> impl Stream<Item = Arc<str>> + Send {
+    stream::unfold(BROADCAST.subscribe(), async |mut receiver| {
+        Some((receiver.recv().await.ok()?, receiver))
+    })
+}
+
+fn serve_axum() {
+    use axum::response::sse;
+
+    async fn events() -> sse::Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
+        let events = received().map(|data| Ok(sse::Event::default().data(data)));
+        sse::Sse::new(events).keep_alive(sse::KeepAlive::default())
     }
 
-    let (sender, _) = broadcast::channel(1024);
-    let app = Router::new()
-        .route("/events", get(events))
-        .with_state(sender.clone());
-    serve(app, move || {
-        sender.send(TOKEN.into()).unwrap();
+    let app = Router::new().route("/events", axum::routing::get(events));
+    block_on(async {
+        tokio::spawn(broadcast());
+        axum::serve(listen().await, app).await.unwrap();
+    });
+}
+
+fn serve_actix_web() {
+    use actix_web::{App, HttpServer, rt, web};
+    use actix_web_lab::sse;
+    rt::System::new().block_on(async {
+        let app = || {
+            let events = async || {
+                let events = received().map(|data| {
+                    let data = sse::Data::new(&*data);
+                    Ok::<_, Infallible>(sse::Event::Data(data))
+                });
+                sse::Sse::from_stream(events).with_keep_alive(Duration::from_secs(15))
+            };
+            App::new().route("/events", web::get().to(events))
+        };
+        rt::spawn(broadcast());
+        let server = HttpServer::new(app).workers(1).bind("127.0.0.1:0").unwrap();
+        println!("{}", server.addrs()[0]);
+        server.run().await.unwrap();
+    });
+}
+
+fn serve_warp() {
+    use warp::{Filter as _, sse};
+    block_on(async {
+        let app = warp::any().map(|| {
+            let events =
+                received().map(|data| Ok::<_, Infallible>(sse::Event::default().data(&*data)));
+            sse::reply(sse::keep_alive().stream(events))
+        });
+        tokio::spawn(broadcast());
+        warp::serve(app).incoming(listen().await).run().await;
+    });
+}
+
+fn serve_poem() {
+    use poem::{Route, Server, get, handler, listener::TcpAcceptor, web::sse};
+
+    #[handler]
+    fn events() -> sse::SSE {
+        let sse = sse::SSE::new(received().map(|data| sse::Event::message(&*data)));
+        sse.keep_alive(Duration::from_secs(15))
+    }
+    block_on(async {
+        tokio::spawn(broadcast());
+        let acceptor = TcpAcceptor::from_tokio(listen().await).unwrap();
+        let app = Route::new().at("/events", get(events));
+        Server::new_with_acceptor(acceptor).run(app).await.unwrap();
+    });
+}
+
+fn serve_salvo() {
+    use salvo::{Response, Router, Server, conn::tcp::TcpAcceptor, handler, sse};
+
+    #[handler]
+    async fn events(response: &mut Response) {
+        let tokens =
+            received().map(|data| Ok::<_, Infallible>(sse::SseEvent::default().text(&*data)));
+        sse::SseKeepAlive::new(tokens).stream(response);
+    }
+    block_on(async {
+        tokio::spawn(broadcast());
+        let acceptor = TcpAcceptor::try_from(listen().await).unwrap();
+        let router = Router::with_path("events").get(events);
+        Server::new(acceptor).serve(router).await;
+    });
+}
+
+fn serve_rocket() {
+    use rocket::{
+        get,
+        response::stream::{Event, EventStream},
+        routes,
+    };
+
+    #[get("/events")]
+    fn events() -> EventStream<impl Stream<Item = Event>> {
+        EventStream::from(received().map(|data| Event::data(data.to_string())))
+    }
+    block_on(async {
+        tokio::spawn(broadcast());
+        let rocket = http_sse_peers::rocket().mount("/", routes![events]);
+        _ = rocket.launch().await;
     });
 }
 
