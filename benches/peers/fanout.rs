@@ -11,7 +11,6 @@
 
 use std::{
     convert::Infallible,
-    env,
     io::{Write as _, stdin},
     net::SocketAddr,
     process::Command,
@@ -27,7 +26,7 @@ use axum::{Router, extract::State};
 use futures_util::{Stream, StreamExt as _, stream};
 use http_body_util::{BodyExt as _, Empty};
 use http_sse::{Event, Hub, Sse, Subscription};
-use http_sse_peers::{Process, block_on, listen};
+use http_sse_peers::{Process, block_on, listen, was_server};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -69,9 +68,8 @@ const CASES: [(&str, bool, u64, f64, f64); 4] = [
 ];
 
 fn main() {
-    if let Some(name) = env::args().skip(1).find(|name| name != "--bench") {
-        let (.., run) = SERVERS.iter().find(|server| server.0 == name).unwrap();
-        return run();
+    if was_server(SERVERS.map(|(name, _, run)| (name, run))) {
+        return;
     }
     // A descriptor for each client, in each process; the soft limit is often 1,024.
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
@@ -148,7 +146,7 @@ struct Server {
 
 impl Server {
     fn start(name: &str, http2: bool) -> Self {
-        let process = Process::start([name]);
+        let process = Process::start(["serve", name]);
         let address = process.address;
         let seen = Arc::new(AtomicU64::new(0));
         let told = Arc::new(Notify::new());

@@ -6,7 +6,6 @@
 
 use std::{
     convert::Infallible,
-    env,
     io::{ErrorKind, Read as _, Write as _},
     net::TcpStream,
     thread,
@@ -15,7 +14,7 @@ use std::{
 
 use futures_util::stream::{self, Pending};
 use http_sse::{Event, KeepAlive, Sse};
-use http_sse_peers::{Process, block_on, listen};
+use http_sse_peers::{Process, block_on, listen, was_server};
 
 const CONNECTIONS: usize = 10_000;
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -168,11 +167,8 @@ fn read(mut stream: &TcpStream) -> usize {
 }
 
 fn main() {
-    let arguments: Vec<String> = env::args().collect();
-    if let [_, serve, name] = &arguments[..] {
-        assert_eq!(serve, "serve");
-        let (_, run) = SERVERS.iter().find(|server| server.0 == name).unwrap();
-        return run();
+    if was_server(SERVERS) {
+        return;
     }
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
     println!("| | bytes of memory per connection | ns of server CPU per keep-alive |");

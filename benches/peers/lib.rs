@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 
 mod process;
 
-pub use process::{Process, block_on, listen, rocket};
+pub use process::{Process, block_on, listen, rocket, was_server};
 
 /// The same event again and again, but for its id.
 #[derive(Clone, Copy, Debug)]

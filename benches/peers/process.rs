@@ -38,6 +38,18 @@ pub fn rocket() -> Rocket<Build> {
     rocket::custom(config).attach(port)
 }
 
+/// Runs one of these servers, if this is a process that is to be it; tells whether it was.
+pub fn was_server<const N: usize>(servers: [(&str, fn()); N]) -> bool {
+    let arguments: Vec<String> = env::args().collect();
+    let [_, serve, name] = &arguments[..] else {
+        return false;
+    };
+    assert_eq!(serve, "serve");
+    let (_, run) = servers.iter().find(|server| server.0 == name).unwrap();
+    run();
+    true
+}
+
 /// The running executable once more, on a core of its own; killed when it is dropped.
 pub struct Process {
     child: Child,

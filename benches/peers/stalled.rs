@@ -6,7 +6,6 @@
 
 use std::{
     convert::Infallible,
-    env,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     sync::{Arc, Mutex},
@@ -20,7 +19,7 @@ use axum::{
 };
 use futures_util::{Stream, StreamExt as _, stream};
 use http_sse::{Event, Hub, Sse};
-use http_sse_peers::{Process, block_on, listen};
+use http_sse_peers::{Process, block_on, listen, was_server};
 use tokio::{
     io::AsyncReadExt as _,
     sync::{broadcast, mpsc},
@@ -162,11 +161,8 @@ fn measure(server: &Process, stalled: usize) -> (Duration, u64) {
 }
 
 fn main() {
-    let arguments: Vec<String> = env::args().collect();
-    if let [_, serve, name] = &arguments[..] {
-        assert_eq!(serve, "serve");
-        let (_, run) = SERVERS.iter().find(|server| server.0 == name).unwrap();
-        return run();
+    if was_server(SERVERS) {
+        return;
     }
     println!("| | ms per burst | with clients that stall | bytes of memory for each of those |");
     println!("|---|---:|---:|---:|");
