@@ -265,6 +265,27 @@ impl Log for Faulty {
     }
 }
 
+/// What was dropped before the reader came to it is not passed over, however little is left.
+#[tokio::test(start_paused = true)]
+async fn what_the_log_drops_before_it_is_read_is_told() {
+    let log = Arc::new(MemoryLog::new(7, 1_000));
+    let hub = node(&log, 100).await;
+    let mut subscription = hub.subscribe(["x"]);
+    let first = publish(&hub, "x", "1").await;
+    assert_eq!(read(&mut subscription).await, wire("1", first));
+
+    // The reader, which waits, is woken only when all of this has been.
+    publish(&hub, "x", "2").await;
+    log.trim(0);
+    let third = publish(&hub, "x", "3").await;
+    assert_eq!(read(&mut subscription).await, reset("lagged", third));
+
+    // What was read before it was dropped is no loss.
+    log.trim(0);
+    let fourth = publish(&hub, "x", "4").await;
+    assert_eq!(read(&mut subscription).await, wire("4", fourth));
+}
+
 /// Three servers, sixty clients that hop between them, publishers on each, and a log that fails
 /// and is trimmed. Every client sees each event of its topics once and in order, or is reset.
 #[tokio::test(start_paused = true)]

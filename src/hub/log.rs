@@ -25,7 +25,7 @@ pub trait Log: Send + Sync {
 
     /// The first `max` entries behind `after`, up to and with `upto`. It proves that nothing is
     /// missing between `after` and the first of them: it looks `after` up too, and answers
-    /// [`Page::Gap`] if that is not there.
+    /// [`Page::Gap`] if that is neither there nor known to be the last that was dropped.
     fn read(&self, after: Position, upto: Option<Position>, max: usize) -> Answer<'_, Page>;
 
     /// The first `max` entries behind `after`, as soon as there are some, or none after `timeout`.

@@ -101,21 +101,21 @@ impl LogHub {
     /// most every second. Where entries are lost, as when an engine comes back with less than it
     /// had, every subscriber is reset.
     pub async fn follow(&self) {
-        let mut proven = false; // nothing may be missing before the next batch
+        let mut at_end = false;
         let mut back_off = BACK_OFF.0;
         while !self.hub.is_closed() {
-            let followed = if proven {
+            let followed = if at_end {
                 self.wait().await
             } else {
                 self.read().await
             };
             match followed {
-                Ok(at_end) => {
-                    proven = at_end;
+                Ok(is_at_end) => {
+                    at_end = is_at_end;
                     back_off = BACK_OFF.0;
                 }
                 Err(_) => {
-                    proven = false;
+                    at_end = false;
                     sleep(back_off).await;
                     back_off = (2 * back_off).min(BACK_OFF.1);
                 }
@@ -126,36 +126,28 @@ impl LogHub {
     /// Loads what the log has, so that clients who come back after a restart are served.
     pub(super) async fn load(&self) -> Result<(), LogError> {
         let head = self.log.head().await?;
-        let mut after = Position::default();
-        while after < head {
-            let entries = self.log.wait(after, PAGE, Duration::ZERO).await?;
-            let [first, .., last] = &entries[..] else {
-                break;
-            };
-            if after == Position::default() {
-                self.hub.gap_to(first.at); // what came before is not known
-            }
-            after = last.at;
-            self.hub.deliver(&entries);
+        let start = Position::default();
+        let first = self.log.wait(start, 1, Duration::ZERO).await?;
+        if let [first] = &first[..] {
+            self.hub.gap_to(first.at); // what came before is not known
         }
-        if after < head {
-            self.hub.gap_to(head);
+        while self.hub.head() < head {
+            match self.log.read(self.hub.head(), None, PAGE).await? {
+                Page::Entries(entries) if !entries.is_empty() => self.hub.deliver(&entries),
+                Page::Entries(_) | Page::Gap => self.hub.gap_to(head),
+            }
         }
         Ok(())
     }
 
-    /// Tells whether it came to the end.
+    /// Waits for an entry, which proves nothing: those before it may be gone. Tells whether the
+    /// end is still where it was.
     async fn wait(&self) -> Result<bool, LogError> {
-        let entries = self.log.wait(self.hub.head(), PAGE, WAIT).await?;
-        let short = entries.len() < PAGE;
-        if short {
-            // A full one may be what is left of more, and is read again with proof.
-            self.hub.deliver(&entries);
-        }
-        Ok(short)
+        let entries = self.log.wait(self.hub.head(), 1, WAIT).await?;
+        Ok(entries.is_empty())
     }
 
-    /// The same, with proof.
+    /// Reads on, with proof that nothing is missing; tells whether it came to the end.
     async fn read(&self) -> Result<bool, LogError> {
         match self.log.read(self.hub.head(), None, PAGE).await? {
             Page::Entries(entries) => {
