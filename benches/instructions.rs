@@ -182,7 +182,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     const TOLERANCE: f64 = 0.03;
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/instructions.txt");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("instructions.txt");
     let stored = fs::read_to_string(&path).unwrap_or_default();
     let mut lines = stored.lines();
     let stored_for = lines.next().unwrap_or_default();

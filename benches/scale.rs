@@ -235,6 +235,6 @@ fn main() {
             short(curve.flat_from)
         );
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/scale.svg");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scale.svg");
     fs::write(path, svg(&curves)).unwrap();
 }

@@ -1,6 +1,5 @@
 //! axum: `Sse` as the return type of a handler, `LastEventId` as an extractor, and the handlers of
 //! the README's table, before and after.
-#![allow(clippy::unwrap_used)]
 
 use std::{convert::Infallible, sync::mpsc, time::Duration};
 

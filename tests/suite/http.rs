@@ -1,8 +1,4 @@
 //! On a real hyper server: what a client sees of an end, and the server of a client that leaves.
-#![allow(clippy::unwrap_used)]
-
-#[path = "support/raw_client.rs"]
-mod raw_client;
 
 use std::{
     convert::Infallible,
@@ -10,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::raw_client::RawClient;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::{Request, Response};
@@ -20,7 +17,6 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
-use raw_client::RawClient;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc::{UnboundedReceiver, unbounded_channel},

@@ -1,6 +1,5 @@
 //! A subscriber that does not read, beside a thousand that do. Alone in its file, since it measures
 //! times.
-#![allow(clippy::unwrap_used)]
 
 use std::{
     env,

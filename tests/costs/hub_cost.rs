@@ -1,5 +1,4 @@
 //! What the hub costs: memory at rest and at a storm of resumes, and nothing for a delivery.
-#![allow(clippy::unwrap_used)]
 
 use allocation_counter::measure;
 use futures_util::{FutureExt as _, StreamExt as _};

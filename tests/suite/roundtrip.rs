@@ -1,6 +1,5 @@
 //! Whatever strings an event is made of, parsers that were not written here read back exactly that
 //! event, and nothing beside it.
-#![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
 use eventsource_stream::Eventsource as _;

@@ -3,10 +3,6 @@
 //!
 //! `cargo test --test shutdown -- --nocapture` prints how long each takes. What this crate's
 //! streams do is in `tests/contract.rs`.
-#![allow(clippy::unwrap_used)]
-
-#[path = "support/raw_client.rs"]
-mod raw_client;
 
 use std::{
     convert::Infallible,
@@ -17,8 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::raw_client::RawClient;
 use futures_util::{FutureExt as _, Stream, stream};
-use raw_client::RawClient;
 use tokio::sync::oneshot;
 
 /// Serves `/` with a stream on which nothing happens, until it is told to stop.

@@ -2,18 +2,10 @@
 //!
 //! Without chromium and chromedriver (Debian: `chromium` and `chromium-driver`) these tests tell
 //! that they are skipped, and pass; with `HTTP_SSE_REAL=required` they fail instead.
-#![allow(clippy::unwrap_used)]
-
-#[path = "support/http1.rs"]
-mod http1;
-#[path = "support/process.rs"]
-mod process;
-#[path = "support/webdriver.rs"]
-mod webdriver;
 
 use std::env;
 
-use self::{http1::Answer, process::Process, webdriver::Browser};
+use crate::{http1::Answer, process::Process, webdriver::Browser};
 
 #[test]
 fn quickstart_shows_numbers_status_and_keep_alives() {

@@ -2,10 +2,6 @@
 //!
 //! `cargo test --test stalled -- --nocapture` prints the times that `src/frameworks.md` states.
 #![cfg(target_os = "linux")] // it looks up the kernel's sockets, and most recipes are Linux's
-#![allow(clippy::unwrap_used)]
-
-#[path = "support/raw_client.rs"]
-mod raw_client;
 
 use std::{
     fs,
@@ -18,13 +14,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::raw_client::RawClient;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use http::Request;
 use http_body_util::Empty;
 use http_sse::{CloseReason, Connections, EncodedEvent, Event, Sse, SseBody, stop};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use raw_client::RawClient;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{
     net::{TcpSocket, TcpStream},

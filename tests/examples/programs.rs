@@ -1,12 +1,6 @@
 //! The examples do what their headers say.
 //!
 //! `cargo test` builds them; `cargo test --test examples` alone takes those that are there.
-#![allow(clippy::unwrap_used)]
-
-#[path = "support/http1.rs"]
-mod http1;
-#[path = "support/process.rs"]
-mod process;
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -21,7 +15,7 @@ use hyper::{Request, Version, body::Bytes, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{net::TcpStream, time::timeout};
 
-use self::{
+use crate::{
     http1::Answer,
     process::{Process, example},
 };

@@ -2,16 +2,10 @@
 //! each framework's server is started with the one handler.
 //!
 //! `cargo test --test contract -- --nocapture` prints how soon each notices a client that left.
-#![allow(clippy::unwrap_used)]
-
-#[path = "support/contract.rs"]
-mod contract;
-#[path = "support/raw_client.rs"]
-mod raw_client;
 
 use std::{net::TcpListener, time::Duration};
 
-use contract::{Answers, Framework, Source, block_on};
+use crate::contract::{Answers, Framework, Source, block_on};
 use futures_util::FutureExt as _;
 use http_sse::{LastEventId, Sse, SseBody};
 use tokio::sync::oneshot;
@@ -22,7 +16,7 @@ macro_rules! frameworks {
         #[test]
         fn $name() {
             static FRAMEWORK: Framework = $framework;
-            contract::run(&FRAMEWORK);
+            crate::contract::run(&FRAMEWORK);
         }
     )*};
 }

@@ -1,6 +1,5 @@
 //! The hub against a model of it that is too simple to be wrong: a list of all that was published.
 //! And with real threads, against what any subscriber can tell by itself.
-#![allow(clippy::unwrap_used)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,5 +1,4 @@
 //! What an idle connection holds of memory beyond what hyper does.
-#![allow(clippy::unwrap_used)]
 
 use std::{
     convert::Infallible,

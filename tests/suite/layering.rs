@@ -1,5 +1,4 @@
 //! The layers: a file imports only from files below it, and only what its layer may.
-#![allow(clippy::unwrap_used)]
 
 use std::{collections::BTreeMap, fs, path::Path};
 

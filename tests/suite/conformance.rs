@@ -1,6 +1,5 @@
 //! The decoder against the standard: a table of its own with every rule D1 to D10, and the vectors
 //! that were checked against browsers, when they lie beside the checkout.
-#![allow(clippy::unwrap_used)]
 
 use std::{fs, path::Path, time::Duration};
 

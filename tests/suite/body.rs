@@ -1,5 +1,4 @@
 //! The body, on tokio's paused clock: what each poll yields, when, and how it ends.
-#![allow(clippy::unwrap_used)]
 
 use std::{
     convert::Infallible,

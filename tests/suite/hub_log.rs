@@ -1,5 +1,4 @@
 //! Hubs of several servers on one log: one order, nothing lost or doubled but what is told.
-#![allow(clippy::unwrap_used)]
 
 use std::{
     collections::BTreeMap,

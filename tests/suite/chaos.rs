@@ -1,9 +1,5 @@
 //! Connections over real sockets, that end in every way at random moments; and a thousand clients
 //! that come back after a shutdown.
-#![allow(clippy::unwrap_used)]
-
-#[path = "support/raw_client.rs"]
-mod raw_client;
 
 use std::{
     env,
@@ -17,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::raw_client::RawClient;
 use allocation_counter::measure;
 use axum::{
     Router,
@@ -29,7 +26,6 @@ use proptest::{
     prelude::{Rng as _, RngExt as _},
     test_runner::{RngAlgorithm, TestRng},
 };
-use raw_client::RawClient;
 use tokio::{
     net::TcpListener,
     runtime::Builder,

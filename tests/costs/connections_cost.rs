@@ -1,5 +1,4 @@
 //! What a permit costs a stream, counted.
-#![allow(clippy::unwrap_used)]
 
 use std::{
     hint::black_box,

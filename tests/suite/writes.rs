@@ -1,5 +1,4 @@
 //! How many frames and writes a connection takes for its events, with hyper beneath.
-#![allow(clippy::unwrap_used)]
 
 use std::{
     convert::Infallible,

@@ -1,5 +1,4 @@
 //! The hub: what subscribers get, lose, and are told.
-#![allow(clippy::unwrap_used)]
 
 use std::{convert::Infallible, time::Duration};
 

@@ -1,5 +1,4 @@
 //! Connections, on tokio's paused clock: limits, ends and counts.
-#![allow(clippy::unwrap_used)]
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

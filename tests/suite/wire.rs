@@ -1,7 +1,6 @@
 //! The wire, row by row: a value, and the bytes that it becomes. A change to the bytes on the wire
 //! changes a row here first. E1 to E18 are the rules of an encoder; the rows marked `peers` are
 //! what other encoders of events get wrong.
-#![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
 

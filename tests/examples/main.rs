@@ -1,0 +1,14 @@
+//! The examples do what their headers say: as programs, and in a browser.
+//!
+//! `cargo test` builds them; `cargo test --test examples` alone takes those that are there.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../support/http1.rs"]
+mod http1;
+#[path = "../support/process.rs"]
+mod process;
+#[path = "../support/webdriver.rs"]
+mod webdriver;
+
+mod browser;
+mod programs;

@@ -1,0 +1,20 @@
+//! The tests that share a process: they sleep, wait and compute side by side.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../support/raw_client.rs"]
+mod raw_client;
+
+mod axum;
+mod body;
+mod chaos;
+mod conformance;
+mod connections;
+mod http;
+mod hub;
+mod hub_log;
+mod hub_model;
+mod hub_stall;
+mod layering;
+mod roundtrip;
+mod wire;
+mod writes;
