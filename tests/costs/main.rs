@@ -1,6 +1,9 @@
 //! The tests that count allocations: their allocator counts those of each thread.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../support/deadline.rs"]
+mod deadline;
+
 mod allocations;
 mod connections_cost;
 mod hub_cost;

@@ -3,6 +3,8 @@
 //! `cargo test` builds them; `cargo test --test examples` alone takes those that are there.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../support/deadline.rs"]
+mod deadline;
 #[path = "../support/http1.rs"]
 mod http1;
 #[path = "../support/process.rs"]

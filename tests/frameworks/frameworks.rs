@@ -1,12 +1,16 @@
 //! What needs the servers of all frameworks.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../support/deadline.rs"]
+mod deadline;
 #[path = "../support/http1.rs"]
 mod http1;
 #[path = "../support/process.rs"]
 mod process;
 #[path = "../support/raw_client.rs"]
 mod raw_client;
+#[path = "../support/undisturbed.rs"]
+mod undisturbed;
 
 mod contract;
 mod servers;

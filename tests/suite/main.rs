@@ -1,6 +1,8 @@
 //! The tests that share a process: they sleep, wait and compute side by side.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../support/deadline.rs"]
+mod deadline;
 #[path = "../support/raw_client.rs"]
 mod raw_client;
 

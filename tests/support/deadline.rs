@@ -1,0 +1,288 @@
+//! Deadlines: every wait of a test goes through here, and fails with what it was waiting for.
+//!
+//! A watchdog stands behind them. It ends a test binary that runs for longer than
+//! [`WATCHDOG`], and prints which tests were running and what they were waiting for.
+
+// Not every binary that includes it needs all of it.
+#![allow(dead_code)]
+
+use std::{
+    any::Any,
+    collections::{BTreeMap, BTreeSet},
+    fmt::Display,
+    future::{Future, IntoFuture},
+    io::Write as _,
+    panic::{Location, resume_unwind},
+    process::{Command, ExitStatus, exit},
+    sync::{Mutex, Once, PoisonError, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use futures_util::FutureExt as _;
+use tokio::{runtime::Handle, task::JoinHandle};
+
+/// The deadline of a wait, unless it names its own. It bounds the damage of a failure and says
+/// nothing about speed, so it leaves room for a machine that is busy with something else.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a test binary may run.
+const WATCHDOG: Duration = Duration::from_secs(10 * 60);
+
+/// Waits for a future at most [`PATIENCE`].
+///
+/// Under tokio's paused clock the deadline passes as soon as nothing else is left to do.
+#[track_caller]
+pub(crate) fn within<F: IntoFuture>(
+    what: impl Display,
+    future: F,
+) -> impl Future<Output = F::Output> {
+    within_time(PATIENCE, what, future)
+}
+
+/// Waits for a future at most that long.
+#[track_caller]
+pub(crate) fn within_time<F: IntoFuture>(
+    time: Duration,
+    what: impl Display,
+    future: F,
+) -> impl Future<Output = F::Output> {
+    let wait = Wait::new(&what);
+    async move {
+        match tokio::time::timeout(time, future).await {
+            Ok(output) => output,
+            Err(_) => wait.expired(time),
+        }
+    }
+}
+
+/// Waits until a condition holds, which is looked at every few milliseconds.
+#[track_caller]
+pub(crate) fn until(
+    what: impl Display,
+    mut holds: impl FnMut() -> bool,
+) -> impl Future<Output = ()> {
+    within(what, async move {
+        while !holds() {
+            tokio::time::sleep(POLL).await;
+        }
+    })
+}
+
+/// The same in a thread that has no runtime.
+#[track_caller]
+pub(crate) fn until_blocking(what: impl Display, mut holds: impl FnMut() -> bool) {
+    let wait = Wait::new(&what);
+    let start = Instant::now();
+    while !holds() {
+        if start.elapsed() > PATIENCE {
+            wait.expired(PATIENCE);
+        }
+        thread::sleep(POLL);
+    }
+}
+
+/// Waits for a task to end, and panics if it did.
+#[track_caller]
+pub(crate) fn finished<T>(what: impl Display, task: JoinHandle<T>) -> impl Future<Output = T> {
+    within(
+        what,
+        task.map(|ended| ended.unwrap_or_else(|error| fail(error.into_panic()))),
+    )
+}
+
+/// Waits for a thread to end, and panics if it did.
+#[track_caller]
+pub(crate) fn joined<T>(what: impl Display, thread: thread::JoinHandle<T>) -> T {
+    until_blocking(what, || thread.is_finished());
+    thread.join().unwrap_or_else(|panic| fail(panic))
+}
+
+/// Waits for what a thread sends.
+#[track_caller]
+pub(crate) fn received<T>(what: impl Display, receiver: &mpsc::Receiver<T>) -> T {
+    let wait = Wait::new(&what);
+    match receiver.recv_timeout(PATIENCE) {
+        Ok(value) => value,
+        Err(mpsc::RecvTimeoutError::Timeout) => wait.expired(PATIENCE),
+        Err(mpsc::RecvTimeoutError::Disconnected) => panic!("no {what}: its sender is gone"),
+    }
+}
+
+/// Waits for a process to end.
+#[track_caller]
+pub(crate) fn exited(what: impl Display, child: &mut std::process::Child) -> ExitStatus {
+    let mut status = None;
+    until_blocking(what, || {
+        status = child.try_wait().expect("a process can be waited for");
+        status.is_some()
+    });
+    status.expect("it has ended")
+}
+
+/// A task that runs beside a test: a server, a client, a reader. It is aborted when this is
+/// dropped; the test panics then if the task did.
+#[derive(Debug)]
+#[must_use = "the task is aborted when this is dropped"]
+pub(crate) struct Background(Option<JoinHandle<()>>);
+
+impl Background {
+    pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(Some(tokio::spawn(task)))
+    }
+
+    pub(crate) fn spawn_on(
+        handle: &Handle,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
+        Self(Some(handle.spawn(task)))
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.0.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Waits until it has ended, and panics if it did.
+    #[track_caller]
+    pub(crate) fn finished(mut self, what: impl Display) -> impl Future<Output = ()> {
+        finished(what, self.0.take().expect("a task is there until the end"))
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let Some(task) = self.0.take() else { return };
+        task.abort();
+        let panicked = task.is_finished().then(|| task.now_or_never()).flatten();
+        if let Some(Err(error)) = panicked
+            && error.is_panic()
+            && !thread::panicking()
+        {
+            fail(error.into_panic());
+        }
+    }
+}
+
+/// A thread that serves until the process ends. The test panics when this is dropped if the thread
+/// did.
+#[derive(Debug)]
+#[must_use = "nobody sees its panic"]
+pub(crate) struct Serving(Option<thread::JoinHandle<()>>);
+
+impl Serving {
+    pub(crate) fn start(serve: impl FnOnce() + Send + 'static) -> Self {
+        Self(Some(thread::spawn(serve)))
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let ended = self.0.take().filter(thread::JoinHandle::is_finished);
+        if let Some(Err(panic)) = ended.map(thread::JoinHandle::join)
+            && !thread::panicking()
+        {
+            fail(panic);
+        }
+    }
+}
+
+fn fail(panic: Box<dyn Any + Send>) -> ! {
+    resume_unwind(panic)
+}
+
+/// How often a condition is looked at.
+const POLL: Duration = Duration::from_millis(2);
+
+/// A wait that is under way, known to the watchdog until it is dropped.
+struct Wait {
+    id: u64,
+    what: String,
+    location: &'static Location<'static>,
+}
+
+/// The waits under way: each with the thread that began it.
+static WAITS: Mutex<(u64, BTreeMap<u64, String>)> = Mutex::new((0, BTreeMap::new()));
+
+impl Wait {
+    #[track_caller]
+    fn new(what: &impl Display) -> Self {
+        watch();
+        let what = what.to_string();
+        let location = Location::caller();
+        let thread = thread::current();
+        let told = format!(
+            "{}: {what}, at {location}",
+            thread.name().unwrap_or("a thread")
+        );
+        let mut waits = WAITS.lock().unwrap_or_else(PoisonError::into_inner);
+        waits.0 += 1;
+        let id = waits.0;
+        waits.1.insert(id, told);
+        Self { id, what, location }
+    }
+
+    fn expired(&self, time: Duration) -> ! {
+        panic!("waited {time:?} for {}, at {}", self.what, self.location);
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        let mut waits = WAITS.lock().unwrap_or_else(PoisonError::into_inner);
+        waits.1.remove(&self.id);
+    }
+}
+
+/// Starts the watchdog, once in a process. Every wait does; a test that only computes, and for
+/// long, does by itself.
+pub(crate) fn watch() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let limit = std::env::var("HTTP_SSE_WATCHDOG_SECONDS").ok();
+        let limit = limit.map_or(WATCHDOG, |limit| {
+            Duration::from_secs(limit.parse().expect("a number of seconds"))
+        });
+        let watchdog = move || {
+            thread::sleep(limit);
+            let running = running().into_iter().collect::<Vec<_>>().join("\n  ");
+            let waits = WAITS.lock().unwrap_or_else(PoisonError::into_inner);
+            let waits: Vec<_> = waits.1.values().map(String::as_str).collect();
+            let waits = waits.join("\n  ");
+            // Past the capture of the test that happened to start the watchdog.
+            _ = write!(
+                std::io::stderr(),
+                "\nwatchdog: ended after {limit:?}\nrunning:\n  {running}\nwaiting:\n  {waits}\n"
+            );
+            exit(101);
+        };
+        thread::Builder::new()
+            .name("watchdog".into())
+            .spawn(watchdog)
+            .expect("a thread can be started");
+    });
+}
+
+/// The tests that are running, by the names of this process's threads. Linux keeps 15 bytes of a
+/// name, so that a test stands here for every other whose name begins alike.
+fn running() -> BTreeSet<String> {
+    let tests = std::env::current_exe().and_then(|this| Command::new(this).arg("--list").output());
+    let Ok(tests) = tests else {
+        return BTreeSet::new();
+    };
+    let tests = String::from_utf8_lossy(&tests.stdout);
+    let threads = std::fs::read_dir("/proc/self/task");
+    let threads: BTreeSet<_> = (threads.into_iter().flatten().flatten())
+        .filter_map(|thread| std::fs::read_to_string(thread.path().join("comm")).ok())
+        .map(|name| name.trim_end().to_owned())
+        .filter(|name| name.len() > 2)
+        .collect();
+    let tests = tests.lines().filter_map(|line| line.strip_suffix(": test"));
+    tests
+        .filter(|test| {
+            threads
+                .iter()
+                .any(|thread| thread == test || thread.len() == 15 && test.starts_with(thread))
+        })
+        .map(str::to_owned)
+        .collect()
+}
