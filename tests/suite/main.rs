@@ -18,5 +18,6 @@ mod hub_model;
 mod hub_stall;
 mod layering;
 mod roundtrip;
+mod waits;
 mod wire;
 mod writes;

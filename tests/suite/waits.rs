@@ -1,0 +1,286 @@
+//! Every wait of the tests has a deadline.
+//!
+//! `cargo test --test suite waits -- --nocapture` lists them.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The waits of `support/deadline.rs`, each with a deadline of [`PATIENCE`] or of its own.
+///
+/// [`PATIENCE`]: crate::deadline::PATIENCE
+const DEADLINES: [&str; 5] = ["within", "within_time", "until", "finished", "run"];
+
+/// The functions of a clock, which end by themselves.
+const CLOCK: [&str; 4] = ["sleep", "sleep_until", "advance", "yield_now"];
+
+/// What blocks a thread for as long as it takes.
+const BLOCKING: [&str; 12] = [
+    ".recv()",
+    ".blocking_recv()",
+    ".blocking_lock()",
+    ".join()",
+    ".wait()",
+    ".wait_with_output()",
+    ".output()",
+    "thread::park()",
+    ".incoming()",
+    "select!",
+    "join!",
+    "future::pending",
+];
+
+/// The methods of tokio, futures and hyper that wait for as long as it takes. An async method of
+/// the tests has a name of its own, or a wait could not be told from these.
+const FOREIGN: [&str; 20] = [
+    "accept",
+    "acquire",
+    "changed",
+    "closed",
+    "collect",
+    "connect",
+    "flush",
+    "frame",
+    "handshake",
+    "join_next",
+    "lock",
+    "next",
+    "notified",
+    "read",
+    "read_buf",
+    "read_exact",
+    "read_to_end",
+    "recv",
+    "send_request",
+    "write_all",
+];
+
+/// What a line says, or the one above it, if it may wait for as long as its test runs: a server
+/// that accepts, for instance, in a task that the test aborts.
+const FOR_GOOD: &str = "waits for good:";
+
+/// A file of the tests.
+struct File {
+    name: String,
+    /// Without comments and the contents of literals, byte by byte in the same place.
+    code: String,
+    text: String,
+}
+
+/// What stands before an `.await`.
+#[derive(Debug)]
+struct Callee<'a> {
+    name: &'a str,
+    is_method: bool,
+}
+
+fn files() -> Vec<File> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let mut folders = vec![root.clone()];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path: PathBuf = entry.unwrap().path();
+            let name = path.strip_prefix(&root).unwrap().display().to_string();
+            if path.is_dir() && name != "interleavings" {
+                folders.push(path);
+            } else if name.ends_with(".rs")
+                && name != "support/deadline.rs"
+                && name != "suite/waits.rs"
+            {
+                let text = fs::read_to_string(path).unwrap();
+                let code = without_literals(&text);
+                files.push(File { name, code, text });
+            }
+        }
+    }
+    files.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    files
+}
+
+/// Replaces comments and the contents of literals by spaces.
+fn without_literals(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut code = bytes.to_vec();
+    let mut at = 0;
+    while at < bytes.len() {
+        let rest = &text.as_bytes()[at..];
+        let raw = rest
+            .iter()
+            .skip(1)
+            .take_while(|byte| **byte == b'#')
+            .count();
+        let length = if rest.starts_with(b"//") {
+            rest.iter().position(|byte| *byte == b'\n')
+        } else if rest[0] == b'r' && rest.get(1 + raw) == Some(&b'"') {
+            let end = format!("\"{}", "#".repeat(raw));
+            let inner = &rest[raw + 2..];
+            let inner = inner.windows(end.len()).position(|w| w == end.as_bytes());
+            inner.map(|inner| raw + 2 + inner + end.len())
+        } else if rest[0] == b'"' {
+            let mut end = 1;
+            while rest[end] != b'"' {
+                end += if rest[end] == b'\\' { 2 } else { 1 };
+            }
+            Some(end + 1)
+        } else if rest.starts_with(b"'\\") {
+            rest[3..]
+                .iter()
+                .position(|byte| *byte == b'\'')
+                .map(|end| end + 4)
+        } else if rest[0] == b'\'' && rest.get(2) == Some(&b'\'') {
+            rest[2..]
+                .iter()
+                .position(|byte| *byte == b'\'')
+                .map(|end| end + 3)
+        } else {
+            at += 1;
+            continue;
+        };
+        let end = length.map_or(bytes.len(), |length| at + length);
+        for byte in &mut code[at..end] {
+            if *byte != b'\n' {
+                *byte = b' ';
+            }
+        }
+        at = end;
+    }
+    String::from_utf8(code).unwrap()
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
+/// The word that ends at `end`.
+fn word_before(code: &str, end: usize) -> &str {
+    let word = code[..end].bytes().rev().take_while(|byte| is_word(*byte));
+    &code[end - word.count()..end]
+}
+
+/// The function whose future is awaited at `at`, or `None` if it is something else than a call.
+fn callee(code: &str, at: usize) -> Option<Callee<'_>> {
+    let mut end = code[..at].trim_end().len();
+    let mut depth = 0_usize;
+    for byte in code[..end].bytes().rev() {
+        depth += usize::from(byte == b')');
+        if depth == 0 {
+            return None;
+        }
+        depth -= usize::from(byte == b'(');
+        end -= 1;
+        if depth == 0 {
+            break;
+        }
+    }
+    if code[..end].ends_with('>') {
+        end = code[..end].rfind("::<")?;
+    }
+    let name = word_before(code, end);
+    let is_method = code[..end - name.len()].trim_end().ends_with('.');
+    Some(Callee { name, is_method })
+}
+
+/// The async functions and closures of the tests, whose own waits are looked at where they are
+/// defined: those that are methods, and the others.
+fn async_functions(files: &[File]) -> [BTreeSet<&str>; 2] {
+    let [mut methods, mut functions] = [BTreeSet::new(), BTreeSet::new()];
+    for file in files {
+        for (at, _) in file.code.match_indices("async fn ") {
+            let rest = &file.code[at + "async fn ".len()..];
+            let name = rest
+                .split(|c: char| !(c.is_alphanumeric() || c == '_'))
+                .next();
+            let arguments = &rest[rest.find('(').unwrap()..];
+            let first = arguments[1..].trim_start();
+            let first = first.trim_start_matches(['&']).trim_start_matches("mut ");
+            match first.starts_with("self") {
+                true => methods.insert(name.unwrap()),
+                false => functions.insert(name.unwrap()),
+            };
+        }
+        for closure in ["= async |", "= async move |"] {
+            for (at, _) in file.code.match_indices(closure) {
+                functions.insert(word_before(&file.code, file.code[..at].trim_end().len()));
+            }
+        }
+    }
+    [methods, functions]
+}
+
+#[test]
+fn every_wait_has_a_deadline() {
+    let files = files();
+    let [methods, functions] = async_functions(&files);
+    let mut without = Vec::new();
+    let mut count = 0;
+    for file in &files {
+        let line = |at: usize| file.code[..at].matches('\n').count();
+        let lines: Vec<_> = file.text.lines().collect();
+        let for_good = |line: usize| {
+            lines[line].contains(FOR_GOOD) || line > 0 && lines[line - 1].contains(FOR_GOOD)
+        };
+        let mut wait = |at: usize, what: String, ends: bool| {
+            let line = line(at);
+            let told = format!("tests/{}:{}: {what}", file.name, line + 1);
+            if ends || for_good(line) {
+                println!("{told}");
+                count += 1;
+            } else {
+                without.push(format!("{told}: {}", lines[line].trim()));
+            }
+        };
+        for (at, _) in file.code.match_indices(".await") {
+            match callee(&file.code, at) {
+                None => wait(at, "no call".into(), false),
+                Some(callee) => {
+                    let name = callee.name;
+                    let ends = if callee.is_method {
+                        methods.contains(name) && !FOREIGN.contains(&name)
+                    } else {
+                        DEADLINES.contains(&name)
+                            || CLOCK.contains(&name)
+                            || functions.contains(name)
+                    };
+                    wait(at, name.to_owned(), ends);
+                }
+            }
+        }
+        for blocking in BLOCKING {
+            for (at, _) in file.code.match_indices(blocking) {
+                wait(at, blocking.to_owned(), false);
+            }
+        }
+    }
+    assert!(count > 100, "{count} waits are found");
+    assert!(without.is_empty(), "{}", without.join("\n"));
+}
+
+#[test]
+fn a_wait_without_a_deadline_is_found() {
+    for (code, expected) in [
+        ("receiver.recv().await", Some(("recv", true))),
+        (
+            "within(\"it\", receiver.recv()).await",
+            Some(("within", false)),
+        ),
+        (
+            "client\n    .take::<u8>(f(1), 2)\n    .await",
+            Some(("take", true)),
+        ),
+        ("task.await", None),
+        ("async { 1 }.await", None),
+    ] {
+        let code = without_literals(code);
+        let found = callee(&code, code.rfind(".await").unwrap());
+        let found = found.map(|callee| (callee.name, callee.is_method));
+        assert_eq!(found, expected, "{code}");
+    }
+    let code = without_literals("a(\"b\\\"c\", 'd', '\\'', r#\"e\"f\"#) // g\n'h: h");
+    assert_eq!(
+        code,
+        format!("a({:6}, {:3}, {:4}, {:8})     \n'h: h", "", "", "", "")
+    );
+}
