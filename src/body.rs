@@ -1,9 +1,12 @@
 //! The one poll loop: items in, frames out.
 
 use std::{
+    any::Any,
     convert::Infallible,
     fmt, mem,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
+    sync::{Mutex, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -26,6 +29,7 @@ use crate::{
     retry::Retry,
     telemetry::Counts,
     timer::Timer,
+    written::Written,
 };
 
 pin_project! {
@@ -38,9 +42,14 @@ pin_project! {
     /// - **first** a frame that opens the stream with a comment, with whatever is ready behind it;
     /// - **a frame** of whole events; a large one (64 KiB) may be spread over several frames;
     /// - **a keep-alive** when nothing was sent for an interval;
-    /// - **an error**, once, if the source fails or an item cannot be encoded, after a frame with
-    ///   what was encoded before, and 10 ms later so that the connection has written it;
-    /// - **nothing more** after the end or the error, however often it is polled.
+    /// - **an error**, once, if the source fails or an item cannot be encoded. It follows a frame
+    ///   with what was encoded already, or with an empty comment, and it waits until the
+    ///   connection has dropped that frame: hyper discards what it has not written when a body
+    ///   fails. It waits at most 30 s, or until the server ends the stream; without a keep-alive
+    ///   there is no timer, and only the second bound;
+    /// - **a panic** of the source, of an item or of [`Sse::on_error`](crate::Sse::on_error),
+    ///   once, in the same way;
+    /// - **nothing more** after the end, the error or the panic, however often it is polled.
     ///   `is_end_stream` is true from the last frame on.
     ///
     /// The source is dropped when the end is reached, or with the body. Dropping the body is all
@@ -61,10 +70,6 @@ pin_project! {
         idle: Option<IdleTimer>,
         timer: Timer,
         permit: Option<Permit>,
-        // A poll of the source has not returned: it panicked.
-        in_source: bool,
-        // A frame was handed over, and the connection has not had its turn to write it.
-        unwritten: bool,
         events: u64,
         bytes: u64,
         keep_alives: u64,
@@ -76,14 +81,15 @@ pin_project! {
         S::Item: Encode,
     {
         fn drop(this: Pin<&mut Self>) {
-            let mut this = this.project();
+            let this = this.project();
             let reason = match *this.state {
-                _ if *this.in_source => CloseReason::Error,
+                State::New => CloseReason::End,
+                State::Failing(_) | State::Panicking => CloseReason::Error,
                 State::Ending(reason) if this.output.is_empty() => reason,
-                _ => CloseReason::ClientGone,
+                State::Open | State::Ending(_) | State::Closed => CloseReason::ClientGone,
             };
-            this.source.set(None);
-            this.close(reason);
+            let mut closing = Closing { body: this, reason };
+            closing.body.source.set(None);
         }
     }
 }
@@ -99,14 +105,44 @@ pub(crate) struct Rare<E> {
     pub(crate) max_age: Option<Duration>,
     pub(crate) reconnect_within: Option<Duration>,
     pub(crate) end_with: Option<EncodedEvent>,
-    pub(crate) on_error: Option<Box<dyn FnOnce(E) -> Event + Send>>,
-    pub(crate) on_close: Option<Box<dyn FnOnce(Closed) + Send>>,
+    pub(crate) on_error: Option<Callback<E, Event>>,
+    pub(crate) on_close: Option<Callback<Closed, ()>>,
     /// The end of the batch that is held back.
     linger_until: Option<Instant>,
     /// When the stream is to end, and why: its age, or that of the server's patience.
     ends_at: Option<(Instant, CloseReason)>,
-    /// When the connection has had its turn, before an error.
-    written_at: Option<Instant>,
+    /// The last frame before an error or a panic.
+    last_frame: Option<LastFrame>,
+    /// What the source or a callback panicked with.
+    panic: Option<Mutex<Panic>>,
+}
+
+/// A closure of the user, which is called once. The lock makes a body `Sync` whose closures are
+/// not; nobody ever waits for it.
+pub(crate) struct Callback<T, R>(Mutex<Box<dyn FnOnce(T) -> R + Send>>);
+
+impl<T, R> Callback<T, R> {
+    pub(crate) fn new(call: impl FnOnce(T) -> R + Send + 'static) -> Self {
+        Self(Mutex::new(Box::new(call)))
+    }
+
+    fn call(self, argument: T) -> R {
+        let call = self.0.into_inner();
+        call.unwrap_or_else(PoisonError::into_inner)(argument)
+    }
+}
+
+/// What a panic carries.
+type Panic = Box<dyn Any + Send>;
+
+/// The last frame before an error or a panic, and what is known of it.
+struct LastFrame {
+    written: Written,
+    /// When the error no longer waits for it.
+    until: Option<Instant>,
+    /// The connection has had a turn since it took the frame. hyper on HTTP/1.1 may copy a frame
+    /// and drop it before it writes the copy, which it does in that turn.
+    had_turn: bool,
 }
 
 enum State<E> {
@@ -117,6 +153,8 @@ enum State<E> {
     Ending(CloseReason),
     /// The same, with an error at the end.
     Failing(E),
+    /// The same, with the panic of [`Rare`] at the end.
+    Panicking,
     Closed,
 }
 
@@ -128,6 +166,27 @@ enum Source<E> {
     Ended,
     /// It failed, or its item did.
     Failed(E),
+    Panicked(Panic),
+}
+
+/// A body that is dropped: it is closed after its source, also if the source's drop panics.
+struct Closing<'a, S>
+where
+    S: Stream,
+    S::Item: Encode,
+{
+    body: Projection<'a, S>,
+    reason: CloseReason,
+}
+
+impl<S> Drop for Closing<'_, S>
+where
+    S: Stream,
+    S::Item: Encode,
+{
+    fn drop(&mut self) {
+        self.body.close(self.reason);
+    }
 }
 
 impl<S> SseBody<S>
@@ -172,8 +231,8 @@ where
         if matches!(this.state, State::Open) && !this.output.has_chunks() {
             ready!(this.poll_fill(cx));
         }
-        if matches!(this.state, State::Failing(_)) && this.output.is_empty() && *this.unwritten {
-            ready!(this.poll_written(cx));
+        if this.is_failing() && this.output.is_empty() {
+            ready!(this.poll_last_frame(cx));
         }
         Poll::Ready(this.hand_over())
     }
@@ -220,14 +279,21 @@ where
                 self.fail(error);
                 return Poll::Ready(());
             }
+            Source::Panicked(panic) => {
+                self.set_panicking(panic);
+                self.drop_source();
+                return Poll::Ready(());
+            }
         }
-        *self.unwritten &= !self.output.is_empty();
         loop {
             if !self.output.is_empty() && !self.lingers() {
                 return Poll::Ready(());
             }
-            if self.idle.is_none() && self.output.is_empty() {
-                self.output.release();
+            if self.output.is_empty() {
+                match self.idle {
+                    Some(_) => self.output.drained(),
+                    None => self.output.release(),
+                }
             }
             let Some(deadline) = self.deadline() else {
                 return Poll::Pending;
@@ -291,32 +357,34 @@ where
             return Source::Ended;
         };
         let _entered = self.permit.as_ref().map(|permit| permit.trace().enter());
-        let mut empty = 0;
-        *self.in_source = true;
-        let had = loop {
-            if self.output.is_full() {
-                break Source::Full;
-            }
-            let before = self.output.block_len();
-            // One match, so that an item is not copied from one place to the next.
-            match source.as_mut().poll_next(cx) {
-                Poll::Ready(Some(item)) => match encode_to(self.output, item) {
-                    Ok(events) => *self.events += events,
-                    Err(error) => break Source::Failed(error),
-                },
-                Poll::Ready(None) => break Source::Ended,
-                Poll::Pending => break Source::Pending,
-            }
-            if self.output.block_len() == before {
-                empty += 1;
-                if empty == MAX_EMPTY {
-                    cx.waker().wake_by_ref();
-                    break Source::Pending;
+        let (output, events) = (&mut *self.output, &mut *self.events);
+        // What was encoded leaves before a panic, as it does before an error.
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            let mut empty = 0;
+            loop {
+                if output.is_full() {
+                    return Source::Full;
+                }
+                let before = output.block_len();
+                // One match, so that an item is not copied from one place to the next.
+                match source.as_mut().poll_next(cx) {
+                    Poll::Ready(Some(item)) => match encode_to(output, item) {
+                        Ok(encoded) => *events += encoded,
+                        Err(error) => return Source::Failed(error),
+                    },
+                    Poll::Ready(None) => return Source::Ended,
+                    Poll::Pending => return Source::Pending,
+                }
+                if output.block_len() == before {
+                    empty += 1;
+                    if empty == MAX_EMPTY {
+                        cx.waker().wake_by_ref();
+                        return Source::Pending;
+                    }
                 }
             }
-        };
-        *self.in_source = false;
-        had
+        }));
+        polled.unwrap_or_else(Source::Panicked)
     }
 
     /// Whether what is in the output is held back for more to join it.
@@ -345,26 +413,47 @@ where
         [idle, linger_until, ends_at].into_iter().flatten().min()
     }
 
-    /// Gives the connection a turn to write what it was handed, before an error: hyper drops what
-    /// it has not written when a body fails.
-    ///
-    /// On HTTP/1.1 a poll that is pending is enough. On HTTP/2 the connection is a task of its
-    /// own, which needs a moment; a body that has no timer cannot give it one.
-    fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        const A_MOMENT: Duration = Duration::from_millis(10);
+    fn is_failing(&self) -> bool {
+        matches!(self.state, State::Failing(_) | State::Panicking)
+    }
 
-        if self.idle.is_none() {
-            *self.unwritten = false;
+    /// Waits until the connection has written what precedes an error or a panic. hyper discards
+    /// what it has not written when a body fails, on HTTP/2 the headers too.
+    #[cold]
+    fn poll_last_frame(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        const PATIENCE: Duration = Duration::from_secs(30);
+
+        let rare = self.rare.get_or_insert_default();
+        let Some(last) = &mut rare.last_frame else {
+            // The last frame left before the failure was known. This one follows it.
+            self.output.push(OPENING);
+            return Poll::Ready(());
+        };
+        if !mem::replace(&mut last.had_turn, true) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let rare = self.rare.get_or_insert_default();
-        let written_at = *rare
-            .written_at
-            .get_or_insert_with(|| Instant::now() + A_MOMENT);
-        ready!(self.timer.poll(cx, written_at));
-        *self.unwritten = false;
-        Poll::Ready(())
+        if last.written.poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let mut until = None;
+        if self.idle.is_some() {
+            let patience = || Instant::now().checked_add(PATIENCE);
+            last.until = last.until.or_else(patience);
+            until = last.until;
+        }
+        match self.permit.as_ref().map(|permit| permit.order(cx.waker())) {
+            None | Some(Order::GoOn) => {}
+            Some(Order::Drain) => {
+                let drained = self.permit.as_ref().and_then(Permit::drained_at);
+                until = until.into_iter().chain(drained).min();
+            }
+            Some(Order::Shutdown | Order::Close) => return Poll::Ready(()),
+        }
+        match until {
+            Some(until) => self.timer.poll(cx, until).map(drop),
+            None => Poll::Pending,
+        }
     }
 
     fn end(&mut self, reason: CloseReason) {
@@ -390,18 +479,34 @@ where
             CloseReason::Error | CloseReason::ClientGone => {}
         }
         *self.state = State::Ending(reason);
-        self.source.set(None);
+        self.drop_source();
     }
 
     fn fail(&mut self, error: ErrorOf<S>) {
-        *self.state = match self.rare.as_mut().and_then(|rare| rare.on_error.take()) {
-            None => State::Failing(error),
-            Some(on_error) => {
-                self.write_event(on_error(error));
-                State::Ending(CloseReason::Error)
-            }
-        };
-        self.source.set(None);
+        match self.rare.as_mut().and_then(|rare| rare.on_error.take()) {
+            None => *self.state = State::Failing(error),
+            Some(on_error) => match catch_unwind(AssertUnwindSafe(|| on_error.call(error))) {
+                Ok(event) => {
+                    self.write_event(event);
+                    *self.state = State::Ending(CloseReason::Error);
+                }
+                Err(panic) => self.set_panicking(panic),
+            },
+        }
+        self.drop_source();
+    }
+
+    #[cold]
+    fn set_panicking(&mut self, panic: Panic) {
+        self.rare.get_or_insert_default().panic = Some(Mutex::new(panic));
+        *self.state = State::Panicking;
+    }
+
+    fn drop_source(&mut self) {
+        let dropped = catch_unwind(AssertUnwindSafe(|| self.source.set(None)));
+        if let Err(panic) = dropped {
+            self.set_panicking(panic);
+        }
     }
 
     #[cold]
@@ -413,7 +518,7 @@ where
     /// Yields the next frame, or what is at the end.
     fn hand_over(&mut self) -> Option<Result<Bytes, ErrorOf<S>>> {
         let frame = match self.state {
-            State::Ending(_) | State::Failing(_) => self.output.pop_rest(),
+            State::Ending(_) | State::Failing(_) | State::Panicking => self.output.pop_rest(),
             State::New | State::Open | State::Closed => self.output.pop(),
         };
         if let Some(bytes) = frame {
@@ -421,7 +526,6 @@ where
             if let Some(rare) = self.rare.as_mut() {
                 rare.linger_until = None;
             }
-            *self.unwritten = true;
             if self.idle.is_some() || self.permit.is_some() {
                 let now = Instant::now();
                 if let Some(idle) = self.idle {
@@ -431,16 +535,31 @@ where
                     permit.sent(self.counts(), now);
                 }
             }
-            match *self.state {
-                State::Ending(reason) if self.output.is_empty() => self.close(reason),
-                _ => {}
+            if !self.output.is_empty() {
+                return Some(Ok(bytes));
             }
-            return Some(Ok(bytes));
+            return Some(Ok(match *self.state {
+                State::Ending(reason) => {
+                    self.close(reason);
+                    bytes
+                }
+                State::Failing(_) | State::Panicking => self.track(bytes),
+                State::New | State::Open | State::Closed => bytes,
+            }));
         }
         match mem::replace(self.state, State::Closed) {
             State::Failing(error) => {
                 self.close(CloseReason::Error);
                 Some(Err(error))
+            }
+            State::Panicking => {
+                let panic = self.rare.as_mut().and_then(|rare| rare.panic.take());
+                self.close(CloseReason::Error);
+                let panic = panic.map(|panic| panic.into_inner());
+                resume_unwind(match panic {
+                    Some(panic) => panic.unwrap_or_else(PoisonError::into_inner),
+                    None => Box::new("the source panicked"),
+                })
             }
             State::Ending(reason) => {
                 self.close(reason);
@@ -448,6 +567,18 @@ where
             }
             State::New | State::Open | State::Closed => None,
         }
+    }
+
+    /// Makes this the frame that an error or a panic waits for.
+    #[cold]
+    fn track(&mut self, frame: Bytes) -> Bytes {
+        let (frame, written) = Written::track(frame);
+        self.rare.get_or_insert_default().last_frame = Some(LastFrame {
+            written,
+            until: None,
+            had_turn: false,
+        });
+        frame
     }
 
     fn counts(&self) -> Counts {
@@ -466,7 +597,7 @@ where
         }
         let on_close = self.rare.as_mut().and_then(|rare| rare.on_close.take());
         if let Some(on_close) = on_close {
-            on_close(Closed {
+            on_close.call(Closed {
                 reason,
                 events: *self.events,
                 bytes: *self.bytes,
@@ -485,14 +616,12 @@ where
     fn default() -> Self {
         Self {
             source: None,
-            state: State::Closed,
+            state: State::Ending(CloseReason::End),
             rare: None,
             output: Output::default(),
             idle: None,
             timer: Timer::default(),
             permit: None,
-            in_source: false,
-            unwritten: false,
             events: 0,
             bytes: 0,
             keep_alives: 0,
@@ -519,7 +648,7 @@ where
     fn is_end_stream(&self) -> bool {
         match self.state {
             State::Ending(_) => self.output.is_empty(),
-            State::New | State::Open | State::Failing(_) => false,
+            State::New | State::Open | State::Failing(_) | State::Panicking => false,
             State::Closed => true,
         }
     }
@@ -529,7 +658,9 @@ where
         let waiting = self.output.len() as u64;
         match self.state {
             State::Ending(_) | State::Closed => hint.set_exact(waiting),
-            State::New | State::Open | State::Failing(_) => hint.set_lower(waiting),
+            State::New | State::Open | State::Failing(_) | State::Panicking => {
+                hint.set_lower(waiting);
+            }
         }
         hint
     }
@@ -582,7 +713,8 @@ impl<E> Default for Rare<E> {
             on_close: None,
             linger_until: None,
             ends_at: None,
-            written_at: None,
+            last_frame: None,
+            panic: None,
         }
     }
 }

@@ -63,8 +63,10 @@ pub struct Decoder {
 
 /// What a [`Decoder`] yields.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Decoded<'a> {
     /// An event that a client dispatches.
+    #[non_exhaustive]
     Event {
         /// Its type; `message` if it has none.
         event_type: &'a str,
@@ -197,12 +199,18 @@ impl Decoder {
     fn clear_yielded(&mut self) {
         match mem::replace(&mut self.yielded, Step::Nothing) {
             Step::Event => {
-                self.data.clear();
+                clear(&mut self.data);
+                if self.line.is_empty() {
+                    clear(&mut self.line);
+                }
                 self.has_data = false;
+                if is_oversized(self.event_type.capacity(), self.event_type.len()) {
+                    self.event_type = String::new();
+                }
                 self.event_type.clear();
                 self.has_id = false;
             }
-            Step::Comment => self.line.clear(),
+            Step::Comment => clear(&mut self.line),
             Step::Nothing | Step::Retry(_) | Step::Id => {}
         }
     }
@@ -265,7 +273,7 @@ impl Decoder {
                 let step = self.process(&line, &mut lone)?;
                 self.line = line;
                 if step != Step::Comment {
-                    self.line.clear();
+                    clear(&mut self.line);
                 }
                 if step != Step::Nothing {
                     break step;
@@ -335,6 +343,9 @@ impl Decoder {
     /// An empty line: commits the id, and dispatches if there is data.
     fn end_block(&mut self) -> Step {
         if self.has_id {
+            if is_oversized(self.last_event_id.capacity(), self.id.len()) {
+                self.last_event_id = String::new();
+            }
             self.last_event_id.clone_from(&self.id);
         }
         if self.has_data {
@@ -442,6 +453,24 @@ impl fmt::Display for DecodeError {
 
 impl Error for DecodeError {}
 
+/// Empties a buffer, or gives it back if it is oversized for what was in it.
+#[inline]
+fn clear(buffer: &mut Vec<u8>) {
+    if is_oversized(buffer.capacity(), buffer.len()) {
+        *buffer = Vec::new();
+    }
+    buffer.clear();
+}
+
+/// Whether a buffer is so much larger than its last use that it is given back. Otherwise one
+/// large event would be paid for as long as the stream lives.
+#[inline]
+fn is_oversized(capacity: usize, used: usize) -> bool {
+    const KEPT: usize = 1024; // of four buffers
+
+    capacity > KEPT && capacity / 4 > used
+}
+
 /// The value of a line of data, if it is one; the most common line, so it is asked first.
 fn data_of(line: &[u8]) -> Option<&[u8]> {
     let value = line.strip_prefix(b"data:")?;
@@ -450,6 +479,9 @@ fn data_of(line: &[u8]) -> Option<&[u8]> {
 
 /// Replaces a text, in the memory that it has.
 fn set(text: &mut String, value: &[u8]) {
+    if is_oversized(text.capacity(), value.len()) {
+        *text = String::new();
+    }
     text.clear();
     text.push_str(&lossy(value));
 }

@@ -3,11 +3,11 @@
 use std::{borrow::Cow, convert::Infallible, fmt};
 
 use bytes::{Bytes, BytesMut};
-use memchr::{memchr2, memchr2_iter};
+use memchr::{memchr2, memchr2_iter, memmem};
 
 use crate::{
     field::{Digits, EventId, EventType},
-    output::Output,
+    output::{Mark, Output},
     retry::Retry,
 };
 
@@ -37,7 +37,7 @@ use crate::{
 ///
 /// let event = EncodedEvent::new(Price { cents: 250, at: 7 })?;
 /// assert_eq!(event, "event: price\nid: 7\ndata: 250\n\n");
-/// # Ok::<(), Infallible>(())
+/// # Ok::<(), http_sse::EncodeEventError<Infallible>>(())
 /// ```
 pub trait Encode {
     /// Why an item could not be encoded; [`Infallible`] where it always can.
@@ -71,29 +71,59 @@ pub trait Encode {
 /// # Ok::<(), std::convert::Infallible>(())
 /// ```
 pub fn encode<T: Encode>(item: T, buffer: &mut BytesMut) -> Result<(), T::Error> {
-    let mut output = Output::default();
-    output.swap_block(buffer);
-    let encoded = encode_to(&mut output, item);
-    output.join();
-    output.swap_block(buffer);
-    encoded.map(drop)
+    let mut lent = Lent {
+        output: Output::default(),
+        buffer,
+    };
+    lent.output.swap_block(lent.buffer);
+    encode_to(&mut lent.output, item).map(drop)
 }
 
-/// Encodes `item` and tells how many events that made. If it fails, the output is as before.
+/// The caller's buffer while it is the block of an output. It is given back when this is dropped,
+/// also by a panic of the item.
+struct Lent<'a> {
+    output: Output,
+    buffer: &'a mut BytesMut,
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        self.output.join();
+        self.output.swap_block(self.buffer);
+    }
+}
+
+/// Encodes `item` and returns how many events that made. If the item fails or panics, the output
+/// is left unchanged.
 ///
 /// Inlined, so that the fields which a source never sets are not looked at.
 #[inline(always)]
 pub(crate) fn encode_to<T: Encode>(output: &mut Output, item: T) -> Result<u64, T::Error> {
-    let mark = output.begin();
-    let mut encoder = Encoder::new(output);
-    match item.encode(&mut encoder) {
-        Ok(()) => {
-            encoder.end_event();
-            Ok(encoder.events)
-        }
-        Err(error) => {
-            output.roll_back(mark);
-            Err(error)
+    let mut attempt = Attempt {
+        mark: output.begin(),
+        output,
+        encoded: false,
+    };
+    let mut encoder = Encoder::new(attempt.output);
+    item.encode(&mut encoder)?;
+    encoder.end_event();
+    let events = encoder.events;
+    attempt.encoded = true;
+    Ok(events)
+}
+
+/// The encoding of one item, undone when this is dropped before the item was encoded.
+struct Attempt<'a> {
+    output: &'a mut Output,
+    mark: Mark,
+    encoded: bool,
+}
+
+impl Drop for Attempt<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.encoded {
+            self.output.roll_back(self.mark);
         }
     }
 }
@@ -294,14 +324,67 @@ impl fmt::Debug for Encoder<'_> {
     }
 }
 
-/// What cannot fail to encode, from a source that can fail.
-impl<T: Encode<Error = Infallible>, E> Encode for Result<T, E> {
+/// An item from a source that can fail. The error of the item becomes one of the source.
+impl<T, E> Encode for Result<T, E>
+where
+    T: Encode,
+    T::Error: ItemError<E>,
+{
     type Error = E;
 
     #[inline]
     fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), E> {
-        let Ok(()) = self?.encode(encoder);
-        Ok(())
+        self?.encode(encoder).map_err(ItemError::into_error)
+    }
+}
+
+/// An item's own error as the error `E` of a stream of `Result<_, E>`.
+///
+/// [`Infallible`] is one for every `E`, and with the feature `json` `serde_json::Error` for every
+/// `E` that it turns into. Implement it for the error of your own [`Encode`] type, so that the type
+/// can stand in a `Result`:
+///
+/// ```
+/// use http_sse::{Encode, Encoder, Event, ItemError, Sse};
+///
+/// #[derive(Debug)]
+/// enum AppError { Upstream, TooLong }
+///
+/// struct Line(String);
+///
+/// impl Encode for Line {
+///     type Error = AppError;
+///
+///     fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), AppError> {
+///         if self.0.len() > 80 {
+///             return Err(AppError::TooLong);
+///         }
+///         encoder.data(&self.0);
+///         Ok(())
+///     }
+/// }
+///
+/// impl ItemError<AppError> for AppError {
+///     fn into_error(self) -> AppError {
+///         self
+///     }
+/// }
+///
+/// let source = futures_util::stream::iter([Ok(Line("a".into())), Err(AppError::Upstream)]);
+/// let sse = Sse::new(source).on_error(|error| Event::data(format!("{error:?}")));
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "the item's own error `{Self}` is no `{E}`",
+    note = "implement `http_sse::ItemError<{E}>` for `{Self}`, or let the stream fail with `{Self}`"
+)]
+pub trait ItemError<E> {
+    /// Returns the error of the stream.
+    fn into_error(self) -> E;
+}
+
+impl<E> ItemError<E> for Infallible {
+    fn into_error(self) -> E {
+        match self {}
     }
 }
 
@@ -360,6 +443,33 @@ pub(crate) fn comment_block(text: &str) -> Bytes {
     encoder.open = true;
     encoder.end_event();
     output.take_all().freeze()
+}
+
+/// Whether `wire`, which an [`Encoder`] wrote, is one block: it is not empty, and an empty line
+/// stands nowhere but at its end.
+pub(crate) fn is_one_block(wire: &[u8]) -> bool {
+    match memmem::find(wire, b"\n\n") {
+        Some(end) => end + 2 == wire.len(),
+        None => !wire.is_empty(),
+    }
+}
+
+/// Whether a block counts as an event: an empty line ends it, and it has more than comments and
+/// a reconnection time.
+#[inline]
+pub(crate) fn is_event(block: &[u8]) -> bool {
+    const NEVER_ALONE: [u8; 3] = *b"dei"; // of `data`, `event`, `id`
+
+    let first = block
+        .first()
+        .is_some_and(|first| NEVER_ALONE.contains(first));
+    first || block.ends_with(b"\n\n") && has_field(block, NEVER_ALONE)
+}
+
+#[cold]
+fn has_field(block: &[u8], names: [u8; 3]) -> bool {
+    let mut lines = block.split(|&byte| byte == b'\n');
+    lines.any(|line| line.first().is_some_and(|first| names.contains(first)))
 }
 
 /// The rules of [`check`], for one line.

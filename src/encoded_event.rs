@@ -5,7 +5,7 @@ use std::{convert::Infallible, error::Error, fmt};
 use bytes::Bytes;
 
 use crate::{
-    encode::{Encode, Encoder, check, encode_to},
+    encode::{Encode, Encoder, OPENING, check, encode_to, is_event, is_one_block},
     event::Event,
     output::Output,
 };
@@ -27,22 +27,31 @@ use crate::{
 pub struct EncodedEvent(Bytes);
 
 impl EncodedEvent {
-    /// Encodes `item`.
+    /// Encodes an item that writes one event, or only comments and a reconnection time.
     ///
     /// # Errors
     ///
-    /// What the item says.
+    /// [`EncodeEventError::Item`] with the item's own error, and
+    /// [`EncodeEventError::NotOneEvent`] if the item writes nothing or more than one event.
     ///
     /// ```
-    /// # use http_sse::{EncodedEvent, Json};
+    /// # use http_sse::{EncodeEventError, EncodedEvent, Event, Json};
     /// let event = EncodedEvent::new(Json([1, 2]))?;
     /// assert_eq!(event.as_bytes(), b"data: [1,2]\n\n");
-    /// # Ok::<(), serde_json::Error>(())
+    ///
+    /// let nothing = EncodedEvent::new(Event::new());
+    /// assert!(matches!(nothing, Err(EncodeEventError::NotOneEvent)));
+    /// # Ok::<(), EncodeEventError<serde_json::Error>>(())
     /// ```
-    pub fn new<T: Encode>(item: T) -> Result<Self, T::Error> {
+    pub fn new<T: Encode>(item: T) -> Result<Self, EncodeEventError<T::Error>> {
         let mut output = Output::default();
-        encode_to(&mut output, item)?;
-        Ok(Self(output.into_bytes()))
+        encode_to(&mut output, item).map_err(EncodeEventError::Item)?;
+        let bytes = output.into_bytes();
+        if is_one_block(&bytes) {
+            Ok(Self(bytes))
+        } else {
+            Err(EncodeEventError::NotOneEvent)
+        }
     }
 
     /// An event from a literal: the very bytes that are sent, as this crate writes them (lines of
@@ -82,15 +91,19 @@ impl Encode for EncodedEvent {
 
     #[inline]
     fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), Infallible> {
-        encoder.encoded(self.0, 1);
+        let events = is_event(&self.0).into();
+        encoder.encoded(self.0, events);
         Ok(())
     }
 }
 
+/// Encodes an event. An [empty](Event::new) one becomes an empty comment, `:` and LF.
 impl From<Event> for EncodedEvent {
     fn from(event: Event) -> Self {
-        let Ok(event) = Self::new(event);
-        event
+        let mut output = Output::default();
+        let Ok(_) = encode_to(&mut output, event);
+        let bytes = output.into_bytes();
+        Self(if bytes.is_empty() { OPENING } else { bytes })
     }
 }
 
@@ -121,6 +134,34 @@ impl fmt::Debug for EncodedEvent {
         f.debug_tuple("EncodedEvent")
             .field(&String::from_utf8_lossy(&self.0))
             .finish()
+    }
+}
+
+/// An item that cannot become an [`EncodedEvent`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EncodeEventError<E> {
+    /// The item failed to encode.
+    Item(E),
+    /// The item wrote nothing, or more than one event.
+    NotOneEvent,
+}
+
+impl<E: fmt::Display> fmt::Display for EncodeEventError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Item(error) => error.fmt(f),
+            Self::NotOneEvent => f.write_str("the item did not write exactly one event"),
+        }
+    }
+}
+
+impl<E: Error> Error for EncodeEventError<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Item(error) => error.source(),
+            Self::NotOneEvent => None,
+        }
     }
 }
 

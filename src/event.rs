@@ -51,11 +51,12 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event with nothing in it, which encodes to nothing.
+    /// An event with nothing in it. As an item of a stream it is sent as nothing; as an
+    /// [`EncodedEvent`](crate::EncodedEvent) it is an empty comment.
     ///
     /// ```
     /// # use http_sse::{EncodedEvent, Event};
-    /// assert_eq!(EncodedEvent::from(Event::new()), "");
+    /// assert_eq!(EncodedEvent::from(Event::new()), ":\n");
     /// assert_eq!(EncodedEvent::from(Event::new().comment("to the log")), ": to the log\n");
     /// ```
     pub const fn new() -> Self {
@@ -132,6 +133,39 @@ impl Event {
     #[must_use]
     pub fn as_data(&self) -> Option<&str> {
         self.data.as_deref()
+    }
+
+    /// Returns the event type, or `None` if the event has none.
+    #[must_use]
+    pub fn as_event_type(&self) -> Option<&EventType> {
+        self.event_type.as_ref()
+    }
+
+    /// Returns the id, or `None` if the event has none.
+    #[must_use]
+    pub fn as_id(&self) -> Option<&EventId> {
+        self.id.as_ref()
+    }
+
+    /// Returns the reconnection time, or `None` if the event has none.
+    #[must_use]
+    pub fn as_retry(&self) -> Option<Retry> {
+        self.retry
+    }
+
+    /// Returns the comments, one to a line, or `None` if the event has none.
+    ///
+    /// ```
+    /// # use http_sse::{Event, EventId, EventType, Retry};
+    /// let event = Event::new().comment("one").comment("two").id(7).retry(Retry::from_millis(500));
+    /// assert_eq!(event.as_comments(), Some("one\r\ntwo"));
+    /// assert_eq!(event.as_id(), Some(&EventId::from(7)));
+    /// assert_eq!(event.as_retry(), Some(Retry::from_millis(500)));
+    /// assert_eq!(event.as_event_type(), None);
+    /// ```
+    #[must_use]
+    pub fn as_comments(&self) -> Option<&str> {
+        self.comments.as_deref()
     }
 
     /// Sets the event type, the `event` field. Without one, the client dispatches a `message`.

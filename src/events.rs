@@ -85,7 +85,7 @@ where
         if *this.ended {
             return Poll::Ready(None);
         }
-        loop {
+        for _ in 0..MAX_PIECES {
             while let Some(piece) = this.piece.as_mut().filter(|piece| piece.has_remaining()) {
                 let mut input = piece.chunk();
                 let before = input.len();
@@ -115,8 +115,13 @@ where
                 }
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
+
+/// How many pieces in a row may hold no whole event before others have their turn.
+const MAX_PIECES: u32 = 256;
 
 /// Why [`Events`] has no more.
 #[derive(Debug)]

@@ -1,6 +1,12 @@
 //! The text fields of an event: [`EventType`] and [`EventId`]. A value that exists is legal.
 
-use std::{borrow::Cow, error::Error, fmt};
+use std::{
+    borrow::Cow,
+    error::Error,
+    fmt,
+    hash::{Hash, Hasher},
+    str::FromStr,
+};
 
 /// An event type, the `event` field: any text without CR and LF.
 ///
@@ -51,6 +57,36 @@ impl EventType {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl FromStr for EventType {
+    type Err = InvalidField;
+
+    fn from_str(text: &str) -> Result<Self, InvalidField> {
+        Self::new(text.to_owned())
+    }
+}
+
+impl TryFrom<&str> for EventType {
+    type Error = InvalidField;
+
+    fn try_from(text: &str) -> Result<Self, InvalidField> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for EventType {
+    type Error = InvalidField;
+
+    fn try_from(text: String) -> Result<Self, InvalidField> {
+        Self::new(text)
+    }
+}
+
+impl AsRef<str> for EventType {
+    fn as_ref(&self) -> &str {
+        self.as_str()
     }
 }
 
@@ -114,6 +150,21 @@ impl EventId {
         InvalidField::check("id", *b"\r\n\0", text.into()).map(|text| Self(Id::Text(text)))
     }
 
+    /// Returns the id as it is written. That of a number is made for the call.
+    ///
+    /// ```
+    /// # use http_sse::EventId;
+    /// assert_eq!(EventId::from_static("a-1").to_str(), "a-1");
+    /// assert_eq!(EventId::from(7).to_str(), "7");
+    /// ```
+    #[must_use]
+    pub fn to_str(&self) -> Cow<'_, str> {
+        match &self.0 {
+            Id::Text(text) => Cow::Borrowed(text),
+            Id::Number(number) => Cow::Owned(number.to_string()),
+        }
+    }
+
     /// The id as it is written; a number is written to `digits`.
     pub(crate) fn as_bytes<'a>(&'a self, digits: &'a mut Digits) -> &'a [u8] {
         match &self.0 {
@@ -151,6 +202,36 @@ impl PartialEq for EventId {
 }
 
 impl Eq for EventId {}
+
+impl Hash for EventId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes(&mut Digits::default()).hash(state);
+    }
+}
+
+impl FromStr for EventId {
+    type Err = InvalidField;
+
+    fn from_str(text: &str) -> Result<Self, InvalidField> {
+        Self::new(text.to_owned())
+    }
+}
+
+impl TryFrom<&str> for EventId {
+    type Error = InvalidField;
+
+    fn try_from(text: &str) -> Result<Self, InvalidField> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for EventId {
+    type Error = InvalidField;
+
+    fn try_from(text: String) -> Result<Self, InvalidField> {
+        Self::new(text)
+    }
+}
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::encode::{Encode, Encoder};
+use crate::encode::{Encode, Encoder, ItemError};
 
 /// An item whose data is its value as one line of JSON, serialised straight into the response.
 ///
@@ -14,7 +14,7 @@ use crate::encode::{Encode, Encoder};
 ///
 /// let event = EncodedEvent::new(Json(Delta { content: "Hi\n" }))?;
 /// assert_eq!(event, "data: {\"content\":\"Hi\\n\"}\n\n");
-/// # Ok::<(), serde_json::Error>(())
+/// # Ok::<(), http_sse::EncodeEventError<serde_json::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Json<T>(
@@ -31,13 +31,9 @@ impl<T: Serialize> Encode for Json<T> {
     }
 }
 
-/// A `Json<T>` from a source that can fail with an error that those of JSON turn into.
-impl<T: Serialize, E: From<serde_json::Error>> Encode for Result<Json<T>, E> {
-    type Error = E;
-
-    #[inline]
-    fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), E> {
-        Ok(self?.encode(encoder)?)
+impl<E: From<serde_json::Error>> ItemError<E> for serde_json::Error {
+    fn into_error(self) -> E {
+        self.into()
     }
 }
 

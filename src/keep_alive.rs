@@ -72,11 +72,23 @@ impl KeepAlive {
     }
 
     /// Sends this event, for clients that want to see keep-alives. Give it data: two clients of
-    /// OpenAI's fail on an event that has only a type. With an empty event nothing is ever sent.
+    /// OpenAI's fail on an event that has only a type.
     #[must_use]
     pub fn event(mut self, event: impl Into<EncodedEvent>) -> Self {
         self.bytes = event.into().into_bytes();
         self
+    }
+
+    /// Returns how long nothing must have been sent.
+    #[must_use]
+    pub const fn as_interval(&self) -> Duration {
+        self.interval
+    }
+
+    /// Returns the bytes that are sent.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -95,8 +107,8 @@ static DEFAULT: KeepAlive = KeepAlive::new();
 pub(crate) struct IdleTimer {
     /// `None` is the default one.
     policy: Option<Box<KeepAlive>>,
-    /// When the stream will have been idle; `None` before the first byte, where the clock does not
-    /// reach, and if there is nothing to send.
+    /// When the stream will have been idle; `None` before the first byte, and where the clock does
+    /// not reach.
     due: Option<Instant>,
 }
 
@@ -112,10 +124,7 @@ impl IdleTimer {
 
     /// Something was sent.
     pub(crate) fn restart(&mut self, now: Instant) {
-        let KeepAlive { interval, bytes } = self.policy();
-        if !bytes.is_empty() {
-            self.due = now.checked_add(*interval);
-        }
+        self.due = now.checked_add(self.policy().interval);
     }
 
     /// When to ask for the keep-alive.
@@ -162,13 +171,6 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_keep_alive_is_never_due() {
-        let mut idle = IdleTimer::new(KeepAlive::new().event(Event::new()));
-        idle.restart(Instant::now());
-        assert_eq!(idle.due(), None);
-    }
-
-    #[test]
     fn the_forms_are_these_bytes() {
         assert_eq!(KeepAlive::new().bytes, ":\n");
         assert_eq!(
@@ -179,6 +181,7 @@ mod tests {
         assert_eq!(KeepAlive::new().comment_block("").bytes, ":\n\n");
         assert_eq!(KeepAlive::new().comment_block("a").bytes, ": a\n\n");
         assert_eq!(KeepAlive::new().event(Event::data("")).bytes, "data: \n\n");
+        assert_eq!(KeepAlive::new().event(Event::new()).bytes, ":\n");
         assert_eq!(
             KeepAlive::new().interval(Duration::ZERO).interval,
             Duration::from_millis(1)

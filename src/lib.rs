@@ -119,13 +119,14 @@ mod response;
 mod retry;
 mod telemetry;
 mod timer;
+mod written;
 
 pub use body::SseBody;
 pub use close::{CloseReason, Closed};
 pub use connections::{Connection, ConnectionId, Connections, Permit, Totals};
 pub use decode::{DecodeError, Decoded, Decoder};
-pub use encode::{Encode, Encoder, encode};
-pub use encoded_event::{EncodedEvent, NotAnEvent};
+pub use encode::{Encode, Encoder, ItemError, encode};
+pub use encoded_event::{EncodeEventError, EncodedEvent, NotAnEvent};
 pub use event::Event;
 pub use events::{Events, EventsError, events};
 pub use field::{EventId, EventType, InvalidField};
@@ -140,7 +141,7 @@ pub use hub::{
 #[cfg_attr(docsrs, doc(cfg(feature = "json")))]
 pub use json::Json;
 pub use keep_alive::KeepAlive;
-pub use request::{LastEventId, accepts_event_stream};
+pub use request::{LastEventId, accepts_event_stream, any_accepts_event_stream};
 pub use response::{Sse, stop};
 pub use retry::{InvalidRetry, Retry};
 

@@ -25,6 +25,35 @@ const MAX_BLOCK: usize = BUDGET + 2048;
 /// How many blocks that were handed out are remembered: as many as hyper's write queue can hold.
 const MAX_SPENT: usize = 16;
 
+/// How many of them a stream keeps that has nothing more to send for now.
+const IDLE_SPENT: usize = 2;
+
+/// How much more than the last frame called for the blocks may hold. Beyond it they are given
+/// back, so that a stream that once sent a large event holds what any other stream holds.
+const SLACK: usize = 4 * 1024;
+
+/// The size of a block: `MIN_BLOCK`, twice, four or eight times that, or `MAX_BLOCK`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct SizeClass(u8);
+
+impl SizeClass {
+    const LARGEST: u8 = 4;
+
+    /// The smallest class of which a block holds so many bytes, or the largest class.
+    fn of(bytes: usize) -> Self {
+        let blocks = bytes.clamp(MIN_BLOCK, MAX_BLOCK).div_ceil(MIN_BLOCK);
+        let class = blocks.next_power_of_two().trailing_zeros() as u8;
+        Self(class.min(Self::LARGEST))
+    }
+
+    fn bytes(self) -> usize {
+        match self.0 {
+            Self::LARGEST => MAX_BLOCK,
+            class => MIN_BLOCK << class,
+        }
+    }
+}
+
 /// Encoded bytes on their way to frames.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
@@ -35,8 +64,13 @@ pub(crate) struct Output {
     block: BytesMut,
     /// `None` where both are empty: an idle stream should be small.
     queues: Option<Box<Queues>>,
-    /// How much the next block should hold: at most `MAX_BLOCK`.
-    block_size: u32,
+    /// The size class of the last frame that was a block.
+    last: SizeClass,
+    /// That of the next block: the lesser of the last two frames', so that one large event among
+    /// small ones is followed by a small block.
+    next: SizeClass,
+    /// The largest of the blocks that are kept, among them the one that is written to.
+    kept: SizeClass,
     /// There are chunks.
     has_chunks: bool,
     /// The block begins with the rest of an event whose beginning has left.
@@ -53,6 +87,7 @@ struct Queues {
 }
 
 /// Where an item begins.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
     chunks: usize,
     length: usize,
@@ -153,7 +188,11 @@ impl Output {
             self.torn = !self.block.is_empty();
             let chunks = &mut self.queues().chunks;
             let chunk = chunks.pop_front();
-            self.has_chunks = !chunks.is_empty();
+            let has_more = !chunks.is_empty();
+            if !has_more && chunks.capacity() > MAX_SPENT {
+                *chunks = VecDeque::new();
+            }
+            self.has_chunks = has_more;
             return chunk;
         }
         self.torn = false;
@@ -179,6 +218,14 @@ impl Output {
         if self.block.is_empty() && !self.has_chunks {
             self.block = BytesMut::new();
             self.queues = None;
+        }
+    }
+
+    /// Gives back the blocks that only a stream which is always ready has use for.
+    #[inline]
+    pub(crate) fn drained(&mut self) {
+        if let Some(queues) = &mut self.queues {
+            queues.spent.truncate(IDLE_SPENT);
         }
     }
 
@@ -261,7 +308,13 @@ impl Output {
         self.lone = Bytes::new();
         let made = match &mut self.queues {
             Some(queues) if queues.chunks.len() > chunks => &mut queues.chunks,
-            _ => return self.block.truncate(length),
+            _ => {
+                self.block.truncate(length);
+                if self.block.capacity() > MAX_BLOCK + SLACK {
+                    self.block = BytesMut::from(&self.block[..]);
+                }
+                return;
+            }
         };
         // The first chunk that it made begins with what was in the block before it.
         self.block.clear();
@@ -286,7 +339,7 @@ impl Output {
             return self.block.reserve(growth.max(additional));
         }
         self.retire_block();
-        let size = additional.max(self.block_size as usize).max(MIN_BLOCK);
+        let size = additional.max(self.next.bytes());
         let mut reclaimed = false;
         if let Some(Queues { spent, .. }) = self.queues.as_deref_mut() {
             let oldest = spent.front_mut();
@@ -301,13 +354,30 @@ impl Output {
     }
 
     fn take_block(&mut self) -> Bytes {
+        let capacity = self.block.capacity();
+        self.kept = self.kept.max(SizeClass::of(capacity));
+        let class = SizeClass::of(self.block.len());
+        self.next = class.min(self.last);
+        self.last = class;
+        if capacity > MAX_BLOCK + SLACK || self.kept.bytes() > class.bytes() + SLACK {
+            self.shrink();
+            return mem::take(&mut self.block).freeze();
+        }
         let block = self.block.split().freeze();
-        let block_size = block.len().next_power_of_two().min(MAX_BLOCK);
-        self.block_size = block_size as u32;
-        if self.block.capacity() < block_size {
+        let wanted = block.len().next_power_of_two().min(self.next.bytes());
+        if self.block.capacity() < wanted {
             self.retire_block();
         }
         block
+    }
+
+    /// Forgets the blocks that were handed out: they are larger than is called for.
+    #[cold]
+    fn shrink(&mut self) {
+        self.kept = SizeClass::default();
+        if let Some(queues) = &mut self.queues {
+            queues.spent.clear();
+        }
     }
 
     /// Puts the block, whose bytes were handed out, aside.

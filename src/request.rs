@@ -117,10 +117,27 @@ impl FromStr for LastEventId {
 /// ```
 #[must_use]
 pub fn accepts_event_stream(headers: &HeaderMap) -> bool {
+    any_accepts_event_stream(headers.get_all(ACCEPT))
+}
+
+/// Returns whether the client accepts an event stream, from the values of its `accept` headers.
+///
+/// For frameworks whose header map is not that of the crate `http`, such as actix-web and rocket.
+/// [`accepts_event_stream`] has the rules.
+///
+/// ```
+/// use http_sse::any_accepts_event_stream;
+///
+/// assert!(any_accepts_event_stream(["text/html", "text/event-stream"]));
+/// assert!(!any_accepts_event_stream(["text/html"]));
+/// assert!(any_accepts_event_stream::<&str>([]));
+/// ```
+#[must_use]
+pub fn any_accepts_event_stream<V: AsRef<[u8]>>(values: impl IntoIterator<Item = V>) -> bool {
     let mut any_range = false;
     let mut best: Option<(Specificity, bool)> = None;
-    for value in headers.get_all(ACCEPT) {
-        for range in split_unquoted(value.as_bytes(), b',').map(<[u8]>::trim_ascii) {
+    for value in values {
+        for range in split_unquoted(value.as_ref(), b',').map(<[u8]>::trim_ascii) {
             any_range |= !range.is_empty();
             let Some((specificity, accepted)) = media_range(range) else {
                 continue;
@@ -169,9 +186,10 @@ fn media_range(range: &[u8]) -> Option<(Specificity, bool)> {
 }
 
 /// Whether a quality is above zero: `0` or `1` and at most three decimals (RFC 9110, section
-/// 12.4.2); `None` if it is not a quality.
+/// 12.4.2); `None` if it is not a quality. The `0` may be missing: older Java clients send `.2`.
 fn is_above_zero(quality: &[u8]) -> Option<bool> {
     let (whole, decimals) = match quality {
+        [b'.', decimals @ ..] if !decimals.is_empty() => (&b'0', decimals),
         [whole] => (whole, &[][..]),
         [whole, b'.', decimals @ ..] => (whole, decimals),
         _ => return None,
@@ -297,6 +315,13 @@ mod tests {
             (&["text/event-stream;q=0.001"], true),
             (&["text/event-stream;q=0"], false),
             (&["text/event-stream;q=0.000"], false),
+            (&["text/event-stream;q=.2"], true),
+            (
+                &["text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"],
+                true,
+            ),
+            (&["text/event-stream;q=.000"], false),
+            (&["text/event-stream;q=."], false),
             (&["text/event-stream; Q=1.000"], true),
             (&["text/html, */*;q=0.1"], true),
             (&["text/html", "text/event-stream"], true),

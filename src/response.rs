@@ -9,8 +9,15 @@ use http::{
 };
 
 use crate::{
-    body::SseBody, close::Closed, connections::Permit, encode::Encode, encoded_event::EncodedEvent,
-    event::Event, full::Full, keep_alive::KeepAlive, retry::Retry,
+    body::{Callback, SseBody},
+    close::Closed,
+    connections::Permit,
+    encode::Encode,
+    encoded_event::EncodedEvent,
+    event::Event,
+    full::Full,
+    keep_alive::KeepAlive,
+    retry::Retry,
 };
 
 /// A stream of items as a response with an event stream.
@@ -143,7 +150,7 @@ where
     where
         F: FnOnce(<S::Item as Encode>::Error) -> Event + Send + 'static,
     {
-        self.body.options().on_error = Some(Box::new(on_error));
+        self.body.options().on_error = Some(Callback::new(on_error));
         self
     }
 
@@ -156,7 +163,7 @@ where
     where
         F: FnOnce(Closed) + Send + 'static,
     {
-        self.body.options().on_close = Some(Box::new(on_close));
+        self.body.options().on_close = Some(Callback::new(on_close));
         self
     }
 
@@ -173,6 +180,22 @@ where
     /// finished stream to the next client.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
+        self
+    }
+
+    /// Appends a header, beside those that have the same name: a second `set-cookie`, for
+    /// instance.
+    pub fn append_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.append(name, value);
+        self
+    }
+
+    /// Sets the status, in place of `200`.
+    ///
+    /// With any other status an `EventSource` reports an error and never connects again (9.2.3 of
+    /// the standard), so this is for clients that use `fetch`.
+    pub fn status(mut self, status: StatusCode) -> Self {
+        self.status = status;
         self
     }
 

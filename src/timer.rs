@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    panic::catch_unwind,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -21,11 +22,9 @@ impl Timer {
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime with time enabled.
+    /// Outside a tokio runtime with time enabled, with what can be done about it.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<Instant> {
-        let sleep = self
-            .0
-            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        let sleep = self.0.get_or_insert_with(|| Box::pin(start(deadline)));
         if deadline < sleep.deadline() {
             sleep.as_mut().reset(deadline);
         }
@@ -38,4 +37,14 @@ impl Timer {
             sleep.as_mut().reset(deadline);
         }
     }
+}
+
+fn start(deadline: Instant) -> Sleep {
+    catch_unwind(|| sleep_until(deadline)).unwrap_or_else(|_| {
+        panic!(
+            "an event stream needs a tokio runtime with time enabled for its keep-alive; \
+             without one, turn it off with `Sse::keep_alive(None)`, and set no `linger`, `max_age` \
+             or `Connections::drain`"
+        )
+    })
 }

@@ -171,7 +171,7 @@ impl LogHub {
         if self.hub.is_closed() {
             return Err(PublishError::Closed);
         }
-        let event = EncodedEvent::new(item).map_err(PublishError::Encode)?;
+        let event = EncodedEvent::new(item)?;
         let at = self.log.append(topic, event, key).await;
         at.map_err(PublishError::Append)
     }

@@ -25,6 +25,7 @@ use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
     encode::{Encode, encode_to},
+    encoded_event::EncodeEventError,
     event::Event,
     output::Output,
 };
@@ -448,6 +449,9 @@ impl Reset {
 pub enum PublishError<E = Infallible> {
     /// The item could not be encoded.
     Encode(E),
+    /// The item wrote nothing, or more than one event, and a log takes one at a time. Only with a
+    /// [`LogHub`].
+    NotOneEvent,
     /// The log of a [`LogHub`] has not taken it, or may not have.
     Append(AppendError),
     /// The hub is closed.
@@ -458,6 +462,7 @@ impl<E: fmt::Display> fmt::Display for PublishError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Encode(error) => error.fmt(f),
+            Self::NotOneEvent => f.write_str("the item did not write exactly one event"),
             Self::Append(error) => error.fmt(f),
             Self::Closed => f.write_str("the hub was closed by its owner"),
         }
@@ -469,7 +474,16 @@ impl<E: Error> Error for PublishError<E> {
         match self {
             Self::Encode(error) => error.source(),
             Self::Append(error) => Some(error),
-            Self::Closed => None,
+            Self::NotOneEvent | Self::Closed => None,
+        }
+    }
+}
+
+impl<E> From<EncodeEventError<E>> for PublishError<E> {
+    fn from(error: EncodeEventError<E>) -> Self {
+        match error {
+            EncodeEventError::Item(error) => Self::Encode(error),
+            EncodeEventError::NotOneEvent => Self::NotOneEvent,
         }
     }
 }

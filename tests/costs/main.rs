@@ -8,3 +8,4 @@ mod allocations;
 mod connections_cost;
 mod hub_cost;
 mod idle_cost;
+mod large_events;

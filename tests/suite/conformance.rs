@@ -42,6 +42,7 @@ fn decode<'a>(decoder: Decoder, pieces: impl IntoIterator<Item = &'a [u8]>) -> O
                     data,
                     id,
                     last_event_id,
+                    ..
                 } => {
                     assert!(id.is_none_or(|id| id == last_event_id));
                     outcome.events.push(Dispatched {
@@ -53,6 +54,7 @@ fn decode<'a>(decoder: Decoder, pieces: impl IntoIterator<Item = &'a [u8]>) -> O
                 Decoded::Comment(text) => outcome.comments.push(text.into()),
                 Decoded::Retry(time) => outcome.retry = Some(time),
                 Decoded::Id(id) => outcome.ids.push(id.into()),
+                other => panic!("{other:?} is new"),
             }
         }
         assert!(input.is_empty(), "all of the piece is read");

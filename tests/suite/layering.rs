@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 /// Each file and its layer, from the bottom up: a file imports only from those above its row. A
 /// new file gets a row here first.
-const LAYERS: [(&str, u32); 23] = [
+const LAYERS: [(&str, u32); 24] = [
     ("field", 0),
     ("retry", 0),
     ("output", 0),
@@ -23,6 +23,7 @@ const LAYERS: [(&str, u32); 23] = [
     ("connections", 2),
     ("events", 2),
     ("timer", 2),
+    ("written", 2),
     ("body", 2),
     ("response", 3),
     ("hub", 3),

@@ -11,6 +11,7 @@ mod body;
 mod chaos;
 mod conformance;
 mod connections;
+mod failures;
 mod http;
 mod hub;
 mod hub_log;

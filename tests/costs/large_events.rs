@@ -1,0 +1,211 @@
+//! A stream that once sent a large event holds what any other stream holds.
+
+use std::{cell::RefCell, collections::VecDeque, rc::Rc, task::Poll};
+
+use allocation_counter::measure;
+use bytes::Bytes;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
+use http_sse::{Decoder, Encode, EncodedEvent, Encoder, Event, Json, Sse};
+
+/// How much more a stream may hold than one that never sent the large event, in bytes.
+const SLACK: i64 = 4 * 1024;
+
+/// An item of one of the kinds that are encoded each in a way of its own.
+enum Item {
+    Event(Event),
+    Encoded(EncodedEvent),
+    Json(Json<String>),
+    /// Fails when it has written about so many bytes.
+    Fails(usize),
+}
+
+impl Encode for Item {
+    type Error = serde_json::Error;
+
+    fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), serde_json::Error> {
+        match self {
+            Self::Event(event) => event.encode(encoder).map_err(|never| match never {}),
+            Self::Encoded(event) => event.encode(encoder).map_err(|never| match never {}),
+            Self::Json(json) => json.encode(encoder),
+            Self::Fails(size) => {
+                encoder.data(&"line\n".repeat(size / 5));
+                Err(serde::ser::Error::custom("no more"))
+            }
+        }
+    }
+}
+
+/// Items that are ready together.
+type Batch = Box<dyn Iterator<Item = Item>>;
+
+fn batch(items: impl IntoIterator<Item = Item, IntoIter: 'static>) -> Batch {
+    Box::new(items.into_iter())
+}
+
+fn small() -> Item {
+    Item::Event(Event::data("a small event"))
+}
+
+/// The kinds of a large event: one line, many lines, JSON, encoded already.
+fn large(size: usize) -> [Item; 4] {
+    let lines = || Event::data("line\n".repeat(size / 5));
+    [
+        Item::Event(Event::data("x".repeat(size))),
+        Item::Event(lines()),
+        Item::Json(Json("x".repeat(size))),
+        Item::Encoded(lines().into()),
+    ]
+}
+
+/// The heap of a body after these batches, each ready in one poll. The client takes all frames of
+/// a batch and drops them together; then comes one small event, whose frame it drops too.
+fn heap(batches: impl FnOnce() -> Vec<Batch>, keep_alive: bool) -> i64 {
+    let mut body = None;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
+    let _entered = runtime.as_ref().unwrap().enter();
+    let measured = measure(|| {
+        let ready = Rc::new(RefCell::new(batch([])));
+        let source = ready.clone();
+        let source = stream::poll_fn(move |_| match source.borrow_mut().next() {
+            Some(item) => Poll::Ready(Some(item)),
+            None => Poll::Pending,
+        });
+        let mut sse = Sse::new(source);
+        if !keep_alive {
+            sse = sse.keep_alive(None);
+        }
+        let body = body.insert(sse.into_body());
+        let mut batches = batches();
+        batches.push(batch([small()]));
+        for batch in batches {
+            *ready.borrow_mut() = batch;
+            let mut frames = Vec::new();
+            while let Some(Some(Ok(frame))) = body.next().now_or_never() {
+                frames.push(frame);
+            }
+        }
+        *ready.borrow_mut() = batch([]);
+    });
+    measured.bytes_current
+}
+
+/// Asserts that a stream holds little more after these batches than after one small event.
+fn assert_little_more(what: &str, batches: impl Fn() -> Vec<Batch>) {
+    for keep_alive in [true, false] {
+        let small = || vec![batch([small()])];
+        let more = heap(&batches, keep_alive) - heap(small, keep_alive);
+        println!("{what}, keep-alive {keep_alive}: {more} bytes more");
+        assert!(
+            more <= SLACK,
+            "{what}, keep-alive {keep_alive}: {more} bytes more"
+        );
+    }
+}
+
+#[test]
+fn a_stream_that_sent_a_large_event_holds_little_more_than_any_other() {
+    for size in [20, 2_000, 20_000, 34_000, 40_000, 100_000, 5_000_000] {
+        for kind in 0..4 {
+            assert_little_more(&format!("{size} bytes of kind {kind}"), || {
+                let large = large(size).into_iter().nth(kind).unwrap();
+                vec![batch([large])]
+            });
+        }
+    }
+}
+
+#[test]
+fn a_stream_whose_client_caught_up_holds_little_more_than_any_other() {
+    assert_little_more("60 frames of events", || {
+        let events = (0..60 * 220).map(|_| Item::Event(Event::data("x".repeat(150))));
+        vec![batch(events)]
+    });
+    assert_little_more("60 large pieces", || {
+        let pieces = (0..60).map(|_| Item::Event(Event::data("x".repeat(70_000))));
+        vec![batch(pieces)]
+    });
+    assert_little_more("large and small in turns", || {
+        let [_, lines, json, _] = large(50_000);
+        vec![batch([lines]), batch([small()]), batch([json])]
+    });
+}
+
+#[test]
+fn an_item_that_failed_leaves_no_memory_behind() {
+    // The body has failed then, so that there is no small event behind it.
+    let failed = heap(|| vec![batch([Item::Fails(5_000_000)])], false);
+    let small = heap(Vec::new, false);
+    assert!(failed - small <= SLACK, "{} bytes more", failed - small);
+}
+
+/// The heap of a decoder that has read this and then a small event.
+fn heap_of_decoder(stream: &[u8], piece: usize) -> i64 {
+    let mut decoder = None;
+    let measured = measure(|| {
+        let decoder = decoder.insert(Decoder::new());
+        let small = b"data: a small\ndata: event\n\n";
+        for mut piece in stream.chunks(piece).chain(small.chunks(5)) {
+            while decoder.next(&mut piece).unwrap().is_some() {}
+        }
+    });
+    measured.bytes_current
+}
+
+#[test]
+fn a_decoder_that_read_a_large_event_holds_little_more_than_any_other() {
+    for size in [20, 2_000, 20_000, 5_000_000] {
+        let text = "x".repeat(size);
+        for (what, stream) in [
+            ("a line", format!("data: {text}\n\n")),
+            ("lines", format!("{}\n", "data: a line\n".repeat(size / 13))),
+            ("a comment", format!(": {text}\n")),
+            ("a type", format!("event: {text}\ndata: a\n\n")),
+            (
+                "an id",
+                format!("id: {text}\ndata: a\n\nid: 1\ndata: a\n\n"),
+            ),
+        ] {
+            for piece in [7, 16 * 1024, usize::MAX] {
+                let more = heap_of_decoder(stream.as_bytes(), piece) - heap_of_decoder(b"", piece);
+                assert!(
+                    more <= SLACK,
+                    "{what} of {size} bytes in {piece}: {more} bytes more"
+                );
+            }
+        }
+    }
+}
+
+/// Blocks that are given back must not cost a stream of batches its reuse.
+#[test]
+fn batches_of_one_size_reuse_their_blocks() {
+    for events in [1, 10, 100, 1_000] {
+        let queue = Rc::new(RefCell::new(VecDeque::with_capacity(events)));
+        let source = queue.clone();
+        let source = stream::poll_fn(move |_| match source.borrow_mut().pop_front() {
+            Some(item) => Poll::Ready(Some(item)),
+            None => Poll::Pending,
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        let _entered = runtime.as_ref().unwrap().enter();
+        let mut body = Sse::new(source).into_body();
+        let mut batch = || {
+            let event = |_| Event::data("0123456789012345678901234567890123456789");
+            queue.borrow_mut().extend((0..events).map(event));
+            while let Some(Some(frame)) = body.next().now_or_never() {
+                let _: Bytes = frame.unwrap();
+            }
+        };
+        (0..10).for_each(|_| batch());
+        let allocations = measure(|| (0..100).for_each(|_| batch())).count_total;
+        println!("{allocations} allocations for 100 batches of {events} events");
+        assert!(
+            allocations <= 100,
+            "{allocations} for 100 batches of {events}"
+        );
+    }
+}
