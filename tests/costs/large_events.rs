@@ -203,8 +203,11 @@ fn batches_of_one_size_reuse_their_blocks() {
         (0..10).for_each(|_| batch());
         let allocations = measure(|| (0..100).for_each(|_| batch())).count_total;
         println!("{allocations} allocations for 100 batches of {events} events");
+        // A batch of 48 kB is a full frame and a smaller one, after which the blocks of the full
+        // one are given back.
+        let bound = if events == 1_000 { 300 } else { 2 };
         assert!(
-            allocations <= 100,
+            allocations <= bound,
             "{allocations} for 100 batches of {events}"
         );
     }
