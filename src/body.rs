@@ -107,6 +107,8 @@ pub(crate) struct Rare<E> {
     pub(crate) end_with: Option<EncodedEvent>,
     pub(crate) on_error: Option<Callback<E, Event>>,
     pub(crate) on_close: Option<Callback<Closed, ()>>,
+    /// The stream was left out, for the method `HEAD`.
+    skipped: bool,
     /// The end of the batch that is held back.
     linger_until: Option<Instant>,
     /// When the stream is to end, and why: its age, or that of the server's patience.
@@ -206,6 +208,13 @@ where
     pub(crate) fn skip(&mut self) {
         self.source = None;
         self.state = State::Ending(CloseReason::End);
+        self.options().skipped = true;
+    }
+
+    /// Whether the stream was left out, so that the response has the headers of one with a stream.
+    #[cfg(feature = "actix-web")]
+    pub(crate) fn is_skipped(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.skipped)
     }
 
     pub(crate) fn options(&mut self) -> &mut Rare<ErrorOf<S>> {
@@ -357,15 +366,12 @@ where
             return Source::Ended;
         };
         let _entered = self.permit.as_ref().map(|permit| permit.trace().enter());
+        let mut before = self.output.waiting();
         let (output, events) = (&mut *self.output, &mut *self.events);
         // What was encoded leaves before a panic, as it does before an error.
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let mut empty = 0;
-            loop {
-                if output.is_full() {
-                    return Source::Full;
-                }
-                let before = output.block_len();
+            while !output.is_full() {
                 // One match, so that an item is not copied from one place to the next.
                 match source.as_mut().poll_next(cx) {
                     Poll::Ready(Some(item)) => match encode_to(output, item) {
@@ -375,16 +381,22 @@ where
                     Poll::Ready(None) => return Source::Ended,
                     Poll::Pending => return Source::Pending,
                 }
-                if output.block_len() == before {
+                let waiting = output.waiting();
+                if waiting == before {
                     empty += 1;
                     if empty == MAX_EMPTY {
                         cx.waker().wake_by_ref();
                         return Source::Pending;
                     }
                 }
+                before = waiting;
             }
+            Source::Full
         }));
-        polled.unwrap_or_else(Source::Panicked)
+        polled.unwrap_or_else(|panic| {
+            self.output.truncate(before);
+            Source::Panicked(panic)
+        })
     }
 
     /// Whether what is in the output is held back for more to join it.
@@ -711,6 +723,7 @@ impl<E> Default for Rare<E> {
             end_with: None,
             on_error: None,
             on_close: None,
+            skipped: false,
             linger_until: None,
             ends_at: None,
             last_frame: None,

@@ -1,6 +1,6 @@
 //! From values to bytes: the only place that writes wire syntax.
 
-use std::{borrow::Cow, convert::Infallible, fmt};
+use std::{borrow::Cow, convert::Infallible, fmt, mem};
 
 use bytes::{Bytes, BytesMut};
 use memchr::{memchr2, memchr2_iter, memmem};
@@ -71,59 +71,62 @@ pub trait Encode {
 /// # Ok::<(), std::convert::Infallible>(())
 /// ```
 pub fn encode<T: Encode>(item: T, buffer: &mut BytesMut) -> Result<(), T::Error> {
-    let mut lent = Lent {
-        output: Output::default(),
+    let mut output = Output::default();
+    output.swap_block(buffer);
+    let lent = Lent {
+        mark: output.begin(),
+        output: &mut output,
         buffer,
     };
-    lent.output.swap_block(lent.buffer);
-    encode_to(&mut lent.output, item).map(drop)
+    let encoded = encode_to(lent.output, item);
+    lent.give_back();
+    encoded.map(drop)
 }
 
-/// The caller's buffer while it is the block of an output. It is given back when this is dropped,
-/// also by a panic of the item.
+/// The caller's buffer while it is the block of an output. An item that panics drops it, and the
+/// buffer is as it was then.
 struct Lent<'a> {
-    output: Output,
+    output: &'a mut Output,
     buffer: &'a mut BytesMut,
+    mark: Mark,
 }
 
-impl Drop for Lent<'_> {
-    fn drop(&mut self) {
+impl Lent<'_> {
+    fn give_back(mut self) {
+        self.swap();
+        mem::forget(self); // which holds nothing but references
+    }
+
+    fn swap(&mut self) {
         self.output.join();
         self.output.swap_block(self.buffer);
     }
 }
 
-/// Encodes `item` and returns how many events that made. If the item fails or panics, the output
-/// is left unchanged.
+impl Drop for Lent<'_> {
+    #[cold]
+    fn drop(&mut self) {
+        self.output.roll_back(self.mark);
+        self.swap();
+    }
+}
+
+/// Encodes `item` and returns how many events that made. If the item fails, the output is left
+/// unchanged; if it panics, the caller has to [roll it back](Output::roll_back).
 ///
 /// Inlined, so that the fields which a source never sets are not looked at.
 #[inline(always)]
 pub(crate) fn encode_to<T: Encode>(output: &mut Output, item: T) -> Result<u64, T::Error> {
-    let mut attempt = Attempt {
-        mark: output.begin(),
-        output,
-        encoded: false,
-    };
-    let mut encoder = Encoder::new(attempt.output);
-    item.encode(&mut encoder)?;
-    encoder.end_event();
-    let events = encoder.events;
-    attempt.encoded = true;
-    Ok(events)
-}
-
-/// The encoding of one item, undone when this is dropped before the item was encoded.
-struct Attempt<'a> {
-    output: &'a mut Output,
-    mark: Mark,
-    encoded: bool,
-}
-
-impl Drop for Attempt<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        if !self.encoded {
-            self.output.roll_back(self.mark);
+    let mark = output.begin();
+    let mut encoder = Encoder::new(output);
+    match item.encode(&mut encoder) {
+        Ok(()) => {
+            encoder.end_event();
+            Ok(encoder.events)
+        }
+        Err(error) => {
+            output.roll_back(mark);
+            Err(error)
         }
     }
 }

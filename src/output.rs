@@ -54,6 +54,18 @@ impl SizeClass {
     }
 }
 
+/// What is known of the sizes of blocks; all of the smallest class in a stream of small events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sizes {
+    /// Of the last frame that was a block.
+    last: SizeClass,
+    /// Of the next block: the lesser of the last two frames', so that one large event among small
+    /// ones is followed by a small block.
+    next: SizeClass,
+    /// Of the largest block that is kept, the one that is written to among them.
+    kept: SizeClass,
+}
+
 /// Encoded bytes on their way to frames.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
@@ -64,13 +76,7 @@ pub(crate) struct Output {
     block: BytesMut,
     /// `None` where both are empty: an idle stream should be small.
     queues: Option<Box<Queues>>,
-    /// The size class of the last frame that was a block.
-    last: SizeClass,
-    /// That of the next block: the lesser of the last two frames', so that one large event among
-    /// small ones is followed by a small block.
-    next: SizeClass,
-    /// The largest of the blocks that are kept, among them the one that is written to.
-    kept: SizeClass,
+    sizes: Sizes,
     /// There are chunks.
     has_chunks: bool,
     /// The block begins with the rest of an event whose beginning has left.
@@ -224,7 +230,9 @@ impl Output {
     /// Gives back the blocks that only a stream which is always ready has use for.
     #[inline]
     pub(crate) fn drained(&mut self) {
-        if let Some(queues) = &mut self.queues {
+        if let Some(queues) = &mut self.queues
+            && queues.spent.len() > IDLE_SPENT
+        {
             queues.spent.truncate(IDLE_SPENT);
         }
     }
@@ -248,9 +256,18 @@ impl Output {
         self.torn
     }
 
-    /// How many bytes the block holds.
-    pub(crate) fn block_len(&self) -> usize {
-        self.block.len()
+    /// How many bytes wait that may yet be joined by others.
+    pub(crate) fn waiting(&self) -> usize {
+        self.lone.len() + self.block.len()
+    }
+
+    /// Drops what waits beyond this many bytes: the beginning of an item that panicked.
+    #[cold]
+    pub(crate) fn truncate(&mut self, length: usize) {
+        if self.len() > length {
+            self.join();
+            self.block = BytesMut::from(&self.block[..length]);
+        }
     }
 
     /// How many bytes wait.
@@ -339,7 +356,7 @@ impl Output {
             return self.block.reserve(growth.max(additional));
         }
         self.retire_block();
-        let size = additional.max(self.next.bytes());
+        let size = additional.max(self.sizes.next.bytes());
         let mut reclaimed = false;
         if let Some(Queues { spent, .. }) = self.queues.as_deref_mut() {
             let oldest = spent.front_mut();
@@ -354,30 +371,35 @@ impl Output {
     }
 
     fn take_block(&mut self) -> Bytes {
-        let capacity = self.block.capacity();
-        self.kept = self.kept.max(SizeClass::of(capacity));
-        let class = SizeClass::of(self.block.len());
-        self.next = class.min(self.last);
-        self.last = class;
-        if capacity > MAX_BLOCK + SLACK || self.kept.bytes() > class.bytes() + SLACK {
-            self.shrink();
+        let is_small = self.block.capacity() <= MIN_BLOCK && self.sizes == Sizes::default();
+        if !is_small && self.outgrows() {
             return mem::take(&mut self.block).freeze();
         }
         let block = self.block.split().freeze();
-        let wanted = block.len().next_power_of_two().min(self.next.bytes());
-        if self.block.capacity() < wanted {
+        let next = self.sizes.next.bytes();
+        if self.block.capacity() < block.len().next_power_of_two().min(next) {
             self.retire_block();
         }
         block
     }
 
-    /// Forgets the blocks that were handed out: they are larger than is called for.
-    #[cold]
-    fn shrink(&mut self) {
-        self.kept = SizeClass::default();
-        if let Some(queues) = &mut self.queues {
+    /// Takes note of the size of a frame, and returns whether its block and those that were handed
+    /// out before are larger than is called for. Those are forgotten then.
+    #[inline(never)]
+    fn outgrows(&mut self) -> bool {
+        let capacity = self.block.capacity();
+        let class = SizeClass::of(self.block.len());
+        let kept = self.sizes.kept.max(SizeClass::of(capacity));
+        let outgrows = capacity > MAX_BLOCK + SLACK || kept.bytes() > class.bytes() + SLACK;
+        self.sizes = Sizes {
+            last: class,
+            next: class.min(self.sizes.last),
+            kept: if outgrows { SizeClass::default() } else { kept },
+        };
+        if let Some(queues) = self.queues.as_mut().filter(|_| outgrows) {
             queues.spent.clear();
         }
+        outgrows
     }
 
     /// Puts the block, whose bytes were handed out, aside.

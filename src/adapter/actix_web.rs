@@ -61,10 +61,12 @@ where
     type Error = <S::Item as Encode>::Error;
 
     fn size(&self) -> BodySize {
-        if self.is_end_stream() {
-            BodySize::None
-        } else {
-            BodySize::Stream
+        // `None` is for responses that have no body by their method: actix-web writes no framing
+        // then. It leaves the length out by itself where the status allows none.
+        match self.is_end_stream() {
+            true if self.is_skipped() => BodySize::None,
+            true => BodySize::Sized(0),
+            false => BodySize::Stream,
         }
     }
 
