@@ -19,4 +19,5 @@ mod hub_stall;
 mod layering;
 mod roundtrip;
 mod wire;
+mod wire_rules;
 mod writes;
