@@ -170,7 +170,7 @@ async fn a_stream_that_becomes_idle_gives_its_blocks_back() {
 /// A long line that comes in single bytes is kept as it grows, and not copied with each of them.
 #[test]
 fn a_decoder_allocates_in_proportion_to_a_line() {
-    const LENGTH: u64 = 1 << 20;
+    const LENGTH: u64 = 1 << 18;
 
     let mut decoder = Decoder::new();
     let wire = format!("data: {}\n\n", "x".repeat(LENGTH as usize)).into_bytes();
@@ -186,5 +186,5 @@ fn a_decoder_allocates_in_proportion_to_a_line() {
     assert_eq!(events, 1);
     // The line grows by doubling, to twice its length; its data is copied once.
     assert!(info.bytes_total <= 6 * LENGTH, "{info:?}");
-    assert!(info.count_total <= 30, "{info:?}");
+    assert!(info.count_total <= 25, "{info:?}");
 }
