@@ -20,4 +20,5 @@ mod layering;
 mod roundtrip;
 mod waits;
 mod wire;
+mod wire_rules;
 mod writes;
