@@ -2,7 +2,10 @@
 
 use std::{borrow::Cow, error::Error, fmt, mem, time::Duration};
 
+#[cfg(not(test))]
 use memchr::memchr2;
+#[cfg(test)]
+use tests::counted_memchr2 as memchr2;
 
 use crate::{
     event::Event,
@@ -513,4 +516,48 @@ fn millis(value: &[u8]) -> Option<Duration> {
         Some(number.saturating_mul(10).saturating_add(digit?.into()))
     })?;
     Some(Duration::from_millis(millis))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    thread_local! {
+        /// How many bytes this thread's decoders have searched for a line end.
+        static SEARCHED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// What the decoder searches with in tests.
+    pub(super) fn counted_memchr2(first: u8, second: u8, bytes: &[u8]) -> Option<usize> {
+        let found = memchr::memchr2(first, second, bytes);
+        SEARCHED.set(SEARCHED.get() + found.map_or(bytes.len(), |at| at + 1));
+        found
+    }
+
+    #[test]
+    fn each_byte_is_searched_once_whatever_the_pieces() {
+        const LENGTH: usize = 20_000;
+
+        let wire = format!("data: {}\r\ndata: y\n\n", "x".repeat(LENGTH)).into_bytes();
+        for piece in [1, 2, 7, 1_000, wire.len()] {
+            let mut decoder = Decoder::new();
+            let mut events = 0;
+            SEARCHED.set(0);
+            for mut input in wire.chunks(piece) {
+                while let Some(Decoded::Event { data, .. }) = decoder.next(&mut input).unwrap() {
+                    assert_eq!(data.len(), LENGTH + "\ny".len());
+                    events += 1;
+                }
+            }
+            assert_eq!(events, 1);
+            let searched = SEARCHED.get();
+            assert!(searched >= LENGTH, "the search is counted");
+            assert!(
+                searched <= wire.len(),
+                "{searched} bytes in pieces of {piece}"
+            );
+        }
+    }
 }

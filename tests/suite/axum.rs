@@ -15,6 +15,8 @@ use http_body_util::BodyExt as _;
 use http_sse::{Event, Json, KeepAlive, LastEventId, Sse, stop};
 use tower::ServiceExt as _;
 
+use crate::deadline::within;
+
 async fn echo(last: LastEventId) -> Sse<impl Stream<Item = Event>> {
     let text = last.as_str().unwrap_or("none").to_owned();
     Sse::new(stream::iter([Event::data(text)]))
@@ -51,15 +53,14 @@ fn app() -> Router {
 }
 
 async fn ask(request: http::request::Builder, body: &'static str) -> Response {
-    app()
-        .oneshot(request.body(Body::from(body)).unwrap())
-        .await
-        .unwrap()
+    let response = app().oneshot(request.body(Body::from(body)).unwrap());
+    within("the response", response).await.unwrap()
 }
 
 async fn text(response: Response) -> String {
-    let body = response.into_body().collect().await.unwrap().to_bytes();
-    String::from_utf8(body.into()).unwrap()
+    let body = response.into_body().collect();
+    let body = within("the end of the body", body).await.unwrap();
+    String::from_utf8(body.to_bytes().into()).unwrap()
 }
 
 #[tokio::test]
@@ -107,13 +108,11 @@ async fn head_has_the_headers_and_no_stream() {
 #[tokio::test]
 async fn an_error_fails_the_body() {
     let mut body = ask(Request::get("/fails"), "").await.into_body();
-    let frame = body.frame().await.unwrap().unwrap();
+    let frame = within("the frame", body.frame()).await.unwrap().unwrap();
     assert_eq!(frame.into_data().unwrap(), ":\ndata: a\n\n");
-    assert_eq!(
-        body.frame().await.unwrap().unwrap_err().to_string(),
-        "no more"
-    );
-    assert!(body.frame().await.is_none());
+    let error = within("the error", body.frame()).await.unwrap();
+    assert_eq!(error.unwrap_err().to_string(), "no more");
+    assert!(within("the end", body.frame()).await.is_none());
 }
 
 #[tokio::test]

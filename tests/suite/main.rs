@@ -21,4 +21,5 @@ mod layering;
 mod roundtrip;
 mod waits;
 mod wire;
+mod wire_rules;
 mod writes;

@@ -1,28 +1,36 @@
-//! The wire, row by row: a value, and the bytes that it becomes. A change to the bytes on the wire
-//! changes a row here first. E1 to E18 are the rules of an encoder; the rows marked `peers` are
-//! what other encoders of events get wrong.
+//! The encoder's bytes, case by case of the table of rules, and what a case cannot state.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bytes::BytesMut;
 use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
 use http_sse::{
-    EncodedEvent, Event, EventId, EventType, InvalidField, InvalidRetry, Json, KeepAlive, Retry,
-    Sse,
+    Encode, EncodedEvent, Event, EventId, EventType, InvalidField, InvalidRetry, Json, KeepAlive,
+    Retry, Sse,
 };
 
-const TICK: EventType = EventType::from_static("tick");
+use crate::{
+    deadline::within_time,
+    wire_rules::{DECODER, RESPONSE, Rule, TICK, encoder},
+};
 
-fn id(text: &'static str) -> EventId {
-    EventId::new(text).unwrap()
+/// A description of each case of the encoder, its event, and its bytes.
+fn cases() -> impl Iterator<Item = (String, Event, &'static str)> {
+    encoder().into_iter().flat_map(|rule| {
+        let case = move |(what, event, wire)| (format!("{}: {what}", rule.id), event, wire);
+        rule.cases.into_iter().map(case)
+    })
 }
 
-fn event_type(text: &'static str) -> EventType {
-    EventType::new(text).unwrap()
-}
-
-fn retry(millis: u64) -> Retry {
-    Retry::new(Duration::from_millis(millis)).unwrap()
+/// The bytes of an item. They are compared as text, not by a comparison of the crate's own.
+fn encoded<T: Encode<Error: std::fmt::Debug>>(item: T) -> String {
+    let event = EncodedEvent::new(item).unwrap();
+    String::from_utf8(event.as_bytes().to_vec()).unwrap()
 }
 
 /// All that a response sends whose source is never pending.
@@ -32,271 +40,99 @@ fn sent<S: Stream<Item = Event>>(sse: Sse<S>) -> String {
     String::from_utf8(frames.concat()).unwrap()
 }
 
-/// A rule, an event, and its bytes.
-fn table() -> Vec<(&'static str, Event, &'static str)> {
-    vec![
-        (
-            "E1: UTF-8 as it is",
-            Event::data("é ☃ 🦀"),
-            "data: é ☃ 🦀\n\n",
-        ),
-        (
-            "E1: a BOM in data is data",
-            Event::data("\u{feff}a"),
-            "data: \u{feff}a\n\n",
-        ),
-        (
-            "E2: an event ends with an empty line",
-            Event::data("a"),
-            "data: a\n\n",
-        ),
-        (
-            "E3, E5: LF ends a line",
-            Event::data("a\nb"),
-            "data: a\ndata: b\n\n",
-        ),
-        (
-            "E3, E5, peers: CRLF is one line end",
-            Event::data("a\r\nb"),
-            "data: a\ndata: b\n\n",
-        ),
-        (
-            "E3, E5, peers: a lone CR ends a line",
-            Event::data("a\rb"),
-            "data: a\ndata: b\n\n",
-        ),
-        (
-            "E5: CR CR LF LF are three line ends",
-            Event::data("a\r\r\n\nb"),
-            "data: a\ndata: \ndata: \ndata: b\n\n",
-        ),
-        (
-            "E5: LF CR are two",
-            Event::data("a\n\rb"),
-            "data: a\ndata: \ndata: b\n\n",
-        ),
-        (
-            "E4, peers: a CR injects no field",
-            Event::data("a\rid: 1\r\rdata: b"),
-            "data: a\ndata: id: 1\ndata: \ndata: data: b\n\n",
-        ),
-        (
-            "E6, peers: a leading space stays",
-            Event::data(" a"),
-            "data:  a\n\n",
-        ),
-        (
-            "E6: a leading tab stays",
-            Event::data("\ta"),
-            "data: \ta\n\n",
-        ),
-        (
-            "E6: trailing spaces stay",
-            Event::data("a  "),
-            "data: a  \n\n",
-        ),
-        (
-            "E6: a leading colon stays",
-            Event::data(":a"),
-            "data: :a\n\n",
-        ),
-        (
-            "E7, peers: empty data is data",
-            Event::data(""),
-            "data: \n\n",
-        ),
-        ("E7: no data", Event::new().id(1), "id: 1\n\n"),
-        ("E7: nothing", Event::new(), ""),
-        (
-            "E8, peers: a trailing LF arrives",
-            Event::data("a\n"),
-            "data: a\ndata: \n\n",
-        ),
-        (
-            "E8, peers: a trailing CRLF arrives",
-            Event::data("a\r\n"),
-            "data: a\ndata: \n\n",
-        ),
-        (
-            "E8, peers: a trailing CR arrives",
-            Event::data("a\r"),
-            "data: a\ndata: \n\n",
-        ),
-        (
-            "E8: two trailing LFs",
-            Event::data("a\n\n"),
-            "data: a\ndata: \ndata: \n\n",
-        ),
-        ("E8: LF alone", Event::data("\n"), "data: \ndata: \n\n"),
-        (
-            "E9: an event type",
-            Event::data("a").event_type(TICK),
-            "event: tick\ndata: a\n\n",
-        ),
-        (
-            "E9: `message` may be said",
-            Event::data("a").event_type(event_type("message")),
-            "event: message\ndata: a\n\n",
-        ),
-        (
-            "E9: an empty event type",
-            Event::data("a").event_type(event_type("")),
-            "event: \ndata: a\n\n",
-        ),
-        (
-            "E9: a NUL in an event type is legal",
-            Event::data("a").event_type(event_type("\0")),
-            "event: \0\ndata: a\n\n",
-        ),
-        (
-            "E9: outer spaces of an event type stay",
-            Event::data("a").event_type(event_type(" t ")),
-            "event:  t \ndata: a\n\n",
-        ),
-        (
-            "E9: an event type alone",
-            Event::new().event_type(TICK),
-            "event: tick\n\n",
-        ),
-        (
-            "E10: an id",
-            Event::data("a").id(id("7-3")),
-            "id: 7-3\ndata: a\n\n",
-        ),
-        (
-            "E10: a number as id",
-            Event::data("a").id(7_u64),
-            "id: 7\ndata: a\n\n",
-        ),
-        (
-            "E10: a negative number as id",
-            Event::data("a").id(-7),
-            "id: -7\ndata: a\n\n",
-        ),
-        (
-            "E10: an empty id resets",
-            Event::data("a").id(id("")),
-            "id: \ndata: a\n\n",
-        ),
-        (
-            "E10: an id that is not portable",
-            Event::data("a").id(id(" é\u{1} ")),
-            "id:  é\u{1} \ndata: a\n\n",
-        ),
-        (
-            "E11: an id that counts everywhere",
-            Event::data("").event_type(event_type("id")).id(7),
-            "event: id\nid: 7\ndata: \n\n",
-        ),
-        (
-            "E12: the shortest retry",
-            Event::data("a").retry(retry(1)),
-            "retry: 1\ndata: a\n\n",
-        ),
-        (
-            "E12: the longest retry",
-            Event::data("a").retry(retry(2_147_483_647)),
-            "retry: 2147483647\ndata: a\n\n",
-        ),
-        (
-            "E12: parts of a millisecond are dropped",
-            Event::data("a").retry(Retry::new(Duration::from_micros(1_999)).unwrap()),
-            "retry: 1\ndata: a\n\n",
-        ),
-        (
-            "E13: retry is no block of its own",
-            Event::new().retry(retry(3000)),
-            "retry: 3000\n",
-        ),
-        (
-            "E14: a comment is no block of its own",
-            Event::new().comment("c"),
-            ": c\n",
-        ),
-        (
-            "E4, peers: a comment over lines",
-            Event::new().comment("a\rdata: b\r\n\nc"),
-            ": a\n: data: b\n: \n: c\n",
-        ),
-        ("E4: an empty comment", Event::new().comment(""), ":\n"),
-        (
-            "E4: a comment beside data",
-            Event::data("a").comment("c").comment("d"),
-            ": c\n: d\ndata: a\n\n",
-        ),
-        (
-            "E4: a comment behind one that ends with a CR",
-            Event::new().comment("a\r").comment("b"),
-            ": a\n: \n: b\n",
-        ),
-        (
-            "E4: NUL and BOM in a comment",
-            Event::new().comment("\0\u{feff}"),
-            ": \0\u{feff}\n",
-        ),
-        (
-            "E16: every field, in this order",
-            Event::data("a\nb")
-                .comment("c")
-                .retry(retry(5))
-                .id(1)
-                .event_type(TICK),
-            ": c\nevent: tick\nid: 1\nretry: 5\ndata: a\ndata: b\n\n",
-        ),
-        (
-            "E16: the last of two ids",
-            Event::data("a").id(1).id(2),
-            "id: 2\ndata: a\n\n",
-        ),
-        (
-            "E16: the last of two event types",
-            Event::data("a")
-                .event_type(TICK)
-                .event_type(event_type("t")),
-            "event: t\ndata: a\n\n",
-        ),
-        (
-            "E18: these end no line",
-            Event::data("a\u{2028}b\u{2029}c\u{85}d\u{b}e\u{c}f"),
-            "data: a\u{2028}b\u{2029}c\u{85}d\u{b}e\u{c}f\n\n",
-        ),
-        (
-            "E18, peers: NUL in data arrives",
-            Event::data("a\0b"),
-            "data: a\0b\n\n",
-        ),
-        (
-            "JSON is one line",
-            Event::json(&"a\r\nb").unwrap(),
-            "data: \"a\\r\\nb\"\n\n",
-        ),
-        ("bytes as base64", Event::base64([0, 255]), "data: AP8=\n\n"),
-    ]
-}
-
 #[test]
-fn each_value_is_these_bytes() {
-    for (rule, event, wire) in table() {
-        assert_eq!(EncodedEvent::from(event), wire, "{rule}");
+fn each_case_is_these_bytes() {
+    for (what, event, wire) in cases() {
+        assert_eq!(encoded(event), wire, "{what}");
     }
 }
 
 #[test]
-fn each_value_is_the_same_bytes_behind_others() {
+fn each_case_is_the_same_bytes_after_others() {
     let mut buffer = BytesMut::new();
     let mut all = String::new();
-    for (_, event, wire) in table() {
+    for (_, event, wire) in cases() {
         let Ok(()) = http_sse::encode(event, &mut buffer);
         all.push_str(wire);
     }
-    assert_eq!(buffer, all);
+    assert_eq!(std::str::from_utf8(&buffer).unwrap(), all);
 }
 
 #[test]
-fn each_value_is_the_same_bytes_in_a_body() {
-    let events = table().into_iter().map(|(_, event, _)| event);
-    let all: String = table().into_iter().map(|(_, _, wire)| wire).collect();
+fn each_case_is_the_same_bytes_in_a_body() {
+    let events: Vec<_> = cases().map(|(_, event, _)| event).collect();
+    let all: String = cases().map(|(_, _, wire)| wire).collect();
     assert_eq!(sent(Sse::new(stream::iter(events))), format!(":\n{all}"));
+}
+
+#[test]
+fn an_encoded_event_equals_its_own_bytes_only() {
+    let event = EncodedEvent::from(Event::data("a"));
+    assert!(event == "data: a\n\n");
+    for other in ["", "data: a\n", "data: b\n\n", "data: a\n\n\n"] {
+        assert!(event != other, "{other:?}");
+    }
+}
+
+/// By a case or by a test that exists; and whatever cites a rule cites one of the table.
+#[test]
+fn every_rule_is_shown() {
+    fn row<C>(
+        rule: &Rule<C>,
+        cases: usize,
+    ) -> (&'static str, &'static str, &'static [&'static str], usize) {
+        (rule.id, rule.says, rule.shown_by, cases)
+    }
+
+    let encoder = encoder();
+    let rows = encoder
+        .iter()
+        .map(|rule| row(rule, rule.cases.len()))
+        .chain(DECODER.iter().map(|rule| row(rule, rule.cases.len())))
+        .chain(RESPONSE.iter().map(|rule| row(rule, 0)));
+    let sources = sources();
+    let mut rules = BTreeSet::new();
+    for (id, says, shown_by, cases) in rows {
+        assert!(rules.insert(id), "two rules are called {id}");
+        assert!(says.ends_with('.'), "{id} says a sentence");
+        assert!(cases + shown_by.len() > 0, "nothing shows {id}");
+        for test in shown_by {
+            let function = format!("fn {test}(");
+            let exists = sources.values().any(|source| source.contains(&function));
+            assert!(exists, "{id} is shown by {test}, which does not exist");
+        }
+    }
+    for (path, source) in &sources {
+        for word in source.split(|c: char| !c.is_alphanumeric() && c != '_') {
+            let number = word.strip_prefix(['E', 'D', 'R']).unwrap_or_default();
+            let is_rule =
+                matches!(number.len(), 1 | 2) && number.bytes().all(|b| b.is_ascii_digit());
+            assert!(
+                !is_rule || rules.contains(word),
+                "{} cites {word}, which is no rule",
+                path.display()
+            );
+        }
+    }
+}
+
+/// The crate's sources and those of its tests.
+fn sources() -> BTreeMap<PathBuf, String> {
+    let mut sources = BTreeMap::new();
+    let mut folders = ["src", "tests"].map(PathBuf::from).to_vec();
+    while let Some(folder) = folders.pop() {
+        let entries = Path::new(env!("CARGO_MANIFEST_DIR")).join(&folder);
+        for entry in fs::read_dir(entries).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let source = fs::read_to_string(&path).unwrap();
+                sources.insert(path, source);
+            }
+        }
+    }
+    sources
 }
 
 /// Every line end in data, at every place in texts of every length up to where the search for it
@@ -309,7 +145,7 @@ fn line_ends_are_found_wherever_they_are() {
                 let (before, after) = ("x".repeat(at), "y".repeat(length - at));
                 let event = Event::data(format!("{before}{end}{after}"));
                 let wire = format!("data: {before}\ndata: {after}\n\n");
-                assert_eq!(EncodedEvent::from(event), wire.as_str());
+                assert_eq!(encoded(event), wire);
             }
         }
     }
@@ -373,7 +209,7 @@ fn a_bad_literal_of_a_retry_panics() {
 fn a_stream_opens_with_a_comment_line() {
     assert_eq!(sent(Sse::new(stream::empty::<Event>())), ":\n");
 
-    let with_retry = Sse::new(stream::iter([Event::data("a")])).retry(retry(3000));
+    let with_retry = Sse::new(stream::iter([Event::data("a")])).retry(Retry::from_millis(3_000));
     assert_eq!(sent(with_retry), ":\nretry: 3000\ndata: a\n\n");
 }
 
@@ -393,9 +229,10 @@ async fn a_keep_alive_is_these_bytes() {
         let mut body = Sse::new(stream::pending::<Event>())
             .keep_alive(keep_alive)
             .into_body();
-        assert_eq!(body.next().await.unwrap().unwrap(), ":\n");
-        assert_eq!(body.next().await.unwrap().unwrap(), wire);
-        assert_eq!(body.next().await.unwrap().unwrap(), wire);
+        for expected in [":\n", wire, wire] {
+            let frame = within_time(Duration::from_secs(16), "a keep-alive", body.next()).await;
+            assert_eq!(frame.unwrap().unwrap(), expected);
+        }
     }
 }
 
@@ -418,7 +255,7 @@ fn json_is_written_beside_other_fields() {
     }
 
     assert_eq!(
-        EncodedEvent::new(Delta(7)).unwrap(),
+        encoded(Delta(7)),
         "event: tick\nid: 7\nretry: 10\n: c\ndata: [7]\n\ndata: \"second\"\n\n"
     );
 }

@@ -23,8 +23,11 @@ use pin_project_lite::pin_project;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf},
     sync::mpsc::unbounded_channel,
+    task::JoinHandle,
 };
 use tokio_stream::wrappers::UnboundedReceiverStream;
+
+use crate::deadline::{finished, within};
 
 pin_project! {
     /// Counts the writes that would each be a call of the system.
@@ -84,7 +87,13 @@ impl AsyncWrite for Counted {
 }
 
 /// Serves one response over HTTP/1.1 to a client, and counts the writes.
-fn serve<B>(response: Response<B>) -> (DuplexStream, Arc<AtomicU64>, impl Future<Output = ()>)
+fn serve<B>(
+    response: Response<B>,
+) -> (
+    DuplexStream,
+    Arc<AtomicU64>,
+    JoinHandle<Result<(), hyper::Error>>,
+)
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: std::error::Error + Send + Sync,
@@ -103,11 +112,7 @@ where
     let served = tokio::spawn(http1::Builder::new().serve_connection(server, service));
     let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     client.write_all(request).now_or_never().unwrap().unwrap(); // there is room for it
-    (
-        client,
-        writes,
-        served.map(|served| served.unwrap().unwrap()),
-    )
+    (client, writes, served)
 }
 
 #[tokio::test]
@@ -116,25 +121,30 @@ async fn ready_events_share_frames_and_writes() {
     const TOKEN: &str = r#"{"choices":[{"index":0,"delta":{"content":" token"}}]}"#;
 
     let ours = || Sse::new(stream::repeat_with(|| Event::data(TOKEN)).take(EVENTS));
-    let frames = ours().into_body().count().await;
+    let frames = ours().into_body().count().now_or_never().unwrap();
     let bytes = EVENTS * "data: \n\n".len() + EVENTS * TOKEN.len();
     println!(
         "{EVENTS} events of {} bytes: {frames} frames",
         bytes / EVENTS
     );
-    assert!(frames <= bytes / (24 << 10) + 2, "{frames}");
+    assert_eq!(frames, 19);
 
     let (_client, writes_of_ours, served) = serve(ours().into_response());
-    served.await;
+    finished("the response to be written", served)
+        .await
+        .unwrap();
     let writes_of_ours = writes_of_ours.load(Relaxed);
     let source = stream::repeat_with(|| Ok::<_, Infallible>(sse::Event::default().data(TOKEN)));
     let axums = sse::Sse::new(source.take(EVENTS)).into_response();
     let (_client, writes_of_axums, served) = serve(axums);
-    served.await;
+    finished("the response to be written", served)
+        .await
+        .unwrap();
     let writes_of_axums = writes_of_axums.load(Relaxed);
     println!("{writes_of_ours} writes; with axum's Sse {writes_of_axums}");
-    assert!(writes_of_ours <= frames as u64 + 2, "{writes_of_ours}");
-    assert!(10 * writes_of_ours <= writes_of_axums);
+    // How many it hands over at once is hyper's choice: all that its buffer takes.
+    assert!(writes_of_ours <= 2, "{writes_of_ours}");
+    assert!(100 * writes_of_ours <= writes_of_axums);
 }
 
 #[tokio::test]
@@ -144,14 +154,18 @@ async fn an_event_that_comes_alone_is_one_write() {
     let source = UnboundedReceiverStream::new(source);
     let (mut client, writes, served) = serve(Sse::new(source).into_response());
     let mut buffer = [0; 1024];
-    assert_ne!(client.read(&mut buffer).await.unwrap(), 0);
+    let opening = within("the opening", client.read(&mut buffer)).await;
+    assert_ne!(opening.unwrap(), 0);
     for _ in 0..EVENTS {
         events.send(Event::data("x")).unwrap();
-        assert_ne!(client.read(&mut buffer).await.unwrap(), 0);
+        let event = within("the event", client.read(&mut buffer)).await;
+        assert_ne!(event.unwrap(), 0);
     }
     // One more was the headers with the opening.
     assert_eq!(writes.load(Relaxed), EVENTS + 1);
     drop(events);
-    served.await;
+    finished("the response to be written", served)
+        .await
+        .unwrap();
     assert_eq!(writes.load(Relaxed), EVENTS + 2);
 }
