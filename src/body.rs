@@ -420,9 +420,14 @@ where
     /// When there is something to do, though nothing comes from the source.
     fn deadline(&self) -> Option<Instant> {
         let idle = self.idle.as_ref().and_then(IdleTimer::due);
-        let linger_until = self.rare.as_ref().and_then(|rare| rare.linger_until);
-        let ends_at = self.ends_at().map(|(at, _)| at);
-        [idle, linger_until, ends_at].into_iter().flatten().min()
+        let Some(rare) = &self.rare else {
+            return idle;
+        };
+        let ends_at = rare.ends_at.map(|(at, _)| at);
+        [idle, rare.linger_until, ends_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn is_failing(&self) -> bool {

@@ -457,22 +457,17 @@ pub(crate) fn is_one_block(wire: &[u8]) -> bool {
     }
 }
 
-/// Whether a block counts as an event: an empty line ends it, and it has more than comments and
-/// a reconnection time.
+/// Whether a block counts as an event: it has more than comments and a reconnection time.
 #[inline]
 pub(crate) fn is_event(block: &[u8]) -> bool {
-    const NEVER_ALONE: [u8; 3] = *b"dei"; // of `data`, `event`, `id`
-
-    let first = block
-        .first()
-        .is_some_and(|first| NEVER_ALONE.contains(first));
-    first || block.ends_with(b"\n\n") && has_field(block, NEVER_ALONE)
+    matches!(block, [b'd' | b'e' | b'i', ..]) || begins_otherwise(block)
 }
 
+/// The same of a block that does not begin with one of the fields `data`, `event` and `id`.
 #[cold]
-fn has_field(block: &[u8], names: [u8; 3]) -> bool {
+fn begins_otherwise(block: &[u8]) -> bool {
     let mut lines = block.split(|&byte| byte == b'\n');
-    lines.any(|line| line.first().is_some_and(|first| names.contains(first)))
+    lines.any(|line| matches!(line, [b'd' | b'e' | b'i', ..]))
 }
 
 /// The rules of [`check`], for one line.
