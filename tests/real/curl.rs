@@ -5,10 +5,9 @@ use std::{path::Path, process::Stdio};
 use tokio::{
     io::AsyncReadExt as _,
     process::{Child, ChildStdout, Command},
-    time::Instant,
 };
 
-use crate::deadline::{PATIENCE, within, within_time};
+use crate::deadline::within;
 
 /// curl, which prints what it gets as it comes; killed when it is dropped.
 pub(crate) struct Curl {
@@ -35,19 +34,20 @@ impl Curl {
         }
     }
 
-    /// Reads up to and with the first `text`.
+    /// Reads up to and with the first `text`. One deadline is for the whole of it, so that
+    /// keep-alives do not put it off.
     pub(crate) async fn until(&mut self, text: &str) -> String {
-        // One deadline for the whole wait, which keep-alives do not put off.
-        let deadline = Instant::now() + PATIENCE;
+        within(format!("{text:?} from curl"), self.split_behind(text)).await
+    }
+
+    async fn split_behind(&mut self, text: &str) -> String {
         loop {
             let mut windows = self.buffer.windows(text.len());
             if let Some(start) = windows.position(|window| window == text.as_bytes()) {
                 let read = self.buffer.drain(..start + text.len()).collect();
                 return String::from_utf8(read).unwrap();
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            let what = format!("{text:?} from curl, after {}", self.buffer.escape_ascii());
-            let read = within_time(left, what, self.stdout.read_buf(&mut self.buffer)).await;
+            let read = within("more from curl", self.stdout.read_buf(&mut self.buffer)).await;
             assert_ne!(read.unwrap(), 0, "ended before {text:?}");
         }
     }
