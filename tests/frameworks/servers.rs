@@ -12,8 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     contract::{Answers, Framework, Source},
-    deadline::Background,
-    serving::{Listener, serve, serving},
+    serving::{Listener, accept, serve, serving},
 };
 
 /// A test for each framework.
@@ -90,28 +89,18 @@ fn serve_hyper(listener: Listener, answers: Answers, stopped: oneshot::Receiver<
     }
 
     serve(async {
-        let listener = listener.tokio();
         let graceful = GracefulShutdown::new();
-        let mut connections = Vec::new();
-        let accept = async {
-            loop {
-                let (stream, _) = serving(listener.accept()).await.unwrap();
-                let answers = answers.clone();
-                let service = service_fn(move |request| respond(answers.clone(), request));
-                let http = auto::Builder::new(TokioExecutor::new());
-                let connection = http.serve_connection(TokioIo::new(stream), service);
-                let connection = graceful.watch(connection.into_owned());
-                connections.push(Background::spawn(async {
-                    _ = serving(connection).await; // a client may break it
-                }));
-            }
-        };
-        tokio::select! {
-            () = accept => {}
-            _ = stopped => {}
-        }
-        drop(listener);
+        let connections = accept(listener.tokio(), stopped, |stream| {
+            let answers = answers.clone();
+            let service = service_fn(move |request| respond(answers.clone(), request));
+            let http = auto::Builder::new(TokioExecutor::new());
+            let connection = http.serve_connection(TokioIo::new(stream), service);
+            let connection = graceful.watch(connection.into_owned());
+            serving(connection).map(drop) // a client may break it
+        })
+        .await;
         serving(graceful.shutdown()).await;
+        serving(connections.join_all()).await;
     });
 }
 

@@ -3,12 +3,18 @@
 use std::{
     future::{Future, IntoFuture},
     net::{SocketAddr, TcpListener},
+    ops::ControlFlow,
+    pin::pin,
     sync::mpsc,
     time::Duration,
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::runtime::{Builder, Runtime};
+use tokio::{
+    net::TcpStream,
+    runtime::{Builder, Runtime},
+    task::JoinSet,
+};
 
 use crate::deadline::{received, within_time};
 
@@ -70,6 +76,36 @@ impl Address {
 /// Waits for what a server does for as long as its test runs.
 pub(crate) async fn serving<F: IntoFuture>(server: F) -> F::Output {
     within_time(LIFE, "a server's work", server).await
+}
+
+/// Accepts connections until it is told to stop, and returns those that are still served. Panics
+/// if serving one did.
+pub(crate) async fn accept<F: Future<Output = ()> + Send + 'static>(
+    listener: tokio::net::TcpListener,
+    stopped: impl Future,
+    mut serve: impl FnMut(TcpStream) -> F,
+) -> JoinSet<()> {
+    let mut connections = JoinSet::new();
+    let mut stopped = pin!(stopped);
+    loop {
+        let next = async {
+            tokio::select! {
+                accepted = listener.accept() => ControlFlow::Continue(Some(accepted)),
+                Some(ended) = connections.join_next() => {
+                    ended.unwrap();
+                    ControlFlow::Continue(None)
+                }
+                _ = &mut stopped => ControlFlow::Break(()),
+            }
+        };
+        match serving(next).await {
+            ControlFlow::Continue(None) => {}
+            ControlFlow::Continue(Some(accepted)) => {
+                _ = connections.spawn(serve(accepted.unwrap().0))
+            }
+            ControlFlow::Break(()) => return connections,
+        }
+    }
 }
 
 /// Runs a server on a runtime of its own.

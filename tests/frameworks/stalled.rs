@@ -6,6 +6,7 @@
 
 use std::{
     fs,
+    future::pending,
     net::SocketAddr,
     pin::Pin,
     sync::{
@@ -33,7 +34,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use crate::{
     deadline::{Background, Serving, finished, within},
     raw_client::RawClient,
-    serving::{Listener, runtime, serve, serving},
+    serving::{Listener, accept, runtime, serve, serving},
     undisturbed::Undisturbed,
 };
 
@@ -386,13 +387,9 @@ fn serve_hyper(listener: Listener, streams: Streams) {
     use hyper_util::server::conn::auto;
 
     serve(async {
-        let listener = listener.tokio();
-        let mut connections = Vec::new();
-        loop {
-            let (tcp, _) = serving(listener.accept()).await.unwrap();
+        accept(listener.tokio(), pending::<()>(), |tcp| {
             let streams = streams.clone();
-            connections.retain(|connection: &Background| !connection.is_finished());
-            connections.push(Background::spawn(async move {
+            async move {
                 let mut http = auto::Builder::new(TokioExecutor::new());
                 http.http2()
                     .timer(TokioTimer::new())
@@ -400,8 +397,9 @@ fn serve_hyper(listener: Listener, streams: Streams) {
                     .keep_alive_timeout(WRITE_TIMEOUT / 2);
                 let service = service_fn(|request| respond(streams.clone(), request));
                 _ = serving(http.serve_connection(TokioIo::new(tcp), service)).await;
-            }));
-        }
+            }
+        })
+        .await;
     });
 }
 
@@ -410,21 +408,18 @@ fn serve_hyper_with_a_timeout_stream(listener: Listener, streams: Streams) {
     use hyper_util::server::conn::auto;
 
     serve(async {
-        let listener = listener.tokio();
-        let mut connections = Vec::new();
-        loop {
-            let (tcp, _) = serving(listener.accept()).await.unwrap();
+        accept(listener.tokio(), pending::<()>(), |tcp| {
             let streams = streams.clone();
-            connections.retain(|connection: &Background| !connection.is_finished());
-            connections.push(Background::spawn(async move {
+            async move {
                 let mut tcp = TimeoutStream::new(tcp);
                 tcp.set_write_timeout(Some(WRITE_TIMEOUT));
                 let http = auto::Builder::new(TokioExecutor::new());
                 let service = service_fn(|request| respond(streams.clone(), request));
                 let io = TokioIo::new(Box::pin(tcp));
                 _ = serving(http.serve_connection(io, service)).await;
-            }));
-        }
+            }
+        })
+        .await;
     });
 }
 
