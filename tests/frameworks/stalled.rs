@@ -311,6 +311,7 @@ fn the_other_999_do_not_notice() {
             connections.totals().closed(CloseReason::ClientGone) == 1
         })
         .await;
+        sleep(STALL).await; // or an event may come at the same time as a wake-up
         send().await;
         let after = polls();
 
