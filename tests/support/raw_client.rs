@@ -162,7 +162,8 @@ impl RawClient {
     async fn read(&mut self, missing: usize) -> io::Result<()> {
         let (part, until) = &self.awaited;
         let left = until.saturating_duration_since(Instant::now());
-        assert!(!left.is_zero(), "waited {PATIENCE:?} for {part}");
+        let part = format!("{part}, which has {PATIENCE:?} in all");
+        assert!(!left.is_zero(), "waited too long for {part}");
         self.buffer.reserve(missing);
         let read = self.stream.read_buf(&mut self.buffer);
         match within_time(left, part, read).await? {
