@@ -21,6 +21,7 @@ use http_body_util::{BodyExt as _, Empty};
 use http_sse::{CloseReason, Closed, Connections, Event, KeepAlive, LastEventId, Sse, stop};
 use hyper::{Response, body::Incoming, client::conn::http2::SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use socket2::SockRef;
 use tokio::{
     net::{TcpSocket, TcpStream},
     runtime::Runtime,
@@ -885,6 +886,9 @@ impl Server {
         let path = self.set(respond);
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(BUFFER as u32).unwrap();
+        // As on a network. Those of the loopback fill half the buffer, and when there is no room
+        // for one the kernel sends on by a timer, 200 ms later.
+        SockRef::from(&socket).set_tcp_mss(1_460).unwrap();
         let stream = within("a connection to the server", socket.connect(self.address)).await;
         let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
         RawClient::over(stream.unwrap(), request).await
