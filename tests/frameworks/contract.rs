@@ -184,7 +184,7 @@ fn a_shutdown_lets_the_server_stop(mut server: Server, runtime: &Runtime) {
             let mut sender = server.http2().await;
             for _ in 0..100 {
                 let mut body = sender.get(&server.set(silent)).await.into_body();
-                assert_eq!(frame(&mut body).await, ":\n");
+                assert_eq!(one_frame(&mut body).await, ":\n");
                 bodies.push(body);
             }
             senders.push(sender);
@@ -214,7 +214,7 @@ fn a_shutdown_lets_the_server_stop(mut server: Server, runtime: &Runtime) {
             assert_eq!(client.rest().await.unwrap(), "data: bye\n\n");
         }
         for body in bodies {
-            assert_eq!(all(body).await, "data: bye\n\n");
+            assert_eq!(whole(body).await, "data: bye\n\n");
         }
     });
     drop(senders);
@@ -245,12 +245,12 @@ fn a_drain_lets_streams_end_by_themselves(mut server: Server, runtime: &Runtime)
         drop(events);
         assert_eq!(ends.rest().await.unwrap(), "data: last\n\n");
         assert_eq!(
-            next("the close report", &mut closed).await,
+            value_from("the close report", &mut closed).await,
             CloseReason::End
         );
         assert_eq!(goes_on.rest().await.unwrap(), "data: bye\n\n");
         assert!(start.elapsed() >= PATIENCE, "it has its time");
-        let reason = next("the other close report", &mut closed).await;
+        let reason = value_from("the other close report", &mut closed).await;
         assert_eq!(reason, CloseReason::Shutdown);
         let closed = server.answers.connections.closed();
         within("all streams to be closed", closed).await;
@@ -312,7 +312,7 @@ async fn http2_has_no_connection_header(server: &Server) {
     assert_eq!(response.status(), 200);
     server.assert_headers(response.headers(), "no-cache, no-transform", &[]);
     assert!(!response.headers().contains_key(header::CONNECTION));
-    assert_eq!(all(response.into_body()).await, ":\ndata: a\n\n");
+    assert_eq!(whole(response.into_body()).await, ":\ndata: a\n\n");
 
     let path = server.set(|_| Sse::new(events(["a"])));
     let response = sender.ask("HEAD", &path).await;
@@ -320,7 +320,7 @@ async fn http2_has_no_connection_header(server: &Server) {
         response.headers()[header::CONTENT_TYPE],
         "text/event-stream"
     );
-    assert_eq!(all(response.into_body()).await, "");
+    assert_eq!(whole(response.into_body()).await, "");
 }
 
 // --- 2
@@ -442,7 +442,7 @@ async fn a_client_that_leaves_is_noticed(server: &Server) {
             let start = Instant::now();
             leave(client);
             let sent = server.keep_alives();
-            let (report, at) = next("the client to be noticed", &mut closed).await;
+            let (report, at) = value_from("the client to be noticed", &mut closed).await;
             assert_noticed(&report, sent);
             assert!(gone.is_closed(), "the source is dropped");
             let again = within("the callback to be dropped", closed.recv()).await;
@@ -470,11 +470,11 @@ async fn http2_clients_that_leave_are_noticed(server: &Server) {
                 .on_close(move |closed| _ = closes.send((closed, Instant::now())))
         });
         let mut body = sender.get(&path).await.into_body();
-        assert_eq!(frame(&mut body).await, ":\n");
+        assert_eq!(one_frame(&mut body).await, ":\n");
         let start = Instant::now();
         drop(body); // RST_STREAM
         let sent = server.keep_alives();
-        let (report, at) = next("the client to be noticed", &mut closed).await;
+        let (report, at) = value_from("the client to be noticed", &mut closed).await;
         assert_noticed(&report, sent);
         println!(
             "{}: RST_STREAM, {with} keep-alive: {:?}",
@@ -511,7 +511,7 @@ async fn an_error_is_a_broken_response(server: &Server) {
     client.exactly(":\ndata: a\n\ndata: b\n\n").await;
     let end = client.chunk().await;
     assert_eq!(end.is_err(), server.framework.breaks_off, "{end:?}");
-    let closed: Closed = next("the close report", &mut closed).await;
+    let closed: Closed = value_from("the close report", &mut closed).await;
     assert_eq!((closed.reason, closed.events), (CloseReason::Error, 2));
 }
 
@@ -663,7 +663,7 @@ async fn the_last_event_id_is_what_was_sent(server: &Server) {
         let dropped = std::str::from_utf8(header).is_err() && !server.framework.raw_headers;
         let expected = if dropped { b"" } else { expected };
         assert_eq!(
-            next("the handler", &mut told).await.as_bytes(),
+            value_from("the handler", &mut told).await.as_bytes(),
             expected,
             "{query}"
         );
@@ -715,7 +715,7 @@ async fn http2_streams_do_not_disturb_each_other(server: &Server) {
         let (events, source) = channel();
         let path = server.set(|_| Sse::new(source).keep_alive(None));
         let mut body = sender.get(&path).await.into_body();
-        assert_eq!(frame(&mut body).await, ":\n");
+        assert_eq!(one_frame(&mut body).await, ":\n");
         streams.push((events, body));
     }
     // One with 100 MB on offer, which nobody reads.
@@ -734,7 +734,7 @@ async fn http2_streams_do_not_disturb_each_other(server: &Server) {
             events.send(Event::data(n.to_string())).unwrap();
         }
         for (_, body) in &mut streams {
-            assert_eq!(frame(body).await, format!("data: {n}\n\n"));
+            assert_eq!(one_frame(body).await, format!("data: {n}\n\n"));
         }
     }
     drop(unread);
@@ -780,19 +780,19 @@ fn every(interval: Duration) -> KeepAlive {
     KeepAlive::new().interval(interval).comment("idle")
 }
 
-async fn next<T>(what: &str, receiver: &mut UnboundedReceiver<T>) -> T {
+async fn value_from<T>(what: &str, receiver: &mut UnboundedReceiver<T>) -> T {
     let next = within(what, receiver.recv()).await;
     next.expect("its sender is there")
 }
 
 /// The next frame of a body.
-async fn frame(body: &mut Incoming) -> Bytes {
+async fn one_frame(body: &mut Incoming) -> Bytes {
     let frame = within("a frame", body.frame()).await.unwrap();
     frame.unwrap().into_data().unwrap()
 }
 
 /// A body from here to its end.
-async fn all(body: Incoming) -> Bytes {
+async fn whole(body: Incoming) -> Bytes {
     let all = within("the end of a body", body.collect()).await;
     all.unwrap().to_bytes()
 }

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     contract::{Answers, Framework, Source},
-    serving::{Listener, accept, serve, serving},
+    serving::{Listener, serve, serve_each, serving},
 };
 
 /// A test for each framework.
@@ -90,7 +90,7 @@ fn serve_hyper(listener: Listener, answers: Answers, stopped: oneshot::Receiver<
 
     serve(async {
         let graceful = GracefulShutdown::new();
-        let connections = accept(listener.tokio(), stopped, |stream| {
+        let connections = serve_each(listener.tokio(), stopped, |stream| {
             let answers = answers.clone();
             let service = service_fn(move |request| respond(answers.clone(), request));
             let http = auto::Builder::new(TokioExecutor::new());

@@ -80,7 +80,7 @@ pub(crate) async fn serving<F: IntoFuture>(server: F) -> F::Output {
 
 /// Accepts connections until it is told to stop, and returns those that are still served. Panics
 /// if serving one did.
-pub(crate) async fn accept<F: Future<Output = ()> + Send + 'static>(
+pub(crate) async fn serve_each<F: Future<Output = ()> + Send + 'static>(
     listener: tokio::net::TcpListener,
     stopped: impl Future,
     mut serve: impl FnMut(TcpStream) -> F,

@@ -34,7 +34,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use crate::{
     deadline::{Background, Serving, finished, within},
     raw_client::RawClient,
-    serving::{Listener, accept, runtime, serve, serving},
+    serving::{Listener, runtime, serve, serve_each, serving},
     undisturbed::Undisturbed,
 };
 
@@ -136,7 +136,7 @@ async fn only_a_client_that_stops_reading_is_closed(recipe: Recipe) {
     let connections = &streams.connections;
 
     let get = async |key| {
-        let stream = connect_with(TcpSocket::new_v4().unwrap(), address).await;
+        let stream = stream_from(TcpSocket::new_v4().unwrap(), address).await;
         RawClient::over(stream, request(key)).await
     };
     // These are well: there is nothing to read for one, one pauses, and one is behind all the time,
@@ -159,7 +159,7 @@ async fn only_a_client_that_stops_reading_is_closed(recipe: Recipe) {
     });
 
     let (start, clock) = (Instant::now(), Undisturbed::now());
-    let stream = connect(address).await;
+    let stream = stream_to(address).await;
     let client = stream.local_addr().unwrap();
     let stalled = RawClient::over(stream, request("stalled")).await;
     // As long as it has a socket: nobody sees it afterwards.
@@ -270,7 +270,7 @@ fn the_other_999_do_not_notice() {
         let mut readers = Vec::new();
         for n in 0..READERS {
             let asked = request(&format!("fed-{n}"));
-            let mut reader = RawClient::over(connect(address).await, asked).await;
+            let mut reader = RawClient::over(stream_to(address).await, asked).await;
             reader.head().await;
             reader.exactly(":\n").await;
             readers.push(reader);
@@ -301,7 +301,7 @@ fn the_other_999_do_not_notice() {
         send().await;
         let without = polls();
 
-        let client = RawClient::over(connect(address).await, request("stalled")).await;
+        let client = RawClient::over(stream_to(address).await, request("stalled")).await;
         stalls(connections, "stalled").await;
         send().await;
         assert!(stall(connections, "stalled").is_some());
@@ -388,7 +388,7 @@ fn serve_hyper(listener: Listener, streams: Streams) {
     use hyper_util::server::conn::auto;
 
     serve(async {
-        accept(listener.tokio(), pending::<()>(), |tcp| {
+        serve_each(listener.tokio(), pending::<()>(), |tcp| {
             let streams = streams.clone();
             async move {
                 let mut http = auto::Builder::new(TokioExecutor::new());
@@ -409,7 +409,7 @@ fn serve_hyper_with_a_timeout_stream(listener: Listener, streams: Streams) {
     use hyper_util::server::conn::auto;
 
     serve(async {
-        accept(listener.tokio(), pending::<()>(), |tcp| {
+        serve_each(listener.tokio(), pending::<()>(), |tcp| {
             let streams = streams.clone();
             async move {
                 let mut tcp = TimeoutStream::new(tcp);
@@ -567,15 +567,15 @@ fn start(serve: fn(Listener, Streams), set: fn(&Socket)) -> (Serving, SocketAddr
     (server, address.get(), streams)
 }
 
-/// A client whose socket holds little of what it does not read.
-async fn connect(address: SocketAddr) -> TcpStream {
+/// A connection of a client whose socket holds little of what it does not read.
+async fn stream_to(address: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(16 * 1024).unwrap();
-    connect_with(socket, address).await
+    stream_from(socket, address).await
 }
 
-/// A client with segments as on a network: those of the loopback are larger than some buffers.
-async fn connect_with(socket: TcpSocket, address: SocketAddr) -> TcpStream {
+/// A connection with segments as on a network: those of the loopback are larger than some buffers.
+async fn stream_from(socket: TcpSocket, address: SocketAddr) -> TcpStream {
     SockRef::from(&socket).set_tcp_mss(1_460).unwrap();
     let stream = within("a connection to the server", socket.connect(address)).await;
     stream.unwrap()

@@ -79,7 +79,7 @@ impl RawClient {
     pub async fn chunk(&mut self) -> io::Result<Option<String>> {
         assert!(self.body.is_empty());
         self.await_part("a chunk");
-        let more = self.read_chunk().await?;
+        let more = self.another_chunk().await?;
         let chunk = String::from_utf8(self.body.split().into()).unwrap();
         Ok(more.then_some(chunk))
     }
@@ -89,7 +89,7 @@ impl RawClient {
         self.await_part(format_args!("{text:?}"));
         let mut chunks = 0;
         while self.body.len() < text.len() {
-            assert!(self.read_chunk().await.unwrap(), "ended before {text:?}");
+            assert!(self.another_chunk().await.unwrap(), "ended before {text:?}");
             chunks += 1;
         }
         assert_eq!(self.body.split(), text);
@@ -100,7 +100,7 @@ impl RawClient {
     pub async fn take(&mut self, length: usize) -> BytesMut {
         self.await_part(format_args!("{length} bytes"));
         while self.body.len() < length {
-            assert!(self.read_chunk().await.unwrap());
+            assert!(self.another_chunk().await.unwrap());
         }
         self.body.split_to(length)
     }
@@ -108,14 +108,14 @@ impl RawClient {
     /// Reads chunks to the end of the body.
     pub async fn rest(&mut self) -> io::Result<String> {
         self.await_part("the end of the body");
-        while self.read_chunk().await? {}
+        while self.another_chunk().await? {}
         Ok(String::from_utf8(self.body.split().into()).unwrap())
     }
 
     /// Reads all that comes until the server closes the connection.
     pub async fn until_close(&mut self) -> BytesMut {
         self.await_part("the end of the connection");
-        while self.read(1).await.is_ok() {}
+        while self.more(1).await.is_ok() {}
         self.buffer.split()
     }
 
@@ -137,10 +137,10 @@ impl RawClient {
     }
 
     /// Reads a chunk into the body; `false` is the one that ends it.
-    async fn read_chunk(&mut self) -> io::Result<bool> {
+    async fn another_chunk(&mut self) -> io::Result<bool> {
         let size = usize::from_str_radix(&self.line().await?, 16).unwrap();
         while self.buffer.len() < size + 2 {
-            self.read(size + 2 - self.buffer.len()).await?;
+            self.more(size + 2 - self.buffer.len()).await?;
         }
         self.body.unsplit(self.buffer.split_to(size));
         self.buffer.advance(2);
@@ -154,12 +154,12 @@ impl RawClient {
                 self.buffer.advance(2);
                 return Ok(String::from_utf8(line.into()).unwrap());
             }
-            self.read(1).await?;
+            self.more(1).await?;
         }
     }
 
     /// Reads what has arrived, with room for as much as is missing.
-    async fn read(&mut self, missing: usize) -> io::Result<()> {
+    async fn more(&mut self, missing: usize) -> io::Result<()> {
         let (part, until) = &self.awaited;
         let left = until.saturating_duration_since(Instant::now());
         let part = format!("{part}, which has {PATIENCE:?} in all");
