@@ -33,9 +33,10 @@ fn an_idle_subscription_costs_at_most_168_bytes() {
         let each = cost.bytes_current as usize / SUBSCRIBERS + size_of::<Subscription>();
         println!("{each} bytes for each subscription, with {topics} topics");
         assert!(each <= most, "{each} bytes");
-        let back = measure(|| drop(all));
+        let back = measure(|| all.clear());
         let left = cost.bytes_current + back.bytes_current;
-        assert!(left < 4_096, "{left} bytes are left");
+        println!("{left} bytes are left");
+        assert!(left <= 1_024);
     }
 }
 

@@ -87,6 +87,8 @@ mod order {
             format!("data: one\n\ndata: two\nid: {at}\n\n").as_bytes()
         );
         assert_eq!(events.count(), 2);
+        assert!(events == &*format!("data: one\n\ndata: two\nid: {at}\n\n"));
+        assert!(events != "data: one\n\n");
         // A comment is no event of its own; with an id it is one that a client is sent.
         let at = hub.publish("a", Event::new().comment("c")).unwrap();
         let events = subscription.next().now_or_never().unwrap().unwrap();
@@ -282,6 +284,11 @@ mod resume {
             read(&mut subscription).0,
             format!("event: sync\ndata: who?\nid: {start}\n\n")
         );
+
+        let comment = Hub::builder().reset_event(|_| Event::new().comment("c"));
+        let mut subscription = comment.build().subscribe(["a"]).after(last("x"));
+        let reset = subscription.next().now_or_never().unwrap().unwrap();
+        assert_eq!(reset.count(), 1);
     }
 }
 
@@ -466,6 +473,11 @@ mod bounds {
                         assert_eq!(hub.memory(), before + events * len);
                     }
                 }
+                // It stays while there are others who may read it.
+                readers.pop();
+                if reads {
+                    assert_eq!(hub.memory(), before + events * len);
+                }
                 end(&hub, &mut readers);
                 hub.memory()
             };
@@ -510,6 +522,19 @@ mod bounds {
             assert!(hub.remove(&topic.name));
         }
         assert_eq!((hub.topics().len(), hub.memory()), (0, 0));
+    }
+
+    #[test]
+    fn all_topics_together_cost_no_more_than_the_memory() {
+        let publish_both = |hub: &Hub| {
+            let topics = ["a", "b"];
+            topics.map(|topic| publish(hub, topic, "x"));
+            (hub.topics().len(), hub.memory())
+        };
+        let (_, both) = publish_both(&Hub::new());
+        let kept = |memory| publish_both(&Hub::builder().memory(memory).build());
+        assert_eq!(kept(both), (2, both), "at the bound");
+        assert_eq!(kept(both - 1), (1, both / 2));
     }
 
     #[test]

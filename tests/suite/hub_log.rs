@@ -603,6 +603,21 @@ async fn everybody_is_reset_if_the_log_has_lost_something() {
     }
 }
 
+/// It is known when the engine is there again, also if nothing new is written.
+#[tokio::test(start_paused = true)]
+async fn a_log_that_was_away_is_read_again_and_not_waited_for() {
+    let log = Arc::new(Engine::default());
+    let hub = Node::start(&log, 10).await;
+    let first = publish(&hub, "x", "1").await;
+    let second = publish(&hub, "x", "2").await;
+    hub.reaches(second).await;
+    log.state().is_away = true;
+    sleep(Duration::from_secs(2)).await;
+    log.state().entries.truncate(1);
+    log.state().is_away = false;
+    hub.reaches(first).await;
+}
+
 /// A log that says it has more than it gives does not hold up a server that starts.
 #[tokio::test(start_paused = true)]
 async fn a_server_starts_at_the_head_of_a_log_that_gives_nothing() {
