@@ -1,7 +1,8 @@
 //! From bytes to events, beside decoders of other crates and a bare search for line ends.
 //!
 //! Each reads the same pieces of 16 KiB, except where one event is larger; what they dispatch is
-//! compared first. The ratios are printed at the end of each group.
+//! compared first. The other crates' decoders are streams that yield owned text, as `events` does;
+//! `Decoder` lends it. The ratios of both are printed at the end of each group.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[path = "support/ratio.rs"]
@@ -13,7 +14,7 @@ use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use eventsource_stream::Eventsource as _;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
-use http_sse::{Decoded, Decoder};
+use http_sse::{Decoded, Decoder, events};
 use memchr::memchr2;
 use sse_stream::SseStream;
 
@@ -36,6 +37,16 @@ fn ours(pieces: &[Bytes]) -> Read {
         }
     }
     (events, bytes)
+}
+
+fn ours_owned(pieces: &[Bytes]) -> Read {
+    let bytes = stream::iter(pieces.iter().cloned().map(Ok::<_, Infallible>));
+    events(bytes, Decoder::new())
+        .fold((0, 0), |(events, bytes), event| {
+            std::future::ready((events + 1, bytes + event.unwrap().as_data().unwrap().len()))
+        })
+        .now_or_never()
+        .unwrap()
 }
 
 fn eventsource_stream(pieces: &[Bytes]) -> Read {
@@ -121,11 +132,13 @@ fn decode(c: &mut Criterion) {
     for (name, pieces, of_search) in cases {
         assert_eq!(ours(&pieces), eventsource_stream(&pieces), "{name}");
         assert_eq!(ours(&pieces), sse_stream(&pieces), "{name}");
+        assert_eq!(ours(&pieces), ours_owned(&pieces), "{name}");
         let bytes: usize = pieces.iter().map(Bytes::len).sum();
         let mut group = c.benchmark_group(format!("decode/{name}"));
         group.throughput(Throughput::Bytes(bytes as u64));
         group.measurement_time(Duration::from_secs(2));
         group.bench_function("http-sse", |b| b.iter(|| ours(&pieces)));
+        group.bench_function("http-sse, events", |b| b.iter(|| ours_owned(&pieces)));
         group.bench_function("eventsource-stream", |b| {
             b.iter(|| eventsource_stream(&pieces))
         });
@@ -138,6 +151,14 @@ fn decode(c: &mut Criterion) {
             eventsource_stream(&pieces).1
         });
         ratio::compare(&name, "sse-stream", 1.0, ours, || sse_stream(&pieces).1);
+        let events = format!("{name}, events");
+        let ours_owned = || ours_owned(&pieces).1;
+        ratio::compare(&events, "eventsource-stream", 1.0, ours_owned, || {
+            eventsource_stream(&pieces).1
+        });
+        ratio::compare(&events, "sse-stream", 1.0, ours_owned, || {
+            sse_stream(&pieces).1
+        });
         if let Some(of_search) = of_search {
             ratio::compare(&name, "a search for line ends", of_search, ours, || {
                 line_ends(&pieces).0

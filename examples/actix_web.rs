@@ -1,7 +1,7 @@
 //! actix-web: a counter that goes on where a client left off.
 //!
 //! ```text
-//! $ cargo run --example actix_web
+//! $ cargo run -p http-sse-frameworks --example actix_web
 //! listening on http://127.0.0.1:3000
 //!
 //! $ curl -N -H 'last-event-id: 41' http://127.0.0.1:3000/feed

@@ -1,7 +1,7 @@
 //! poem: a counter that goes on where a client left off.
 //!
 //! ```text
-//! $ cargo run --example poem
+//! $ cargo run -p http-sse-frameworks --example poem
 //! listening on http://127.0.0.1:3000
 //!
 //! $ curl -N -H 'last-event-id: 41' http://127.0.0.1:3000/feed

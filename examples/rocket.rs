@@ -1,7 +1,7 @@
 //! rocket: a counter that goes on where a client left off.
 //!
 //! ```text
-//! $ cargo run --example rocket
+//! $ cargo run -p http-sse-frameworks --example rocket
 //! listening on http://127.0.0.1:3000
 //!
 //! $ curl -N -H 'last-event-id: 41' http://127.0.0.1:3000/feed

@@ -76,6 +76,14 @@
 //!   framework returns, and [`LastEventId`] what it takes, with warp by [`LastEventId::filter`].
 //!   The current releases of actix-web and rocket need Rust 1.89, and that of salvo needs 1.95.
 //!
+// Links to what a build leaves out lead to the features.
+#![cfg_attr(not(feature = "base64"), doc = "[`Event::base64`]: #features")]
+#![cfg_attr(not(feature = "hub"), doc = "[`Hub`]: #features")]
+#![cfg_attr(not(feature = "json"), doc = "[`Encoder::json`]: #features")]
+#![cfg_attr(not(feature = "json"), doc = "[`Event::json`]: #features")]
+#![cfg_attr(not(feature = "json"), doc = "[`Json`]: #features")]
+#![cfg_attr(not(feature = "warp"), doc = "[`LastEventId::filter`]: #features")]
+//!
 //! # Names
 //!
 //! They are the standard's. An *event stream* is the body; an *event* is one block in it; the

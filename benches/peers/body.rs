@@ -89,7 +89,7 @@ fn all_say_the_same() {
 
 /// The medians, in nanoseconds per event; infinite where a case has no such payload.
 fn nanos(cases: &[Case], payload: Payload) -> Vec<f64> {
-    let plain = !payload.all_fields && payload.json.is_none();
+    let plain = !payload.all_fields && !payload.owned && payload.json.is_none();
     let applies = |case: &Case| match case.name {
         HttpSseEncoded::NAME | HttpSseConstant::NAME | HttpSseEncode::NAME | Copy::NAME => plain,
         _ => true,

@@ -6,6 +6,7 @@
 #![allow(missing_docs)]
 
 use std::{
+    borrow::Cow,
     convert::Infallible,
     hint::black_box,
     pin::{Pin, pin},
@@ -29,6 +30,9 @@ pub struct Payload {
     pub data: &'static str,
     /// The data as a value, for what a crate has for those.
     pub json: Option<&'static RawValue>,
+    /// Whether the data of each event is a `String` of its own, made when the source is polled.
+    /// Otherwise they are static, and only crates that take a `String` make one.
+    pub owned: bool,
     /// Whether it has an id, which counts, and the event type `delta`.
     pub all_fields: bool,
     /// How many are sent at a time.
@@ -45,6 +49,7 @@ impl Payload {
             name,
             data,
             json: None,
+            owned: false,
             all_fields: false,
             events: 10_000,
         }
@@ -62,6 +67,14 @@ impl Payload {
         Self { events, ..self }
     }
 
+    const fn as_owned(self, name: &'static str) -> Self {
+        Self {
+            name,
+            owned: true,
+            ..self
+        }
+    }
+
     fn as_json(self, name: &'static str) -> Self {
         let json = serde_json::from_str(self.data).expect("it is JSON");
         Self {
@@ -72,7 +85,7 @@ impl Payload {
     }
 
     /// As in the table of what is promised.
-    pub fn all() -> [Self; 8] {
+    pub fn all() -> [Self; 11] {
         let line = |bytes: usize| {
             let line = format!(r#"{{"text":"{}"}}"#, "lorem ipsum ".repeat(bytes / 12));
             &*line.leak()
@@ -90,6 +103,9 @@ impl Payload {
             Self::new("json1k", line(1 << 10)),
             Self::new("text16k", text.repeat(200).trim_end().to_owned().leak()).with(500),
             line64k,
+            Self::tick().as_owned("tick, owned"),
+            Self::token().as_owned("token, owned"),
+            line64k.as_owned("line64k, owned"),
             Self::token().as_json("token, JSON"),
             line64k.as_json("line64k, JSON"),
         ]
@@ -103,7 +119,10 @@ impl Payload {
 
     fn items(self) -> impl Iterator<Item = Item> + Send + Sync + Unpin {
         (0..self.events).map(move |n| Item {
-            data: black_box(self.data),
+            data: match black_box(self.data) {
+                data if self.owned => Cow::Owned(data.to_owned()),
+                data => Cow::Borrowed(data),
+            },
             json: self.json,
             id: self.all_fields.then_some(n),
         })
@@ -111,7 +130,7 @@ impl Payload {
 }
 
 struct Item {
-    data: &'static str,
+    data: Cow<'static, str>,
     json: Option<&'static RawValue>,
     id: Option<u64>,
 }
@@ -121,7 +140,7 @@ impl Item {
     fn into_text(self) -> String {
         match self.json {
             Some(json) => to_json(serde_json::to_string(json)),
-            None => self.data.to_owned(),
+            None => self.data.into_owned(),
         }
     }
 }
@@ -292,7 +311,10 @@ impl ActixWebLab {
         stream::iter(payload.items()).map(|item| {
             let data = match item.json {
                 Some(json) => to_json(sse::Data::new_json(json)),
-                None => sse::Data::new(item.data),
+                None => match item.data {
+                    Cow::Borrowed(data) => sse::Data::new(data),
+                    Cow::Owned(data) => sse::Data::new(data),
+                },
             };
             ok(sse::Event::Data(match item.id {
                 None => data,

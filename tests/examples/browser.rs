@@ -1,11 +1,11 @@
 //! The example pages in a real browser.
 //!
-//! Without chromium and chromedriver (Debian: `chromium` and `chromium-driver`) these tests tell
-//! that they are skipped, and pass; with `HTTP_SSE_REAL=required` they fail instead.
+//! Without chromium and chromedriver (Debian: `chromium` and `chromium-driver`) these tests print
+//! that they are skipped, and pass. With `HTTP_SSE_REAL=required` they fail instead.
 
-use std::env;
-
-use crate::{http1::Answer, process::Process, webdriver::Browser};
+use crate::{
+    http1::Answer, port::reserved_port, process::Process, skip::skipped, webdriver::Browser,
+};
 
 #[test]
 fn quickstart_shows_numbers_status_and_keep_alives() {
@@ -105,7 +105,10 @@ fn notifications_are_shown_and_outlive_a_restart() {
     let Some(browser) = start("notifications") else {
         return;
     };
-    let (server, address) = Process::serve("notifications");
+    // The same before and after the restart.
+    let port = reserved_port().to_string();
+    let serve = || Process::serve_with("notifications", &[("PORT", &port)]);
+    let (server, address) = serve();
     browser.open(&format!("http://{address}/?user=ada"));
     let state = "document.querySelector('#state').textContent";
     let list = "[...document.querySelectorAll('li')].map((li) => li.textContent).join()";
@@ -121,8 +124,7 @@ fn notifications_are_shown_and_outlive_a_restart() {
     // The next server knows nothing of them, and the page shows what that one knows.
     drop(server);
     browser.wait_for(&format!("{state} == 'reconnecting'"));
-    let port = address.port().to_string();
-    let (_server, _) = Process::serve_with("notifications", &[("PORT", &port)]);
+    let (_server, _) = serve();
     notify("three");
     browser.wait_for(&format!("{list} == 'three'"));
 }
@@ -130,9 +132,7 @@ fn notifications_are_shown_and_outlive_a_restart() {
 fn start(name: &str) -> Option<Browser> {
     let browser = Browser::start(name);
     if browser.is_none() {
-        let required = env::var("HTTP_SSE_REAL").is_ok_and(|value| value == "required");
-        assert!(!required, "chromium and chromedriver are not installed");
-        eprintln!("skipped: chromium and chromedriver are not installed");
+        skipped("chromium or chromedriver");
     }
     browser
 }

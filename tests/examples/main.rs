@@ -7,10 +7,15 @@
 mod deadline;
 #[path = "../support/http1.rs"]
 mod http1;
+#[path = "../support/port.rs"]
+mod port;
 #[path = "../support/process.rs"]
 mod process;
+#[path = "../support/skip.rs"]
+mod skip;
 #[path = "../support/webdriver.rs"]
 mod webdriver;
 
 mod browser;
+mod filters;
 mod programs;

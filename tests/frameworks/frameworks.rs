@@ -3,6 +3,7 @@
 
 #[path = "../support/deadline.rs"]
 mod deadline;
+#[allow(dead_code)] // not all of it is used here
 #[path = "../support/http1.rs"]
 mod http1;
 #[path = "../support/process.rs"]
@@ -13,6 +14,8 @@ mod raw_client;
 mod undisturbed;
 
 mod contract;
+mod examples;
 mod servers;
+mod serving;
 mod shutdown;
 mod stalled;

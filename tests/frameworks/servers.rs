@@ -1,14 +1,19 @@
-//! Every framework under one contract: the cases are in `support/contract.rs`, and here is how
-//! each framework's server is started with the one handler.
+//! Every framework under one contract: the cases are in `contract.rs`, and here is how each
+//! framework's server is started with the one handler.
 //!
-//! `cargo test --test contract -- --nocapture` prints how soon each notices a client that left.
+//! `cargo test -p http-sse-frameworks -- --nocapture servers::` prints how soon each notices a
+//! client that left.
 
-use std::{net::TcpListener, time::Duration};
+use std::time::Duration;
 
-use crate::contract::{Answers, Framework, Source, block_on};
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, future::join};
 use http_sse::{LastEventId, Sse, SseBody};
 use tokio::sync::oneshot;
+
+use crate::{
+    contract::{Answers, Framework, Source},
+    serving::{Listener, serve, serve_each, serving},
+};
 
 /// A test for each framework.
 macro_rules! frameworks {
@@ -56,7 +61,7 @@ macro_rules! answer {
     }};
 }
 
-fn serve_hyper(listener: TcpListener, answers: Answers, stopped: oneshot::Receiver<()>) {
+fn serve_hyper(listener: Listener, answers: Answers, stopped: oneshot::Receiver<()>) {
     use std::convert::Infallible;
 
     use hyper::{Request, Response, body::Incoming, service::service_fn};
@@ -83,29 +88,23 @@ fn serve_hyper(listener: TcpListener, answers: Answers, stopped: oneshot::Receiv
         Ok(sse.for_method(request.method()).into_response())
     }
 
-    block_on(async {
-        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    serve(async {
         let graceful = GracefulShutdown::new();
-        let serve = async {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let answers = answers.clone();
-                let service = service_fn(move |request| respond(answers.clone(), request));
-                let http = auto::Builder::new(TokioExecutor::new());
-                let connection = http.serve_connection(TokioIo::new(stream), service);
-                tokio::spawn(graceful.watch(connection.into_owned()));
-            }
-        };
-        tokio::select! {
-            () = serve => {}
-            _ = stopped => {}
-        }
-        drop(listener);
-        graceful.shutdown().await;
+        let connections = serve_each(listener.tokio(), stopped, |stream| {
+            let answers = answers.clone();
+            let service = service_fn(move |request| respond(answers.clone(), request));
+            let http = auto::Builder::new(TokioExecutor::new());
+            let connection = http.serve_connection(TokioIo::new(stream), service);
+            let connection = graceful.watch(connection.into_owned());
+            serving(connection).map(drop) // a client may break it
+        })
+        .await;
+        serving(graceful.shutdown()).await;
+        serving(connections.join_all()).await;
     });
 }
 
-fn serve_axum(listener: TcpListener, answers: Answers, stopped: oneshot::Receiver<()>) {
+fn serve_axum(listener: Listener, answers: Answers, stopped: oneshot::Receiver<()>) {
     use axum::{
         Router,
         extract::{Path, State},
@@ -120,18 +119,17 @@ fn serve_axum(listener: TcpListener, answers: Answers, stopped: oneshot::Receive
         answer!(answers, key, last)
     }
 
-    block_on(async {
+    serve(async {
         let app = Router::new()
             .route("/answers/{key}", get(answer))
             .with_state(answers);
-        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
         let stopped = stopped.map(drop);
-        let served = axum::serve(listener, app).with_graceful_shutdown(stopped);
-        served.await.unwrap();
+        let served = axum::serve(listener.tokio(), app).with_graceful_shutdown(stopped);
+        serving(served).await.unwrap();
     });
 }
 
-fn serve_actix_web(listener: TcpListener, answers: Answers, stopped: oneshot::Receiver<()>) {
+fn serve_actix_web(listener: Listener, answers: Answers, stopped: oneshot::Receiver<()>) {
     use actix_web::{
         App, HttpServer, rt,
         web::{self, Data, Path},
@@ -153,19 +151,16 @@ fn serve_actix_web(listener: TcpListener, answers: Answers, stopped: oneshot::Re
             .disable_signals()
             .shutdown_timeout(0) // for idle connections too, which it does not close before
             .h1_allow_half_closed(false) // or a client that closed is not noticed
-            .listen_auto_h2c(listener)
+            .listen_auto_h2c(listener.std())
             .unwrap()
             .run();
         let handle = server.handle();
-        rt::spawn(async move {
-            let _ = stopped.await;
-            handle.stop(true).await;
-        });
-        server.await.unwrap();
+        let stopped = stopped.then(|_| handle.stop(true));
+        serving(join(server, stopped)).await.0.unwrap();
     });
 }
 
-fn serve_poem(listener: TcpListener, answers: Answers, stopped: oneshot::Receiver<()>) {
+fn serve_poem(listener: Listener, answers: Answers, stopped: oneshot::Receiver<()>) {
     use poem::{
         EndpointExt as _, Route, Server, get, handler as poem_handler,
         listener::TcpAcceptor,
@@ -181,19 +176,17 @@ fn serve_poem(listener: TcpListener, answers: Answers, stopped: oneshot::Receive
         answer!(answers, key, last)
     }
 
-    block_on(async {
+    serve(async {
         let app = Route::new().at("/answers/:key", get(answer)).data(answers);
-        let acceptor = TcpAcceptor::from_std(listener).unwrap();
+        let acceptor = TcpAcceptor::from_tokio(listener.tokio()).unwrap();
         let server = Server::new_with_acceptor(acceptor);
         let stopped = stopped.map(drop);
-        server
-            .run_with_graceful_shutdown(app, stopped, None)
-            .await
-            .unwrap();
+        let served = server.run_with_graceful_shutdown(app, stopped, None);
+        serving(served).await.unwrap();
     });
 }
 
-fn serve_rocket(listener: TcpListener, answers: Answers, stopped: oneshot::Receiver<()>) {
+fn serve_rocket(listener: Listener, answers: Answers, stopped: oneshot::Receiver<()>) {
     use rocket::{
         Config, State,
         config::{LogLevel, Shutdown},
@@ -205,11 +198,9 @@ fn serve_rocket(listener: TcpListener, answers: Answers, stopped: oneshot::Recei
         answer!(answers, key, last)
     }
 
-    let port = listener.local_addr().unwrap().port();
-    drop(listener); // it only takes a port
-    block_on(async {
+    serve(async {
         let config = Config {
-            port,
+            port: 0,
             log_level: LogLevel::Off,
             shutdown: Shutdown {
                 ctrlc: false,
@@ -220,18 +211,18 @@ fn serve_rocket(listener: TcpListener, answers: Answers, stopped: oneshot::Recei
             ..Config::default()
         };
         let rocket = rocket::custom(config)
+            .attach(listener.rocket())
             .manage(answers)
             .mount("/answers", routes![answer]);
-        let rocket = rocket.ignite().await.unwrap();
-        tokio::spawn(stopped.map({
-            let shutdown = rocket.shutdown();
-            move |_| shutdown.notify()
-        }));
-        rocket.launch().await.unwrap();
+        let rocket = serving(rocket.ignite()).await.unwrap();
+        let shutdown = rocket.shutdown();
+        // In the same task: else it may see its socket closed before it sees why, and fail.
+        let stopped = stopped.map(|_| shutdown.notify());
+        serving(join(rocket.launch(), stopped)).await.0.unwrap();
     });
 }
 
-fn serve_salvo(listener: TcpListener, answers: Answers, stopped: oneshot::Receiver<()>) {
+fn serve_salvo(listener: Listener, answers: Answers, stopped: oneshot::Receiver<()>) {
     use salvo::{
         Depot, Router, Server, Writer as _, affix_state, conn::tcp::TcpAcceptor,
         extract::PathParam, handler as salvo_handler,
@@ -243,28 +234,27 @@ fn serve_salvo(listener: TcpListener, answers: Answers, stopped: oneshot::Receiv
         answer!(answers, key, last)
     }
 
-    block_on(async {
+    serve(async {
         let answers = affix_state::inject(answers);
         let router = Router::with_path("answers/{key}")
             .hoop(answers)
             .get(answer)
             .head(answer);
-        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-        let server = Server::new(TcpAcceptor::try_from(listener).unwrap());
+        let server = Server::new(TcpAcceptor::try_from(listener.tokio()).unwrap());
         let handle = server.handle();
-        tokio::spawn(stopped.map(move |_| handle.stop_graceful(None)));
-        server.serve(router).await;
+        let stopped = stopped.map(|_| handle.stop_graceful(None));
+        serving(join(server.serve(router), stopped)).await;
     });
 }
 
-fn serve_warp(listener: TcpListener, answers: Answers, stopped: oneshot::Receiver<()>) {
+fn serve_warp(listener: Listener, answers: Answers, stopped: oneshot::Receiver<()>) {
     use warp::{Filter as _, http::Method};
 
     async fn answer(answers: Answers, key: String, last: LastEventId) -> Sse<Source> {
         answer!(answers, key, last)
     }
 
-    block_on(async {
+    serve(async {
         let app = warp::path("answers")
             .and(warp::any().map(move || answers.clone()))
             .and(warp::path::param::<String>())
@@ -273,8 +263,7 @@ fn serve_warp(listener: TcpListener, answers: Answers, stopped: oneshot::Receive
             .then(async |answers, key, last, method: Method| {
                 answer(answers, key, last).await.for_method(&method)
             });
-        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-        let server = warp::serve(app).incoming(listener);
-        server.graceful(stopped.map(drop)).run().await;
+        let server = warp::serve(app).incoming(listener.tokio());
+        serving(server.graceful(stopped.map(drop)).run()).await;
     });
 }

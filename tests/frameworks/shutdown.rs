@@ -1,77 +1,88 @@
 //! What `src/frameworks.md` says of the frameworks' own types for events: whether a server stops
 //! when it is asked to, with one open stream, its settings being the default ones.
 //!
-//! `cargo test --test shutdown -- --nocapture` prints how long each takes. What this crate's
-//! streams do is in `tests/contract.rs`.
+//! `cargo test -p http-sse-frameworks -- --nocapture shutdown::` prints how long each takes. What
+//! this crate's streams do is in `contract.rs`.
 
 use std::{
     convert::Infallible,
-    future::Future,
-    net::{SocketAddr, TcpListener},
-    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
 
-use crate::raw_client::RawClient;
-use futures_util::{FutureExt as _, Stream, stream};
-use tokio::sync::oneshot;
+use futures_util::{FutureExt as _, Stream, future::join, stream};
+use tokio::{runtime::Runtime, sync::oneshot};
+
+use crate::{
+    deadline::joined,
+    raw_client::RawClient,
+    serving::{Listener, runtime, serve, serving},
+    undisturbed::Undisturbed,
+};
 
 /// Serves `/` with a stream on which nothing happens, until it is told to stop.
-type Serve = fn(TcpListener, oneshot::Receiver<()>);
+type Serve = fn(Listener, oneshot::Receiver<()>);
 
-/// The longest that any may take that does stop.
-const PATIENCE: Duration = Duration::from_secs(40);
-/// How long those are watched that do not.
+/// How long those are watched that do not stop.
 const NEVER: Duration = Duration::from_secs(3);
 
 fn silence<T>() -> stream::Pending<Result<T, Infallible>> {
     stream::pending()
 }
 
-/// How long the server takes to stop while a client has its stream open, if it does in `within`.
-fn stops(name: &str, serve: Serve, within: Duration) -> Option<Duration> {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let address = listener.local_addr().unwrap();
+/// A server that was told to stop while a client has its stream open.
+struct Stopping {
+    name: &'static str,
+    thread: thread::JoinHandle<()>,
+    runtime: Runtime,
+    client: RawClient,
+    since: Instant,
+    clock: Undisturbed,
+}
+
+fn stop(name: &'static str, serve: Serve) -> Stopping {
+    let (listener, address) = Listener::open(|_| {});
     let (stop, stopped) = oneshot::channel();
-    let (ended, end) = mpsc::channel();
-    thread::spawn(move || {
-        serve(listener, stopped);
-        ended.send(()).unwrap();
-    });
-    let runtime = runtime();
+    let thread = thread::spawn(move || serve(listener, stopped));
+    let runtime = runtime(1);
     let client = runtime.block_on(async {
-        listening(address).await;
-        let mut client = RawClient::get(address, "/", "").await;
+        let mut client = RawClient::get(address.get(), "/", "").await;
         assert_eq!(client.head().await.0, 200);
         client
     });
-    let start = Instant::now();
+    let (since, clock) = (Instant::now(), Undisturbed::now());
     stop.send(()).unwrap();
-    let took = end.recv_timeout(within).ok().map(|()| start.elapsed());
-    println!("{name}: {took:?}");
-    runtime.block_on(async { client.close() });
-    if took.is_none() {
-        // It was the stream that it waited for.
-        end.recv_timeout(PATIENCE).unwrap();
-    }
-    took
-}
-
-async fn listening(address: SocketAddr) {
-    while tokio::net::TcpStream::connect(address).await.is_err() {
-        tokio::task::yield_now().await;
+    Stopping {
+        name,
+        thread,
+        runtime,
+        client,
+        since,
+        clock,
     }
 }
 
-fn runtime() -> tokio::runtime::Runtime {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(1).enable_all().build().unwrap()
-}
+impl Stopping {
+    /// Asserts that it is the stream that the server waits for.
+    fn waits_for_the_client(self) {
+        thread::sleep(NEVER);
+        assert!(!self.thread.is_finished(), "{} has stopped", self.name);
+        println!("{}: not in {:?}", self.name, self.since.elapsed());
+        self.client.close();
+        joined("the server to stop after its client has left", self.thread);
+    }
 
-fn block_on(future: impl Future<Output = ()>) {
-    runtime().block_on(future);
+    /// Asserts that the server stops on its own account, but not before `least`, and breaks the
+    /// stream off. Returns how long it took.
+    fn breaks_off(mut self, least: Duration) -> Undisturbed {
+        joined("the server to stop", self.thread);
+        let took = self.since.elapsed();
+        println!("{}: {took:?}", self.name);
+        assert!(took >= least, "stopped after {took:?}");
+        let rest = self.runtime.block_on(self.client.rest());
+        assert!(rest.is_err(), "{rest:?}");
+        self.clock
+    }
 }
 
 #[test]
@@ -81,41 +92,29 @@ fn axum_never_stops() {
     async fn events() -> sse::Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {
         sse::Sse::new(silence())
     }
-    assert_eq!(
-        stops(
-            "axum",
-            |listener, stopped| block_on(async {
-                let app = Router::new().route("/", get(events));
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                let served = axum::serve(listener, app).with_graceful_shutdown(stopped.map(drop));
-                served.await.unwrap();
-            }),
-            NEVER
-        ),
-        None
-    );
+    stop("axum", |listener, stopped| {
+        serve(async {
+            let app = Router::new().route("/", get(events));
+            let served = axum::serve(listener.tokio(), app);
+            let served = served.with_graceful_shutdown(stopped.map(drop));
+            serving(served).await.unwrap();
+        });
+    })
+    .waits_for_the_client();
 }
 
 #[test]
 fn warp_never_stops() {
     use warp::{Filter as _, sse};
 
-    assert_eq!(
-        stops(
-            "warp",
-            |listener, stopped| block_on(async {
-                let app = warp::any().map(|| sse::reply(silence::<sse::Event>()));
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                warp::serve(app)
-                    .incoming(listener)
-                    .graceful(stopped.map(drop))
-                    .run()
-                    .await;
-            }),
-            NEVER
-        ),
-        None
-    );
+    stop("warp", |listener, stopped| {
+        serve(async {
+            let app = warp::any().map(|| sse::reply(silence::<sse::Event>()));
+            let server = warp::serve(app).incoming(listener.tokio());
+            serving(server.graceful(stopped.map(drop)).run()).await;
+        });
+    })
+    .waits_for_the_client();
 }
 
 #[test]
@@ -126,21 +125,16 @@ fn poem_never_stops() {
     fn events() -> sse::SSE {
         sse::SSE::new(stream::pending::<sse::Event>())
     }
-    assert_eq!(
-        stops(
-            "poem",
-            |listener, stopped| block_on(async {
-                let server = Server::new_with_acceptor(TcpAcceptor::from_std(listener).unwrap());
-                let app = Route::new().at("/", get(events));
-                server
-                    .run_with_graceful_shutdown(app, stopped.map(drop), None)
-                    .await
-                    .unwrap();
-            }),
-            NEVER
-        ),
-        None
-    );
+    stop("poem", |listener, stopped| {
+        serve(async {
+            let acceptor = TcpAcceptor::from_tokio(listener.tokio()).unwrap();
+            let server = Server::new_with_acceptor(acceptor);
+            let app = Route::new().at("/", get(events));
+            let served = server.run_with_graceful_shutdown(app, stopped.map(drop), None);
+            serving(served).await.unwrap();
+        });
+    })
+    .waits_for_the_client();
 }
 
 #[test]
@@ -151,20 +145,16 @@ fn salvo_never_stops() {
     async fn events(response: &mut Response) {
         sse::stream(response, silence::<sse::SseEvent>());
     }
-    assert_eq!(
-        stops(
-            "salvo",
-            |listener, stopped| block_on(async {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                let server = Server::new(TcpAcceptor::try_from(listener).unwrap());
-                let handle = server.handle();
-                tokio::spawn(stopped.map(move |_| handle.stop_graceful(None)));
-                server.serve(Router::new().get(events)).await;
-            }),
-            NEVER
-        ),
-        None
-    );
+    stop("salvo", |listener, stopped| {
+        serve(async {
+            let server = Server::new(TcpAcceptor::try_from(listener.tokio()).unwrap());
+            let handle = server.handle();
+            let stopped = stopped.map(|_| handle.stop_graceful(None));
+            let served = server.serve(Router::new().get(events));
+            serving(join(served, stopped)).await;
+        });
+    })
+    .waits_for_the_client();
 }
 
 /// It has no type of its own: this is its response with a stream for a body.
@@ -175,28 +165,18 @@ fn actix_web_breaks_it_off_after_half_a_minute() {
     async fn events() -> HttpResponse {
         HttpResponse::Ok().streaming(silence::<web::Bytes>())
     }
-    let took = stops(
-        "actix-web",
-        |listener, stopped| {
-            rt::System::new().block_on(async {
-                let server = HttpServer::new(|| App::new().route("/", web::get().to(events)));
-                let server = server
-                    .workers(1)
-                    .disable_signals()
-                    .listen(listener)
-                    .unwrap()
-                    .run();
-                let handle = server.handle();
-                rt::spawn(async move {
-                    let _ = stopped.await;
-                    handle.stop(true).await;
-                });
-                server.await.unwrap();
-            });
-        },
-        PATIENCE,
-    );
-    assert_eq!(took.unwrap().as_secs(), 30);
+    let took = stop("actix-web", |listener, stopped| {
+        rt::System::new().block_on(async {
+            let server = HttpServer::new(|| App::new().route("/", web::get().to(events)));
+            let server = server.workers(1).disable_signals();
+            let server = server.listen(listener.std()).unwrap().run();
+            let handle = server.handle();
+            let stopped = stopped.then(|_| handle.stop(true));
+            serving(join(server, stopped)).await.0.unwrap();
+        });
+    })
+    .breaks_off(Duration::from_secs(30));
+    assert!(took.elapsed() < Duration::from_secs(31), "{took:?}");
 }
 
 #[test]
@@ -213,31 +193,29 @@ fn rocket_breaks_it_off_after_its_grace_and_mercy() {
     fn events() -> EventStream<impl Stream<Item = Event>> {
         EventStream::from(stream::pending())
     }
-    let took = stops(
-        "rocket",
-        |listener, stopped| {
-            let port = listener.local_addr().unwrap().port();
-            drop(listener); // it only takes a port
-            block_on(async {
-                let config = Config {
-                    port,
-                    log_level: LogLevel::Off,
-                    shutdown: Shutdown {
-                        ctrlc: false,
-                        ..Shutdown::default()
-                    },
-                    ..Config::default()
-                };
-                let rocket = rocket::custom(config).mount("/", routes![events]);
-                let rocket = rocket.ignite().await.unwrap();
-                let shutdown = rocket.shutdown();
-                tokio::spawn(stopped.map(move |_| shutdown.notify()));
-                let error = rocket.launch().await.unwrap_err();
-                println!("rocket: {error}"); // or its drop would panic
-            });
-        },
-        PATIENCE,
-    );
-    // Mostly a second later; and now and then it looks at the wrong moment, and fails at once.
-    assert!(took.unwrap() < Duration::from_secs(8), "{took:?}");
+    let took = stop("rocket", |listener, stopped| {
+        serve(async {
+            let config = Config {
+                port: 0,
+                log_level: LogLevel::Off,
+                shutdown: Shutdown {
+                    ctrlc: false,
+                    ..Shutdown::default()
+                },
+                ..Config::default()
+            };
+            let rocket = rocket::custom(config).attach(listener.rocket());
+            let rocket = rocket.mount("/", routes![events]);
+            let rocket = serving(rocket.ignite()).await.unwrap();
+            let shutdown = rocket.shutdown();
+            // In the same task: from another one it comes now and then between two looks, and
+            // rocket fails at once.
+            let stopped = stopped.map(|_| shutdown.notify());
+            let (served, ()) = serving(join(rocket.launch(), stopped)).await;
+            println!("rocket: {}", served.unwrap_err()); // or its drop would panic
+        });
+    })
+    .breaks_off(Duration::from_secs(2 + 3));
+    // A second later if it has to look twice.
+    assert!(took.elapsed() < Duration::from_secs(8), "{took:?}");
 }

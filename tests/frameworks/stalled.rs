@@ -1,38 +1,46 @@
 //! A client that stops reading: it is seen, its socket is closed, and nobody else notices.
 //!
-//! `cargo test --test stalled -- --nocapture` prints the times that `src/frameworks.md` states.
+//! `cargo test -p http-sse-frameworks -- --nocapture stalled::` prints the times that
+//! `src/frameworks.md` states.
 #![cfg(target_os = "linux")] // it looks up the kernel's sockets, and most recipes are Linux's
 
 use std::{
     fs,
-    future::Future,
-    io::{self, Read as _, Write as _},
-    net::{SocketAddr, TcpListener},
+    future::pending,
+    net::SocketAddr,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
-use crate::raw_client::RawClient;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use http::Request;
 use http_body_util::Empty;
-use http_sse::{CloseReason, Connections, EncodedEvent, Event, Sse, SseBody, stop};
+use http_sse::{CloseReason, Connections, EncodedEvent, Event, Sse, SseBody};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{SockRef, Socket};
 use tokio::{
     net::{TcpSocket, TcpStream},
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    sync::mpsc::{UnboundedSender, unbounded_channel},
     time::sleep,
 };
 use tokio_io_timeout::TimeoutStream;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
+use crate::{
+    deadline::{Background, Serving, finished, within},
+    raw_client::RawClient,
+    serving::{Listener, runtime, serve, serve_each, serving},
+    undisturbed::Undisturbed,
+};
+
 /// How long a client may take nothing of what there is for it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How soon its stall is visible, and how much later than the timeout its socket is gone.
+/// How much later than the timeout its socket is gone.
 const SLACK: Duration = Duration::from_secs(1);
 /// A frame that was taken this long ago, with more at hand, is a stall and not a busy moment.
 const STALL: Duration = Duration::from_millis(200);
@@ -46,7 +54,7 @@ type Source = Pin<Box<dyn Stream<Item = EncodedEvent> + Send>>;
 struct Recipe {
     name: &'static str,
     /// Serves the listener for good.
-    serve: fn(TcpListener, Streams),
+    serve: fn(Listener, Streams),
     /// Sets the listening socket up, from which those that it accepts inherit.
     set: fn(&Socket),
     /// Whether the stream is closed. Where it is not, the test asserts that it stays, so that it
@@ -84,8 +92,7 @@ macro_rules! recipes {
     ($($name:ident: $recipe:expr,)*) => {$(
         #[test]
         fn $name() {
-            let _alone = alone();
-            block_on(only_a_client_that_stops_reading_is_closed($recipe));
+            runtime(1).block_on(only_a_client_that_stops_reading_is_closed($recipe));
         }
     )*};
 }
@@ -125,11 +132,11 @@ recipes! {
 }
 
 async fn only_a_client_that_stops_reading_is_closed(recipe: Recipe) {
-    let (address, streams) = start(recipe.serve, recipe.set);
+    let (_server, address, streams) = start(recipe.serve, recipe.set);
     let connections = &streams.connections;
 
     let get = async |key| {
-        let stream = connect_with(TcpSocket::new_v4().unwrap(), address).await;
+        let stream = stream_from(TcpSocket::new_v4().unwrap(), address).await;
         RawClient::over(stream, request(key)).await
     };
     // These are well: there is nothing to read for one, one pauses, and one is behind all the time,
@@ -143,7 +150,7 @@ async fn only_a_client_that_stops_reading_is_closed(recipe: Recipe) {
         pausing
     });
     let mut slow = get("slow").await;
-    let slow = tokio::spawn(async move {
+    let slow = Background::spawn(async move {
         slow.head().await;
         loop {
             slow.take(400_000).await;
@@ -151,19 +158,13 @@ async fn only_a_client_that_stops_reading_is_closed(recipe: Recipe) {
         }
     });
 
-    let start = Instant::now();
-    let stream = connect(address).await;
+    let (start, clock) = (Instant::now(), Undisturbed::now());
+    let stream = stream_to(address).await;
     let client = stream.local_addr().unwrap();
     let stalled = RawClient::over(stream, request("stalled")).await;
-    let (seen, full) = loop {
-        if let Some(stalled_for) = stall(connections, "stalled") {
-            break (start.elapsed(), Instant::now() - stalled_for);
-        }
-        assert!(start.elapsed() < SLACK, "the stall is not seen");
-        sleep(Duration::from_millis(10)).await;
-    };
-    println!("{}: seen after {seen:?}", recipe.name);
-    assert!(seen < SLACK, "seen after {seen:?}");
+    // As long as it has a socket: nobody sees it afterwards.
+    let full = stalls(connections, "stalled").await - start;
+    println!("{}: seen after {:?}", recipe.name, start.elapsed());
 
     if !recipe.closes {
         // What is not polled cannot be ended, until the client reads or leaves.
@@ -173,26 +174,36 @@ async fn only_a_client_that_stops_reading_is_closed(recipe: Recipe) {
         assert!(open > Some(WRITE_TIMEOUT), "{open:?}");
         return;
     }
-    let gone = Duration::from_secs(10);
-    let closed = within(gone, || {
+    comes("the stream to be closed", || {
         connections.totals().closed(CloseReason::ClientGone) > 0
     })
     .await;
-    let closed = closed.expect("the stream is closed") - full;
+    let (closed, undisturbed) = (start.elapsed() - full, clock.elapsed());
     println!("{}: closed after {closed:?}", recipe.name);
     // A server takes some more frames when the socket is full.
     assert!(closed + STALL > WRITE_TIMEOUT, "closed after {closed:?}");
-    assert!(closed < WRITE_TIMEOUT + SLACK, "closed after {closed:?}");
+    assert!(
+        undisturbed < full + WRITE_TIMEOUT + SLACK,
+        "closed after {closed:?}, {undisturbed:?} since it asked undisturbed"
+    );
 
-    let freed = within(SLACK, || !has_socket(address, client)).await;
-    let freed = freed.map(|freed| freed - full);
-    println!("{}: freed after {freed:?}", recipe.name);
-    assert_eq!(freed.is_some(), recipe.frees_socket);
-    assert!(freed < Some(WRITE_TIMEOUT + SLACK), "freed after {freed:?}");
+    if recipe.frees_socket {
+        comes("the socket to be freed", || !has_socket(address, client)).await;
+        let (freed, undisturbed) = (start.elapsed() - full, clock.elapsed());
+        println!("{}: freed after {freed:?}", recipe.name);
+        assert!(
+            undisturbed < full + WRITE_TIMEOUT + SLACK,
+            "freed after {freed:?}, {undisturbed:?} since it asked undisturbed"
+        );
+    }
 
     // The others have had as much time, and have it twice.
     sleep(WRITE_TIMEOUT).await;
-    let pausing = pausing.await.unwrap();
+    if !recipe.frees_socket {
+        assert!(has_socket(address, client), "the socket is freed");
+        println!("{}: not freed in {:?}", recipe.name, start.elapsed() - full);
+    }
+    let pausing = finished("the client that pauses", pausing).await;
     let open = connections.snapshot();
     let mut open: Vec<_> = open.iter().map(|stream| &*stream.key).collect();
     open.sort_unstable();
@@ -205,8 +216,7 @@ async fn only_a_client_that_stops_reading_is_closed(recipe: Recipe) {
 /// unanswered.
 #[test]
 fn hyper_on_http2_with_pings() {
-    let _alone = alone();
-    let (address, streams) = start(serve_hyper, user_timeout);
+    let (_server, address, streams) = start(serve_hyper, user_timeout);
     let connections = &streams.connections;
     // What it spawns is at rest whenever it is not in `block_on`.
     let client = tokio::runtime::Builder::new_current_thread()
@@ -215,8 +225,7 @@ fn hyper_on_http2_with_pings() {
         .unwrap();
     let unread = client.block_on(async {
         let unread = http2(address, "stalled").await;
-        let seen = within(SLACK, || stall(connections, "stalled").is_some()).await;
-        seen.expect("the stall is seen");
+        stalls(connections, "stalled").await;
         // As long as the client reads the connection there is no end to the one stream that it
         // does not read, not by order either.
         assert_eq!(connections.close_where(|it| &*it.key == "stalled"), 1);
@@ -227,125 +236,92 @@ fn hyper_on_http2_with_pings() {
     });
 
     // From here on it reads nothing.
-    let start = Instant::now();
+    let (start, clock) = (Instant::now(), Undisturbed::now());
     let is_closed = || connections.totals().open == 0;
-    let closed = runtime().block_on(within(Duration::from_secs(10), is_closed));
-    let closed = closed.expect("the stream is closed") - start;
+    runtime(1).block_on(comes("the stream to be closed", is_closed));
+    let (closed, undisturbed) = (start.elapsed(), clock.elapsed());
     println!("hyper, HTTP/2 pings: closed after {closed:?}");
-    assert!(closed < WRITE_TIMEOUT + SLACK, "closed after {closed:?}");
+    assert!(
+        undisturbed < WRITE_TIMEOUT + SLACK,
+        "closed after {closed:?}, {undisturbed:?} of it undisturbed"
+    );
     drop((client, unread));
 }
 
-/// What a stalled client costs the others: nothing. There are two servers alike, and the client
-/// goes to one and the other in turn, so that whatever else the machine does delays both.
+/// What a stalled client costs the others: nothing. Each event is sent to all of them when the
+/// last has reached all, and is a chunk of its own. Their sources are polled as often as without
+/// the client: neither its stall nor its end wakes them even once. What delay it causes is printed
+/// by `cargo bench -p http-sse-peers --bench stalled`.
 #[test]
 fn the_other_999_do_not_notice() {
     const READERS: usize = 999;
-    const ROUNDS: usize = 32;
-    /// Between two events, each to the next reader of the other server: the machine is idle most
-    /// of the time.
-    const PACE: Duration = Duration::from_micros(250);
-    const TIMEOUT: Duration = Duration::from_secs(1);
-    /// In which the client asks and its sockets are filled, which is work for the machine as any
-    /// other. It is not counted.
-    const LEAD: Duration = Duration::from_millis(500);
-    /// In which it is stalled, and closed.
-    const ROUND: Duration = Duration::from_millis(1_400);
+    const EVENTS: u64 = 10;
+    /// So long that all the events arrive before.
+    const TIMEOUT: Duration = Duration::from_secs(5);
 
-    let _alone = alone();
-    // Both ends of 2,000 connections are here, and the soft limit is often 1,024.
+    // Both ends of 1,000 connections are here, and the soft limit is often 1,024.
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
-    let clients = runtime();
-    let mut servers = [(); 2].map(|()| {
-        let (address, streams) = start(serve_hyper, |socket| {
-            socket.set_send_buffer_size(64 * 1024).unwrap();
-            socket.set_tcp_user_timeout(Some(TIMEOUT)).unwrap();
-        });
-        let delivered = clients.block_on(read_timed(address, READERS));
-        let senders: Vec<_> = streams.timed.lock().unwrap().drain(..).collect();
-        assert_eq!(senders.len(), READERS);
-        (
-            address,
-            streams.connections,
-            senders.into_iter().cycle(),
-            delivered,
-        )
+    let (_server, address, streams) = start(serve_hyper, |socket| {
+        socket.set_send_buffer_size(64 * 1024).unwrap();
+        socket.set_tcp_user_timeout(Some(TIMEOUT)).unwrap();
     });
+    let connections = &streams.connections;
+    runtime(1).block_on(async {
+        let mut readers = Vec::new();
+        for n in 0..READERS {
+            let asked = request(&format!("fed-{n}"));
+            let mut reader = RawClient::over(stream_to(address).await, asked).await;
+            reader.head().await;
+            reader.exactly(":\n").await;
+            readers.push(reader);
+        }
+        let fed: Vec<_> = streams.fed.lock().unwrap().drain(..).collect();
+        assert_eq!(fed.len(), READERS);
 
-    let (mut without, mut with) = (Vec::new(), Vec::new());
-    for round in 0..ROUNDS {
-        let address = servers[round % 2].0;
-        let client = RawClient::over(clients.block_on(connect(address)), request("stalled"));
-        let client = clients.block_on(client);
-        let mut due = Instant::now();
-        for (time, counts) in [(LEAD, false), (ROUND, true)] {
-            let until = due + time;
-            let mut sent = 0;
-            while due < until {
-                for (_, _, readers, _) in &mut servers {
-                    thread::sleep(due.saturating_duration_since(Instant::now()));
-                    readers.next().unwrap().send(nanos()).unwrap();
-                    due += PACE;
+        let mut sent = 0;
+        let mut send = async || {
+            for _ in 0..EVENTS {
+                for fed in &fed {
+                    fed.events.send(sent).unwrap();
+                }
+                for reader in &mut readers {
+                    let event = format!("data: {sent}\n\n");
+                    assert_eq!(reader.exactly(&event).await, 1);
                 }
                 sent += 1;
             }
-            for (n, (_, connections, _, delivered)) in servers.iter_mut().enumerate() {
-                let took = (0..sent).map(|_| delivered.blocking_recv().unwrap());
-                let mut took: Vec<_> = took.collect();
-                took.sort_unstable();
-                let p99 = took[sent * 99 / 100];
-                let stalls = n == round % 2;
-                if counts {
-                    if stalls { &mut with } else { &mut without }.push(p99);
-                } else {
-                    assert_eq!(stall(connections, "stalled").is_some(), stalls);
-                }
-            }
-        }
-        for (n, (_, connections, ..)) in servers.iter().enumerate() {
-            assert_eq!(
-                connections.totals().open,
-                READERS,
-                "server {n} in round {round}"
-            );
-        }
-        drop(client);
-    }
-    // What else the machine does cannot be told from a client's doing in a round in which it does
-    // much: the half of the rounds is left out in which the two servers together took longest.
-    let mut rounds: Vec<_> = without.into_iter().zip(with).collect();
-    rounds.sort_unstable_by_key(|(without, with)| *without + *with);
-    rounds.truncate(ROUNDS / 2);
-    println!("p99 of delivery without and with a stalled client: {rounds:?}");
-    let mut moved: Vec<_> = rounds
-        .iter()
-        .map(|(without, with)| with.as_secs_f64() / without.as_secs_f64())
-        .collect();
-    moved.sort_unstable_by(f64::total_cmp);
-    let moved = f64::midpoint(moved[ROUNDS / 4 - 1], moved[ROUNDS / 4]);
-    println!("p99 of delivery: {moved:.3} times that without a stalled client");
-    assert!((0.9..1.1).contains(&moved), "moved by {moved}");
-}
+        };
+        let mut counted = 0;
+        // How often their sources were polled since the last look.
+        let mut polls = || {
+            let now = fed.iter().map(|fed| fed.polls.load(Relaxed)).sum();
+            now - std::mem::replace(&mut counted, now)
+        };
+        polls();
+        send().await;
+        let without = polls();
 
-/// Clients that tell how long each event took to them.
-async fn read_timed(address: SocketAddr, clients: usize) -> UnboundedReceiver<Duration> {
-    let (deliveries, delivered) = unbounded_channel();
-    for n in 0..clients {
-        let timed = request(&format!("timed-{n}"));
-        let mut client = RawClient::over(connect(address).await, timed).await;
-        client.head().await;
-        client.exactly(":\n").await;
-        let deliveries = deliveries.clone();
-        tokio::spawn(async move {
-            while let Ok(Some(event)) = client.chunk().await {
-                let now = nanos();
-                let sent = event.strip_prefix("data: ").unwrap().trim_end();
-                let sent: u64 = sent.parse().expect("one event in a chunk");
-                _ = deliveries.send(Duration::from_nanos(now - sent));
-            }
-        });
-    }
-    delivered
+        let client = RawClient::over(stream_to(address).await, request("stalled")).await;
+        stalls(connections, "stalled").await;
+        send().await;
+        assert!(stall(connections, "stalled").is_some());
+        let with = polls();
+
+        comes("the stalled client to be closed", || {
+            connections.totals().closed(CloseReason::ClientGone) == 1
+        })
+        .await;
+        sleep(STALL).await; // or an event may come at the same time as a wake-up
+        send().await;
+        let after = polls();
+
+        println!("999 others: {without} polls, {with} with a stalled client, {after} after it");
+        // Now and then an event arrives while the server looks for the next one.
+        let woken = without + READERS as u64 / 2;
+        assert!(with < woken && after < woken);
+        assert_eq!(connections.totals().open, READERS);
+        drop(client);
+    });
 }
 
 // --- The one handler
@@ -354,8 +330,14 @@ async fn read_timed(address: SocketAddr, clients: usize) -> UnboundedReceiver<Du
 #[derive(Clone)]
 struct Streams {
     connections: Connections,
-    /// Of the `timed` streams: what is sent is when it is sent.
-    timed: Arc<Mutex<Vec<UnboundedSender<u64>>>>,
+    fed: Arc<Mutex<Vec<Fed>>>,
+}
+
+/// A stream that the test feeds.
+struct Fed {
+    events: UnboundedSender<u64>,
+    /// How often its source has been polled.
+    polls: Arc<AtomicU64>,
 }
 
 impl Streams {
@@ -367,20 +349,25 @@ impl Streams {
         } else if key == "pausing" {
             let events = flood.take(PAUSING / 1_000);
             events.chain(stream::pending()).boxed()
-        } else if key.starts_with("timed") {
-            let (sender, receiver): (_, UnboundedReceiver<u64>) = unbounded_channel();
-            self.timed.lock().unwrap().push(sender);
-            let sent = UnboundedReceiverStream::new(receiver);
-            sent.map(|sent| Event::data(sent.to_string()).into())
-                .boxed()
+        } else if key.starts_with("fed") {
+            let (sender, receiver) = unbounded_channel::<u64>();
+            let polls = Arc::new(AtomicU64::new(0));
+            self.fed.lock().unwrap().push(Fed {
+                events: sender,
+                polls: polls.clone(),
+            });
+            let mut sent = UnboundedReceiverStream::new(receiver)
+                .map(|sent| Event::data(sent.to_string()).into());
+            stream::poll_fn(move |cx| {
+                polls.fetch_add(1, Relaxed);
+                sent.poll_next_unpin(cx)
+            })
+            .boxed()
         } else {
             flood.boxed()
         };
-        if key == "none" {
-            return stop();
-        }
         match self.connections.admit(key) {
-            Ok(permit) => Sse::new(source).connection(permit),
+            Ok(permit) => Sse::new(source).keep_alive(None).connection(permit),
             Err(full) => full.into(),
         }
     }
@@ -396,50 +383,48 @@ async fn respond(
     Ok(streams.answer(key).into_response())
 }
 
-fn serve_hyper(listener: TcpListener, streams: Streams) {
+fn serve_hyper(listener: Listener, streams: Streams) {
     use hyper::service::service_fn;
     use hyper_util::server::conn::auto;
 
-    block_on(async {
-        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-        loop {
-            let (tcp, _) = listener.accept().await.unwrap();
+    serve(async {
+        serve_each(listener.tokio(), pending::<()>(), |tcp| {
             let streams = streams.clone();
-            tokio::spawn(async move {
+            async move {
                 let mut http = auto::Builder::new(TokioExecutor::new());
                 http.http2()
                     .timer(TokioTimer::new())
                     .keep_alive_interval(WRITE_TIMEOUT / 2)
                     .keep_alive_timeout(WRITE_TIMEOUT / 2);
                 let service = service_fn(|request| respond(streams.clone(), request));
-                _ = http.serve_connection(TokioIo::new(tcp), service).await;
-            });
-        }
+                _ = serving(http.serve_connection(TokioIo::new(tcp), service)).await;
+            }
+        })
+        .await;
     });
 }
 
-fn serve_hyper_with_a_timeout_stream(listener: TcpListener, streams: Streams) {
+fn serve_hyper_with_a_timeout_stream(listener: Listener, streams: Streams) {
     use hyper::service::service_fn;
     use hyper_util::server::conn::auto;
 
-    block_on(async {
-        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-        loop {
-            let (tcp, _) = listener.accept().await.unwrap();
+    serve(async {
+        serve_each(listener.tokio(), pending::<()>(), |tcp| {
             let streams = streams.clone();
-            tokio::spawn(async move {
+            async move {
                 let mut tcp = TimeoutStream::new(tcp);
                 tcp.set_write_timeout(Some(WRITE_TIMEOUT));
                 let http = auto::Builder::new(TokioExecutor::new());
                 let service = service_fn(|request| respond(streams.clone(), request));
                 let io = TokioIo::new(Box::pin(tcp));
-                _ = http.serve_connection(io, service).await;
-            });
-        }
+                _ = serving(http.serve_connection(io, service)).await;
+            }
+        })
+        .await;
     });
 }
 
-fn serve_axum(listener: TcpListener, streams: Streams) {
+fn serve_axum(listener: Listener, streams: Streams) {
     use axum::{
         Router,
         extract::{Path, State},
@@ -450,16 +435,14 @@ fn serve_axum(listener: TcpListener, streams: Streams) {
         streams.answer(&key)
     }
 
-    block_on(async {
+    serve(async {
         let app = Router::new().route("/streams/{key}", get(answer));
-        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-        axum::serve(listener, app.with_state(streams))
-            .await
-            .unwrap();
+        let served = axum::serve(listener.tokio(), app.with_state(streams));
+        serving(served).await.unwrap();
     });
 }
 
-fn serve_actix_web(listener: TcpListener, streams: Streams) {
+fn serve_actix_web(listener: Listener, streams: Streams) {
     use actix_web::{
         App, HttpServer, rt,
         web::{Data, Path, get},
@@ -476,11 +459,12 @@ fn serve_actix_web(listener: TcpListener, streams: Streams) {
                 .route("/streams/{key}", get().to(answer))
         };
         let server = HttpServer::new(app).workers(2).disable_signals();
-        server.listen(listener).unwrap().run().await.unwrap();
+        let served = server.listen(listener.std()).unwrap().run();
+        serving(served).await.unwrap();
     });
 }
 
-fn serve_poem(listener: TcpListener, streams: Streams) {
+fn serve_poem(listener: Listener, streams: Streams) {
     use poem::{
         EndpointExt as _, Route, Server, get, handler as poem_handler,
         listener::TcpAcceptor,
@@ -492,15 +476,15 @@ fn serve_poem(listener: TcpListener, streams: Streams) {
         streams.answer(&key)
     }
 
-    block_on(async {
+    serve(async {
         let app = Route::new().at("/streams/:key", get(answer)).data(streams);
-        let acceptor = TcpAcceptor::from_std(listener).unwrap();
-        let server = Server::new_with_acceptor(acceptor);
-        server.run(app).await.unwrap();
+        let acceptor = TcpAcceptor::from_tokio(listener.tokio()).unwrap();
+        let served = Server::new_with_acceptor(acceptor).run(app);
+        serving(served).await.unwrap();
     });
 }
 
-fn serve_rocket(listener: TcpListener, streams: Streams) {
+fn serve_rocket(listener: Listener, streams: Streams) {
     use rocket::{Config, State, config::LogLevel, get, routes};
 
     #[get("/<key>")]
@@ -508,23 +492,21 @@ fn serve_rocket(listener: TcpListener, streams: Streams) {
         streams.answer(key)
     }
 
-    let port = listener.local_addr().unwrap().port();
-    drop(listener); // it only takes a port
-    block_on(async {
+    serve(async {
         let config = Config {
-            port,
+            port: 0,
             log_level: LogLevel::Off,
             ..Config::default()
         };
-        let rocket = rocket::custom(config).manage(streams);
-        let rocket = rocket.mount("/streams", routes![answer]);
-        rocket.launch().await.unwrap();
+        let rocket = rocket::custom(config).attach(listener.rocket());
+        let rocket = rocket.manage(streams).mount("/streams", routes![answer]);
+        serving(rocket.launch()).await.unwrap();
     });
 }
 
 /// Serves with salvo, set up further.
 fn serve_salvo_as(
-    listener: TcpListener,
+    listener: Listener,
     streams: Streams,
     set: impl FnOnce(
         salvo::Server<salvo::conn::tcp::TcpAcceptor>,
@@ -541,86 +523,62 @@ fn serve_salvo_as(
         streams.answer(&key.into_inner())
     }
 
-    block_on(async {
+    serve(async {
         let router = Router::with_path("streams/{key}")
             .hoop(affix_state::inject(streams))
             .get(answer);
-        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-        let server = Server::new(TcpAcceptor::try_from(listener).unwrap());
-        set(server).serve(router).await;
+        let server = Server::new(TcpAcceptor::try_from(listener.tokio()).unwrap());
+        serving(set(server).serve(router)).await;
     });
 }
 
-fn serve_salvo(listener: TcpListener, streams: Streams) {
+fn serve_salvo(listener: Listener, streams: Streams) {
     serve_salvo_as(listener, streams, |server| server);
 }
 
-fn serve_salvo_with_its_write_stall_timeout(listener: TcpListener, streams: Streams) {
+fn serve_salvo_with_its_write_stall_timeout(listener: Listener, streams: Streams) {
     let config = salvo::fuse::FuseConfig::default().with_write_stall_timeout(WRITE_TIMEOUT);
     serve_salvo_as(listener, streams, |server| server.fuse_config(config));
 }
 
-fn serve_warp(listener: TcpListener, streams: Streams) {
+fn serve_warp(listener: Listener, streams: Streams) {
     use warp::Filter as _;
 
-    block_on(async {
+    serve(async {
         let app = warp::path("streams")
             .and(warp::path::param::<String>())
             .map(move |key: String| streams.answer(&key));
-        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-        warp::serve(app).incoming(listener).run().await;
+        let served = warp::serve(app).incoming(listener.tokio()).run();
+        serving(served).await;
     });
 }
 
 // --- What the cases are made of
 
-/// One case at a time, since each has times to keep.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Starts a server, in a thread of its own that ends with the process.
-fn start(serve: fn(TcpListener, Streams), set: fn(&Socket)) -> (SocketAddr, Streams) {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
-    socket.set_tcp_nodelay(true).unwrap(); // inherited too
-    set(&socket);
-    let address = SocketAddr::from(([127, 0, 0, 1], 0));
-    socket.bind(&address.into()).unwrap();
-    socket.listen(1024).unwrap();
-    socket.set_nonblocking(true).unwrap();
-    let listener = TcpListener::from(socket);
-    let address = listener.local_addr().unwrap();
+fn start(serve: fn(Listener, Streams), set: fn(&Socket)) -> (Serving, SocketAddr, Streams) {
+    let (listener, address) = Listener::open(set);
     let streams = Streams {
         connections: Connections::new(),
-        timed: Arc::default(),
+        fed: Arc::default(),
     };
     let for_thread = streams.clone();
-    thread::spawn(move || serve(listener, for_thread));
-    while answers_to(address).is_err() {
-        thread::yield_now(); // not everyone listens from the start
-    }
-    (address, streams)
+    let server = Serving::start(move || serve(listener, for_thread));
+    (server, address.get(), streams)
 }
 
-/// Asks a server for anything.
-fn answers_to(address: SocketAddr) -> io::Result<()> {
-    let mut stream = std::net::TcpStream::connect(address)?;
-    stream.write_all(request("none").as_bytes())?;
-    stream.read_exact(&mut [0])
-}
-
-/// A client whose socket holds little of what it does not read.
-async fn connect(address: SocketAddr) -> TcpStream {
+/// A connection of a client whose socket holds little of what it does not read.
+async fn stream_to(address: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(16 * 1024).unwrap();
-    connect_with(socket, address).await
+    stream_from(socket, address).await
 }
 
-/// A client with segments as on a network: those of the loopback are larger than some buffers.
-async fn connect_with(socket: TcpSocket, address: SocketAddr) -> TcpStream {
+/// A connection with segments as on a network: those of the loopback are larger than some buffers.
+async fn stream_from(socket: TcpSocket, address: SocketAddr) -> TcpStream {
     SockRef::from(&socket).set_tcp_mss(1_460).unwrap();
-    socket.connect(address).await.unwrap()
+    let stream = within("a connection to the server", socket.connect(address)).await;
+    stream.unwrap()
 }
 
 fn request(key: &str) -> String {
@@ -629,14 +587,17 @@ fn request(key: &str) -> String {
 
 /// A response on HTTP/2 of which nobody reads the body.
 async fn http2(address: SocketAddr, key: &str) -> (impl Sized, hyper::body::Incoming) {
-    let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
-    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await;
-    let (mut sender, connection) = handshake.unwrap();
-    tokio::spawn(connection);
+    let stream = within("a connection to the server", TcpStream::connect(address)).await;
+    let stream = TokioIo::new(stream.unwrap());
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream);
+    let (mut sender, connection) = within("the handshake", handshake).await.unwrap();
+    let connection = Background::spawn(async {
+        _ = serving(connection).await; // the server breaks it
+    });
     let request = Request::get(format!("http://x/streams/{key}"));
     let request = request.body(Empty::<Bytes>::new()).unwrap();
-    let response = sender.send_request(request).await.unwrap();
-    (sender, response.into_body())
+    let response = within("the response", sender.send_request(request)).await;
+    ((sender, connection), response.unwrap().into_body())
 }
 
 /// For how long the stream has been stalled, if it is.
@@ -646,16 +607,26 @@ fn stall(connections: &Connections, key: &str) -> Option<Duration> {
     stream.stalled_for.filter(|stalled| *stalled > STALL)
 }
 
-/// Waits at most that long for something to be so, and tells when it was.
-async fn within(time: Duration, is_so: impl Fn() -> bool) -> Option<Instant> {
-    let start = Instant::now();
-    while start.elapsed() < time {
-        if is_so() {
-            return Some(Instant::now());
+/// Waits until the stream is stalled, and returns since when, or a little before.
+async fn stalls(connections: &Connections, key: &str) -> Instant {
+    let mut since = None;
+    comes("the stall to be seen", || {
+        let now = Instant::now();
+        since = stall(connections, key).map(|stalled| now - stalled);
+        since.is_some()
+    })
+    .await;
+    since.unwrap()
+}
+
+/// Waits until something is so that takes some work to look at.
+async fn comes(what: &str, mut is_so: impl FnMut() -> bool) {
+    within(what, async {
+        while !is_so() {
+            sleep(Duration::from_millis(20)).await;
         }
-        sleep(Duration::from_millis(10)).await;
-    }
-    None
+    })
+    .await;
 }
 
 /// Whether the kernel has the server's side of this connection still.
@@ -665,27 +636,12 @@ fn has_socket(server: SocketAddr, client: SocketAddr) -> bool {
         let (_, port) = address?.split_once(':')?;
         u16::from_str_radix(port, 16).ok()
     };
-    sockets.lines().any(|line| {
+    // There may be ten thousand of others.
+    let of_client = format!(":{:04X}", client.port());
+    let mut lines = sockets.lines().filter(|line| line.contains(&of_client));
+    lines.any(|line| {
         let mut fields = line.split_whitespace().skip(1);
         let ends = (port(fields.next()), port(fields.next()));
         ends == (Some(server.port()), Some(client.port()))
     })
-}
-
-/// Of one clock for all.
-fn nanos() -> u64 {
-    static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
-    START.elapsed().as_nanos() as u64
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap()
-}
-
-fn block_on(future: impl Future<Output = ()>) {
-    runtime().block_on(future);
 }

@@ -12,14 +12,12 @@ use std::{
 use http::StatusCode;
 use http_sse::{Event, Sse};
 use serde_json::Value;
-use tokio::{
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-    time::timeout,
-};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::{
+    deadline::within,
     server::{Server, channel, plain, sse},
-    tools::{Certificate, PATIENCE, Running, find, folder},
+    tools::{Certificate, Running, find, folder},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +40,7 @@ pub(crate) struct Browser {
 impl Browser {
     /// Starts a browser whose page is one of `server`'s, and that takes the certificate from this
     /// address.
-    pub(crate) async fn start(
+    pub(crate) fn start(
         kind: Kind,
         server: &Server,
         certificate: &Certificate,
@@ -51,7 +49,7 @@ impl Browser {
         let url = server.route("/page", |_| {
             plain(StatusCode::OK, "text/html", include_str!("page.html"))
         });
-        let control = Server::start().await;
+        let control = Server::start();
         let url = format!("{url}?http://{}", control.address);
         let (scripts, source) = channel();
         let source = Mutex::new(Some(source));
@@ -90,9 +88,8 @@ impl Browser {
         self.scripts
             .send(Event::data(script.to_owned()).id(self.sent))
             .unwrap();
-        let result = timeout(PATIENCE, self.results.recv()).await;
-        let result = result.unwrap_or_else(|_| panic!("{:?}: no end of {script}", self.kind));
-        let (of, result) = result.unwrap();
+        let what = format!("{:?} to run {script}", self.kind);
+        let (of, result) = within(what, self.results.recv()).await.unwrap();
         assert_eq!(of, self.sent.to_string());
         assert!(
             result["error"].is_null(),

@@ -13,6 +13,7 @@ use crate::{
         a_hundred_streams, another_charset, crash, ends, open_at_once, open_before_a_byte, retry,
         six_connections, statuses, types_of_content,
     },
+    deadline::{PATIENCE, within_time},
     proxy::nginx,
     results,
     server::{Server, Source, open_ended, sse},
@@ -36,17 +37,18 @@ async fn browsers_keep_to_the_rules() {
 
 /// Each rule, with how a browser keeps to it.
 async fn rules(kind: Kind) -> Vec<(&'static str, &'static str)> {
-    let mut server = Server::start().await;
-    let mut another = Server::start().await;
+    let mut server = Server::start();
+    let mut another = Server::start();
     let certificate = Certificate::make(&format!("{kind:?}-certificate"));
     let gzip = "gzip on; gzip_types text/event-stream; gzip_min_length 0;";
     let (_nginx, proxy) = nginx(server.address, gzip, Some(&certificate));
-    let mut browser = Browser::start(kind, &server, &certificate, proxy).await;
+    let mut browser = Browser::start(kind, &server, &certificate, proxy);
     let mut told = Vec::new();
     macro_rules! rules {
         ($($rule:literal: $case:expr;)*) => {$(
             let start = Instant::now();
-            let how = $case.await;
+            // Beyond the deadline of each script, of which some have many.
+            let how = within_time(3 * PATIENCE, format!("{kind:?}: {}", $rule), $case).await;
             println!("{kind:?}: {how} in {:?}: {}", start.elapsed(), $rule);
             told.push(($rule, how));
         )*};

@@ -3,11 +3,12 @@
 use std::{fs, path::Path, process::Stdio};
 
 use serde_json::{Value, json};
-use tokio::{process::Command, time::timeout};
+use tokio::process::Command;
 
 use crate::{
+    deadline::within,
     script::{self, Form, PING_DATA, SILENCES, Step},
-    tools::{PATIENCE, installed},
+    tools::installed,
 };
 
 pub(crate) const NODE: &str = "node/node_modules/node/bin/node";
@@ -147,8 +148,8 @@ impl Client {
         }
     }
 
-    /// Reads each URL, and tells what it read from each.
-    pub(crate) async fn read(&self, urls: &[String]) -> Vec<Vec<Value>> {
+    /// Runs it, and returns what it reads from each URL.
+    pub(crate) async fn run(&self, urls: &[String]) -> Vec<Vec<Value>> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real/clients");
         let mut command = match self.registry {
             Registry::Npm => {
@@ -171,10 +172,8 @@ impl Client {
             .args(urls)
             .stderr(Stdio::inherit())
             .kill_on_drop(true);
-        let output = timeout(PATIENCE, output.output()).await;
-        let output = output
-            .unwrap_or_else(|_| panic!("{}: no end", self.file))
-            .unwrap();
+        let output = within(format!("{} to end", self.file), output.output()).await;
+        let output = output.unwrap();
         let mut read = vec![Vec::new(); urls.len()];
         for line in String::from_utf8(output.stdout).unwrap().lines() {
             let (url, value) = serde_json::from_str::<(String, Value)>(line).unwrap();

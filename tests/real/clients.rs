@@ -8,14 +8,15 @@ use std::{
 use futures_util::stream;
 use http_sse::{Event, EventId, Retry, Sse};
 use serde_json::{Value, json};
-use tokio::{process::Command, time::timeout};
+use tokio::process::Command;
 
 use crate::{
     client::{CLIENTS, Client, ComesBack, NODE, PYTHON},
+    deadline::within,
     results,
     script::{self, Form},
     server::{Server, sse},
-    tools::{PATIENCE, find, turn},
+    tools::{find, turn},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -24,12 +25,12 @@ async fn clients_read_the_script_and_come_back() {
     if find([NODE, PYTHON]).is_none() {
         return;
     }
-    let server = Server::start().await;
+    let server = Server::start();
     let mut rows = vec![vec!["client".into()]];
     rows[0].extend(Form::ALL.map(|form| form.name().into()));
     rows[0].extend(["comes back with its id", "besides"].map(String::from));
     for client in &CLIENTS {
-        reads_every_form(client, &server).await;
+        takes_every_form(client, &server).await;
         if client.comes_back != ComesBack::No {
             comes_back(client, &server).await;
         }
@@ -40,7 +41,7 @@ async fn clients_read_the_script_and_come_back() {
     results::check("Clients", &rows);
 }
 
-async fn reads_every_form(client: &Client, server: &Server) {
+async fn takes_every_form(client: &Client, server: &Server) {
     let script = client.script;
     let urls = Form::ALL.map(|form| {
         let base = format!("/{}/{form:?}", client.file);
@@ -49,7 +50,7 @@ async fn reads_every_form(client: &Client, server: &Server) {
         });
         format!("http://{}{base}", server.address)
     });
-    let read = client.read(&urls).await;
+    let read = client.run(&urls).await;
     for (form, read) in Form::ALL.into_iter().zip(read) {
         assert_same(
             &client.expected(form),
@@ -76,7 +77,7 @@ async fn comes_back(client: &Client, server: &Server) {
             });
             sse(Sse::new(stream::iter(events)).retry(Retry::from_millis(10)))
         });
-        let [read] = &client.read(&[url]).await[..] else {
+        let [read] = &client.run(&[url]).await[..] else {
             unreachable!()
         };
         let fails = match client.comes_back {
@@ -124,7 +125,7 @@ async fn curl_reads_every_byte() {
     let Some([curl]) = find(["curl"]) else {
         return;
     };
-    let server = Server::start().await;
+    let server = Server::start();
     for form in Form::ALL {
         let sent = Arc::new(Mutex::new(Vec::new()));
         let note = sent.clone();
@@ -134,7 +135,7 @@ async fn curl_reads_every_byte() {
         let mut command = Command::new(&curl);
         let command = command.args(["--silent", "--no-buffer", "--fail", &url]);
         let output = command.stderr(Stdio::inherit()).kill_on_drop(true).output();
-        let output = timeout(PATIENCE, output).await.unwrap().unwrap();
+        let output = within("curl to end", output).await.unwrap();
         assert!(output.status.success(), "{form:?}");
         assert!(output.stdout == *sent.lock().unwrap(), "{form:?}");
         assert!(

@@ -5,10 +5,9 @@ use std::{path::Path, process::Stdio};
 use tokio::{
     io::AsyncReadExt as _,
     process::{Child, ChildStdout, Command},
-    time::timeout,
 };
 
-use crate::tools::PATIENCE;
+use crate::deadline::within;
 
 /// curl, which prints what it gets as it comes; killed when it is dropped.
 pub(crate) struct Curl {
@@ -35,27 +34,28 @@ impl Curl {
         }
     }
 
-    /// Reads up to and with the first `text`.
+    /// Reads up to and with the first `text`. One deadline is for the whole of it, so that
+    /// keep-alives do not put it off.
     pub(crate) async fn until(&mut self, text: &str) -> String {
+        within(format!("{text:?} from curl"), self.split_behind(text)).await
+    }
+
+    async fn split_behind(&mut self, text: &str) -> String {
         loop {
             let mut windows = self.buffer.windows(text.len());
             if let Some(start) = windows.position(|window| window == text.as_bytes()) {
                 let read = self.buffer.drain(..start + text.len()).collect();
                 return String::from_utf8(read).unwrap();
             }
-            let read = timeout(PATIENCE, self.stdout.read_buf(&mut self.buffer)).await;
-            assert_ne!(
-                read.expect("it comes in time").unwrap(),
-                0,
-                "ended before {text:?}"
-            );
+            let read = within("more from curl", self.stdout.read_buf(&mut self.buffer)).await;
+            assert_ne!(read.unwrap(), 0, "ended before {text:?}");
         }
     }
 
     /// Reads to the end.
     pub(crate) async fn rest(mut self) -> String {
-        let read = timeout(PATIENCE, self.stdout.read_to_end(&mut self.buffer)).await;
-        read.expect("it ends in time").unwrap();
+        let end = self.stdout.read_to_end(&mut self.buffer);
+        within("the end of a response to curl", end).await.unwrap();
         String::from_utf8(self.buffer).unwrap()
     }
 }

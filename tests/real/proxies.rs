@@ -1,6 +1,7 @@
 //! nginx and haproxy between this crate's server and curl.
 
 use std::{
+    cell::Cell,
     net::SocketAddr,
     path::Path,
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
@@ -10,15 +11,17 @@ use std::{
 use futures_util::future::join_all;
 use http_sse::{CloseReason, Event, KeepAlive, Sse};
 use tokio::{
+    join,
     sync::mpsc::{UnboundedSender, unbounded_channel},
-    time::{Instant, timeout},
+    time::Instant,
 };
 
 use crate::{
     curl::Curl,
+    deadline::{PATIENCE, within_time},
     proxy::{PROXIES, Proxy, READ_TIMEOUT},
     results,
-    server::{A_WHILE, Answer, Server, Source, channel, next, sse},
+    server::{Answer, Server, Source, channel, reported, sse},
     tools::{Running, find, turn},
 };
 
@@ -28,7 +31,7 @@ async fn proxies_pass_events_on_as_they_are_sent() {
     let Some([curl, ..]) = find(["curl", "nginx", "haproxy", "openssl"]) else {
         return;
     };
-    let server = Server::start().await;
+    let server = Server::start();
     let mut throughs = Vec::new();
     let mut rows = Vec::new();
     for proxy in &PROXIES {
@@ -46,12 +49,10 @@ async fn proxies_pass_events_on_as_they_are_sent() {
         let silence = "cut at the proxy's timeout, but not with keep-alives";
         rows.push([proxy.name, events, silence, leaves]);
     }
-    join_all(
-        throughs
-            .iter()
-            .map(Through::keep_alives_outlast_its_timeout),
-    )
-    .await;
+    let silences = throughs
+        .iter()
+        .map(Through::keep_alives_outlast_its_timeout);
+    within_time(2 * PATIENCE, "streams that are silent", join_all(silences)).await;
     rows.insert(
         0,
         [
@@ -73,7 +74,7 @@ async fn without_its_header_nginx_holds_everything_back() {
     let Some([curl, ..]) = find(["curl", "nginx"]) else {
         return;
     };
-    let server = Server::start().await;
+    let server = Server::start();
     let proxy = &PROXIES[0];
     let (_running, address) = proxy.start(server.address);
     let through = Through {
@@ -92,10 +93,23 @@ async fn without_its_header_nginx_holds_everything_back() {
         })
         .await;
     stream.events.send(Event::data("x")).unwrap();
-    let early = timeout(A_WHILE, client.until("\r\n")).await;
-    assert!(early.is_err(), "not even the head");
-    drop(stream);
-    assert!(client.rest().await.ends_with("\r\n\r\n:\ndata: x\n\n"));
+    let ended = Cell::new(false);
+    let held_back = async {
+        let head = client.until("\r\n\r\n").await;
+        assert!(ended.get(), "it comes before the end: {head}");
+        assert_eq!(client.rest().await, ":\ndata: x\n\n");
+    };
+    let control = async {
+        // The same nginx passes on meanwhile what comes later, and has the header.
+        for n in 0..10 {
+            let (mut client, stream) = through.open(|source| sse(Sse::new(source))).await;
+            stream.events.send(Event::data(n.to_string())).unwrap();
+            client.until(&format!("\r\n\r\n:\ndata: {n}\n\n")).await;
+        }
+        ended.set(true);
+        drop(stream);
+    };
+    join!(held_back, control);
 }
 
 /// A proxy that runs, and what is on both sides of it.
@@ -109,107 +123,126 @@ struct Through<'a> {
 
 /// The server's end of a stream.
 struct Upstream {
-    answered: Instant,
     events: UnboundedSender<Event>,
+    /// When the client was started, and when the server had its request.
+    started: Instant,
+    answered: Instant,
 }
 
 impl Through<'_> {
     async fn events_come_at_once(&self) -> &'static str {
-        // A machine that does much else may be late; a proxy that buffers is late every time.
-        let (range, told) = if self.proxy.delays {
-            (DELAY - SOON..DELAY + SOON, "200 ms late")
-        } else {
-            (Duration::ZERO..SOON, "at once")
-        };
-        let mut series = Vec::new();
-        for _ in 0..5 {
-            series = self.series().await;
-            if series.iter().all(|took| range.contains(took)) {
-                return told;
+        // A machine that does much else may delay any part, of the control too. But a proxy that
+        // holds a part back does so each time, and one that does not never does.
+        let delays = self.proxy.delays;
+        let as_told = |late: &Duration| (*late >= DELAY / 2) == delays;
+        let mut late = self.lateness().await;
+        for _ in 0..4 {
+            if late.iter().all(as_told) {
+                break;
             }
+            let again = self.lateness().await;
+            let nearer = if delays { Duration::max } else { Duration::min };
+            late = late
+                .into_iter()
+                .zip(again)
+                .map(|(a, b)| nearer(a, b))
+                .collect();
         }
-        panic!("{}: {series:?}", self.proxy.name);
+        let fastest = late.iter().min().unwrap();
+        println!("{}: late by {fastest:?} or more", self.proxy.name);
+        assert!(late.iter().all(as_told), "{}: {late:?}", self.proxy.name);
+        assert!(*fastest < 2 * DELAY, "{}: {late:?}", self.proxy.name);
+        if delays { "200 ms late" } else { "at once" }
     }
 
-    /// How long the head with the opening and then each event takes.
-    async fn series(&self) -> Vec<Duration> {
+    /// How much later than without the proxy the head with the opening and then each event comes.
+    async fn lateness(&self) -> Vec<Duration> {
         let (mut client, stream) = self.open(|source| sse(Sse::new(source))).await;
-        let head = client.until("\r\n\r\n").await.to_ascii_lowercase();
-        client.until(":\n").await;
-        let mut series = vec![stream.answered.elapsed()];
+        let opening = async {
+            let head = client.until("\r\n\r\n").await.to_ascii_lowercase();
+            client.until(":\n").await;
+            (head, stream.answered.elapsed())
+        };
+        let control = async {
+            let (mut client, stream) = self
+                .open_at("http", self.server.address, &[], |source| {
+                    sse(Sse::new(source))
+                })
+                .await;
+            client.until("\r\n\r\n:\n").await;
+            let took = stream.answered.elapsed();
+            (client, stream, took)
+        };
+        let ((head, took), (mut control, control_stream, control_took)) = join!(opening, control);
+        let mut late = vec![took.saturating_sub(control_took)];
         assert!(head.contains(self.proxy.head), "{head}");
         assert!(
             head.contains("content-type: text/event-stream\r\n"),
             "{head}"
         );
         for n in 0..EVENTS {
-            let sent = Instant::now();
-            stream.events.send(Event::data(n.to_string())).unwrap();
-            assert_eq!(client.until("\n\n").await, format!("data: {n}\n\n"));
-            series.push(sent.elapsed());
+            let event = Event::data(n.to_string());
+            stream.events.send(event.clone()).unwrap();
+            control_stream.events.send(event).unwrap();
+            let (at, control_at) = join!(arrival(&mut client, n), arrival(&mut control, n));
+            late.push(at.saturating_duration_since(control_at));
         }
-        series
+        late
     }
 
     async fn keep_alives_outlast_its_timeout(&self) {
+        let is_cut = Cell::new(false);
         let without = async {
             let (client, stream) = self
                 .open(|source| sse(Sse::new(source).keep_alive(None)))
                 .await;
-            let body = client.rest().await;
-            let took = stream.answered.elapsed();
+            let what = format!("{} to cut a silent stream", self.proxy.name);
+            let body = within_time(10 * READ_TIMEOUT, what, client.rest()).await;
+            let took = stream.started.elapsed();
             assert!(body.ends_with(":\n"), "{body}");
-            assert!(
-                took > READ_TIMEOUT - SOON && took < 2 * READ_TIMEOUT,
-                "cut after {took:?}"
-            );
+            assert!(took > READ_TIMEOUT - COARSE, "cut after {took:?}");
+            is_cut.set(true);
         };
         let with = async {
-            let every = KeepAlive::new().interval(READ_TIMEOUT / 2).comment("idle");
+            let every = KeepAlive::new().interval(READ_TIMEOUT / 4).comment("idle");
             let (mut client, stream) = self
                 .open(move |source| sse(Sse::new(source).keep_alive(every.clone())))
                 .await;
             client.until("\r\n\r\n").await;
             client.until(":\n").await;
-            for _ in 0..5 {
+            // For as long as it takes to cut the other one, and for twice the timeout.
+            while !is_cut.get() || stream.answered.elapsed() < 2 * READ_TIMEOUT {
                 assert_eq!(client.until("\n").await, ": idle\n");
             }
-            assert!(stream.answered.elapsed() > 2 * READ_TIMEOUT);
             stream.events.send(Event::data("x")).unwrap();
-            assert_eq!(client.until("\n\n").await, "data: x\n\n");
+            let event = client.until("data: x\n\n").await;
+            assert_eq!(event.trim_start_matches(": idle\n"), "data: x\n\n");
         };
-        tokio::join!(without, with);
+        join!(without, with);
     }
 
+    /// Counts the keep-alives after which the server knows that the client has left.
     async fn a_client_that_leaves_is_noticed(&self) -> &'static str {
         let (closes, mut closed) = unbounded_channel();
-        let every = KeepAlive::new().interval(KEEP_ALIVE);
+        // None where none is needed, so that nothing else could bring the notice.
+        let every = (!self.proxy.notices_silence).then(|| KeepAlive::new().interval(KEEP_ALIVE));
         let (mut client, _stream) = self
             .open(move |source| {
                 let closes = closes.clone();
                 sse(Sse::new(source)
                     .keep_alive(every.clone())
-                    .on_close(move |closed| {
-                        closes.send((closed, Instant::now())).unwrap();
-                    }))
+                    .on_close(move |closed| closes.send(closed).unwrap()))
             })
             .await;
         client.until("\r\n\r\n").await;
         client.until(":\n").await;
-        let left = Instant::now();
         drop(client);
-        let (closed, at) = next(&mut closed).await;
-        let took = at - left;
+        let closed = reported("the notice that a client has left", &mut closed).await;
         assert_eq!(closed.reason, CloseReason::ClientGone);
-        if self.proxy.notices_silence {
-            assert!(took < 2 * SOON, "{took:?}");
-            "noticed at once"
-        } else {
-            assert!(
-                took > KEEP_ALIVE - SOON && took < 2 * KEEP_ALIVE + 2 * SOON,
-                "{took:?}"
-            );
-            "noticed by the second keep-alive"
+        match closed.keep_alives {
+            0 if self.proxy.notices_silence => "noticed at once",
+            1 | 2 if !self.proxy.notices_silence => "noticed by the second keep-alive",
+            _ => panic!("{}: {closed:?}", self.proxy.name),
         }
     }
 
@@ -218,24 +251,50 @@ impl Through<'_> {
         &self,
         respond: impl Fn(Source) -> Answer + Send + Sync + 'static,
     ) -> (Curl, Upstream) {
+        let scheme = self.proxy.program.scheme();
+        self.open_at(scheme, self.address, self.proxy.curl, respond)
+            .await
+    }
+
+    async fn open_at(
+        &self,
+        scheme: &str,
+        address: SocketAddr,
+        options: &[&str],
+        respond: impl Fn(Source) -> Answer + Send + Sync + 'static,
+    ) -> (Curl, Upstream) {
         static PATHS: AtomicUsize = AtomicUsize::new(0);
         let path = format!("/{}", PATHS.fetch_add(1, Relaxed));
         let (streams, mut stream) = unbounded_channel();
+        let started = Instant::now();
         self.server.route(&path, move |_| {
             let (events, source) = channel();
             let answered = Instant::now();
-            streams.send(Upstream { answered, events }).unwrap();
+            let upstream = Upstream {
+                events,
+                started,
+                answered,
+            };
+            streams.send(upstream).unwrap();
             respond(source)
         });
-        let url = format!("{}://{}{path}", self.proxy.program.scheme(), self.address);
-        let client = Curl::get(self.curl, self.proxy.curl, &url);
-        (client, next(&mut stream).await)
+        let url = format!("{scheme}://{address}{path}");
+        let client = Curl::get(self.curl, options, &url);
+        let upstream = reported("a request from curl", &mut stream).await;
+        (client, upstream)
     }
 }
 
-/// How soon something arrives that nobody holds back.
-const SOON: Duration = Duration::from_millis(50);
+/// Waits for the event of this number, and returns when it came.
+async fn arrival(client: &mut Curl, n: usize) -> Instant {
+    assert_eq!(client.until("\n\n").await, format!("data: {n}\n\n"));
+    Instant::now()
+}
+
 /// What haproxy adds: it writes with `MSG_MORE`, for which Linux waits 200 ms.
 const DELAY: Duration = Duration::from_millis(200);
-const KEEP_ALIVE: Duration = Duration::from_millis(400);
+/// How coarse the clocks of the proxies are.
+const COARSE: Duration = Duration::from_millis(50);
+/// Longer than haproxy takes to close, once it could not write.
+const KEEP_ALIVE: Duration = Duration::from_millis(800);
 const EVENTS: usize = 20;

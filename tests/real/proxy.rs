@@ -2,7 +2,10 @@
 
 use std::{fs, net::SocketAddr, process::Command, time::Duration};
 
-use crate::tools::{Certificate, Running, find, folder, free_port};
+use crate::{
+    port::reserved_port,
+    tools::{Certificate, Running, find, folder},
+};
 
 pub(crate) struct Proxy {
     pub(crate) name: &'static str,
@@ -54,7 +57,7 @@ pub(crate) fn nginx(
     options: &str,
     certificate: Option<&Certificate>,
 ) -> (Running, SocketAddr) {
-    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let address = SocketAddr::from(([127, 0, 0, 1], reserved_port()));
     let folder = folder(&format!("nginx-{}", address.port()));
     let listen = match certificate {
         None => format!("listen {address};"),
@@ -91,7 +94,7 @@ pub(crate) fn nginx(
 }
 
 fn haproxy(server: SocketAddr, options: &str) -> (Running, SocketAddr) {
-    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let address = SocketAddr::from(([127, 0, 0, 1], reserved_port()));
     let timeout = READ_TIMEOUT.as_millis();
     let config = format!(
         "defaults

@@ -13,7 +13,10 @@ use http_sse::{EncodedEvent, Event, EventId, EventType, KeepAlive, Retry, Sse};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::server::{Answer, sse};
+use crate::{
+    deadline::within,
+    server::{Answer, sse},
+};
 
 /// An event, and what a client is to make of it.
 pub(crate) struct Step {
@@ -127,7 +130,7 @@ fn source(
         let kept_alive = kept_alive.clone();
         async move {
             if SILENCES.contains(&n) {
-                kept_alive.notified().await;
+                within("a keep-alive to leave", kept_alive.notified()).await;
             }
             event
         }

@@ -21,14 +21,16 @@ use hyper_util::{
     server::conn::auto,
 };
 use tokio::{
-    net::TcpListener,
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-    task::{JoinHandle, JoinSet},
-    time::timeout,
+    net::{TcpListener, TcpSocket},
+    sync::{
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+        oneshot,
+    },
+    task::JoinSet,
 };
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
-use crate::tools::PATIENCE;
+use crate::deadline::{Background, PATIENCE, within, within_time};
 
 pub(crate) type Body = UnsyncBoxBody<Bytes, Box<dyn Error + Send + Sync>>;
 pub(crate) type Answer = Response<Body>;
@@ -43,11 +45,13 @@ pub(crate) struct Ask {
     pub(crate) body: Bytes,
 }
 
-/// A server in the test's own runtime; it ends when it is dropped.
+/// A server in the test's own runtime. It ends when it is dropped, and fails the test if one of
+/// its connections has panicked.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     routes: Routes,
-    task: Option<JoinHandle<()>>,
+    /// The task that serves, and what stops it. `None` while the server is away.
+    running: Option<(Background, oneshot::Sender<()>)>,
 }
 
 #[derive(Clone, Default)]
@@ -60,28 +64,33 @@ struct Route {
 }
 
 impl Server {
-    pub(crate) async fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mut server = Self {
             address: ([127, 0, 0, 1], 0).into(),
             routes: Routes::default(),
-            task: None,
+            running: None,
         };
-        server.resume().await;
+        server.resume();
         server
     }
 
     /// Starts again, at the same address and with the same routes.
-    pub(crate) async fn resume(&mut self) {
-        let listener = TcpListener::bind(self.address).await.unwrap();
+    pub(crate) fn resume(&mut self) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind(self.address).unwrap();
+        let listener = socket.listen(1024).unwrap();
         self.address = listener.local_addr().unwrap();
-        self.task = Some(tokio::spawn(serve(listener, self.routes.clone())));
+        let (stop, stopped) = oneshot::channel();
+        let task = Background::spawn(serve(listener, self.routes.clone(), stopped));
+        self.running = Some((task, stop));
     }
 
     /// Stops at once: connections break, new ones are refused.
     pub(crate) async fn crash(&mut self) {
-        let task = self.task.take().unwrap();
-        task.abort();
-        assert!(task.await.unwrap_err().is_cancelled());
+        let (task, stop) = self.running.take().unwrap();
+        drop(stop);
+        task.finished("the server to stop").await;
     }
 
     /// Sets what is answered at `path`, and tells the URL.
@@ -104,17 +113,11 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        _ = self.task.take().map(|task| task.abort());
-    }
-}
-
 impl Routes {
     async fn answer(self, request: Request<Incoming>) -> Result<Answer, Infallible> {
         let last = LastEventId::from_request(&request);
         let path = request.uri().path().to_owned();
-        let body = request.into_body().collect().await;
+        let body = within("the body of a request", request.into_body().collect()).await;
         let body = body.map(|body| body.to_bytes()).unwrap_or_default();
         let (respond, nth) = {
             let mut routes = self.0.lock().unwrap();
@@ -135,18 +138,25 @@ impl Routes {
     }
 }
 
-async fn serve(listener: TcpListener, routes: Routes) {
-    let mut connections = JoinSet::new(); // aborted when this task is
+async fn serve(listener: TcpListener, routes: Routes, mut stopped: oneshot::Receiver<()>) {
+    let mut connections = JoinSet::new(); // aborted when this task ends
     loop {
-        let (stream, _) = listener.accept().await.unwrap();
+        let stream = tokio::select! {
+            accepted = listener.accept() => accepted.unwrap().0,
+            Some(ended) = connections.join_next() => {
+                ended.expect("no connection panics");
+                continue;
+            }
+            _ = &mut stopped => return,
+        };
         stream.set_nodelay(true).unwrap();
         let routes = routes.clone();
         connections.spawn(async move {
             let service = service_fn(move |request| routes.clone().answer(request));
-            // It fails when the client goes, which is as it should be.
-            _ = auto::Builder::new(TokioExecutor::new())
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            let http = auto::Builder::new(TokioExecutor::new());
+            let served = http.serve_connection(TokioIo::new(stream), service);
+            // As long as a test has. It fails when the client leaves, which is as it should be.
+            _ = within_time(10 * PATIENCE, "a connection to end", served).await;
         });
     }
 }
@@ -188,9 +198,9 @@ pub(crate) fn channel() -> (UnboundedSender<Event>, Source) {
     (sender, UnboundedReceiverStream::new(receiver).boxed())
 }
 
-pub(crate) async fn next<T>(receiver: &mut UnboundedReceiver<T>) -> T {
-    let next = timeout(PATIENCE, receiver.recv()).await;
-    next.expect("it comes in time").expect("it comes")
+/// Waits for what the server's end of a stream sends to the test.
+pub(crate) async fn reported<T>(what: &str, receiver: &mut UnboundedReceiver<T>) -> T {
+    within(what, receiver.recv()).await.expect("it is sent")
 }
 
 /// How long nothing must happen to say that it does not.

@@ -2,33 +2,35 @@
 
 use std::{
     env, fs, io,
-    net::{SocketAddr, TcpListener, TcpStream},
+    io::Read as _,
+    net::{SocketAddr, TcpStream},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
-    time::{Duration, Instant},
 };
 
 use tokio::sync::{Mutex, MutexGuard};
 
-/// How long anything may take before a test gives it up.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+use crate::{
+    deadline::{PATIENCE, exited, until_blocking, within_time},
+    skip::skipped,
+};
 
-/// Keeps the tests of this binary from running beside each other: some of them measure times.
+/// Keeps the tests of this binary from running beside each other: browsers take what a machine
+/// has, and some tests compare times.
 pub(crate) async fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::const_new(());
-    TURN.lock().await
+    // All the others may come first.
+    within_time(8 * PATIENCE, "the other tests to end", TURN.lock()).await
 }
 
-/// Where every one of `programs` is, or `None`, told, if one is missing.
+/// Returns the path of every one of `programs`, or reports that one is missing.
 pub(crate) fn find<const N: usize>(programs: [&str; N]) -> Option<[PathBuf; N]> {
     let found = programs.map(|program| {
         let path = look_up(program);
         if path.is_none() {
-            let required = env::var("HTTP_SSE_REAL").is_ok_and(|value| value == "required");
-            assert!(!required, "{program} is not installed");
-            eprintln!("skipped: {program} is not installed");
+            skipped(program);
         }
         path
     });
@@ -66,12 +68,6 @@ pub(crate) fn folder(name: &str) -> PathBuf {
     folder
 }
 
-/// A port that was free just now.
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap().port()
-}
-
 /// A process with all that it starts; killed when it is dropped.
 pub(crate) struct Running(Child);
 
@@ -87,13 +83,14 @@ impl Running {
 
     /// Waits until the process takes connections.
     pub(crate) fn listens(mut self, address: SocketAddr) -> Self {
-        let start = Instant::now();
-        while let Err(error) = TcpStream::connect(address) {
-            assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
-            assert_eq!(self.0.try_wait().unwrap(), None, "it has ended");
-            assert!(start.elapsed() < PATIENCE, "nothing listens");
-            thread::sleep(Duration::from_millis(5));
-        }
+        until_blocking(format!("a program to listen at {address}"), || {
+            let connected = TcpStream::connect_timeout(&address, PATIENCE);
+            if let Err(error) = &connected {
+                assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+                assert_eq!(self.0.try_wait().unwrap(), None, "it has ended");
+            }
+            connected.is_ok()
+        });
         self
     }
 }
@@ -102,9 +99,12 @@ impl Drop for Running {
     fn drop(&mut self) {
         // The group first: a browser is a family of processes.
         let group = format!("-{}", self.0.id());
-        _ = Command::new("kill").args(["-KILL", "--", &group]).status();
-        _ = self.0.kill();
-        _ = self.0.wait();
+        let kill = Command::new("kill").args(["-KILL", "--", &group]).spawn();
+        // A test that has failed must not fail again here.
+        if !thread::panicking() {
+            exited("`kill` to end", &mut kill.unwrap());
+            exited("a killed program to end", &mut self.0);
+        }
     }
 }
 
@@ -122,7 +122,8 @@ impl Certificate {
             key: folder.join("key.pem"),
         };
         let [openssl] = find(["openssl"]).unwrap();
-        let status = Command::new(openssl)
+        let mut command = Command::new(openssl);
+        command
             .args(["req", "-x509", "-nodes", "-days", "2", "-newkey", "ec"])
             .args([
                 "-pkeyopt",
@@ -135,20 +136,28 @@ impl Certificate {
             .arg(&made.certificate)
             .arg("-keyout")
             .arg(&made.key)
-            .stderr(Stdio::null())
-            .status();
-        assert!(status.unwrap().success());
+            .stderr(Stdio::null());
+        output(&mut command);
         made
     }
 
     /// Its fingerprint: pairs of digits with colons between.
     pub(crate) fn sha256(&self) -> String {
         let [openssl] = find(["openssl"]).unwrap();
-        let output = Command::new(openssl)
-            .args(["x509", "-noout", "-fingerprint", "-sha256", "-in"])
-            .arg(&self.certificate)
-            .output();
-        let output = String::from_utf8(output.unwrap().stdout).unwrap();
+        let mut command = Command::new(openssl);
+        command.args(["x509", "-noout", "-fingerprint", "-sha256", "-in"]);
+        let output = output(command.arg(&self.certificate));
         output.split_once('=').unwrap().1.trim_end().to_owned()
     }
+}
+
+/// Runs a command that succeeds and prints less than a pipe holds.
+fn output(command: &mut Command) -> String {
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let status = exited(format!("{command:?} to end"), &mut child);
+    assert!(status.success(), "{command:?}: {status}");
+    let mut output = String::new();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_to_string(&mut output).unwrap();
+    output
 }

@@ -60,7 +60,7 @@ fn code(path: &Path) -> String {
 }
 
 fn files() -> BTreeMap<String, String> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../src");
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(source).unwrap() {
         let path = entry.unwrap().path();

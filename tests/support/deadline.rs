@@ -154,11 +154,11 @@ impl Drop for Background {
         let Some(task) = self.0.take() else { return };
         task.abort();
         let panicked = task.is_finished().then(|| task.now_or_never()).flatten();
-        if let Some(Err(error)) = panicked
-            && error.is_panic()
-            && !thread::panicking()
-        {
-            fail(error.into_panic());
+        match panicked {
+            Some(Err(error)) if error.is_panic() && !thread::panicking() => {
+                fail(error.into_panic())
+            }
+            _ => {}
         }
     }
 }
@@ -178,10 +178,9 @@ impl Serving {
 impl Drop for Serving {
     fn drop(&mut self) {
         let ended = self.0.take().filter(thread::JoinHandle::is_finished);
-        if let Some(Err(panic)) = ended.map(thread::JoinHandle::join)
-            && !thread::panicking()
-        {
-            fail(panic);
+        match ended.map(thread::JoinHandle::join) {
+            Some(Err(panic)) if !thread::panicking() => fail(panic),
+            _ => {}
         }
     }
 }

@@ -1,10 +1,16 @@
 //! The least HTTP/1.1 client: a request per connection, and the answer as it arrives.
 
+// Not every test that includes it needs all of it.
+#![allow(dead_code)]
+
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    fmt::Display,
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
-    time::Duration,
+    time::{Duration, Instant},
 };
+
+use crate::deadline::PATIENCE;
 
 /// An answer whose body is still arriving. To drop it is to leave.
 pub(crate) struct Answer {
@@ -12,58 +18,125 @@ pub(crate) struct Answer {
     pub(crate) head: String,
     /// The part of the body that has arrived.
     pub(crate) body: String,
-    rest: BufReader<TcpStream>,
+    rest: BufReader<Until>,
 }
 
 impl Answer {
     /// Sends a request, `headers` with CRLF behind each, and reads the head of the answer.
+    ///
+    /// The whole answer has [`PATIENCE`] from here on, not each of its parts, so that keep-alives
+    /// do not put the deadline off.
+    #[track_caller]
     pub(crate) fn to(server: SocketAddr, request: &str, headers: &str, body: &str) -> Self {
-        let mut tcp = TcpStream::connect(server).unwrap();
-        tcp.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        let mut tcp = TcpStream::connect_timeout(&server, PATIENCE)
+            .unwrap_or_else(|error| panic!("{request}: no connection to {server}: {error}"));
+        tcp.set_write_timeout(Some(PATIENCE)).unwrap();
         let length = body.len();
-        let request = format!(
+        let message = format!(
             "{request} HTTP/1.1\r\nhost: {server}\r\n{headers}content-length: {length}\r\n\r\n{body}"
         );
-        tcp.write_all(request.as_bytes()).unwrap();
+        tcp.write_all(message.as_bytes())
+            .unwrap_or_else(|error| panic!("{request} is not taken: {error}"));
 
-        let mut rest = BufReader::new(tcp);
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            assert_ne!(
-                rest.read_line(&mut head).unwrap(),
-                0,
-                "ended in the head: {head:?}"
-            );
+        let request = request.to_owned();
+        let mut answer = Self {
+            head: String::new(),
+            body: String::new(),
+            rest: BufReader::new(Until {
+                tcp,
+                deadline,
+                request,
+            }),
+        };
+        while !answer.head.ends_with("\r\n\r\n") {
+            let line = answer.rest.read_line(&mut answer.head);
+            let length = line.unwrap_or_else(|error| answer.failed(error, "its head"));
+            assert_ne!(length, 0, "ended in the head: {:?}", answer.head);
         }
-        head.make_ascii_lowercase();
-        let body = String::new();
-        Self { head, body, rest }
+        answer.head.make_ascii_lowercase();
+        answer
     }
 
-    /// Waits for the next part of the body, or tells that it has ended.
+    /// Waits for the next part of the body, or returns `false` if it has ended.
+    #[track_caller]
     pub(crate) fn read_on(&mut self) -> bool {
+        let part = self.next_part();
+        let part = part.unwrap_or_else(|error| self.failed(error, "the next part of its body"));
+        self.body += std::str::from_utf8(&part).unwrap();
+        !part.is_empty()
+    }
+
+    /// Waits until the body contains `text`.
+    #[track_caller]
+    pub(crate) fn read_until(&mut self, text: &str) {
+        while !self.body.contains(text) {
+            let part = self.next_part();
+            let part = part.unwrap_or_else(|error| self.failed(error, format_args!("{text:?}")));
+            assert!(!part.is_empty(), "no {text:?} in {:?}", self.body);
+            self.body += std::str::from_utf8(&part).unwrap();
+        }
+    }
+
+    /// Waits for the end, and returns the whole body.
+    #[track_caller]
+    pub(crate) fn read_to_end(mut self) -> String {
+        loop {
+            let part = self.next_part();
+            let part = part.unwrap_or_else(|error| self.failed(error, "its end"));
+            if part.is_empty() {
+                return self.body;
+            }
+            self.body += std::str::from_utf8(&part).unwrap();
+        }
+    }
+
+    fn next_part(&mut self) -> io::Result<Vec<u8>> {
         let length = self.head.split("\r\ncontent-length:").nth(1);
         let length = length.and_then(|rest| rest.lines().next());
         let part = match length {
             Some(length) => length.trim().parse::<usize>().unwrap() - self.body.len(),
             None => {
                 let mut size = String::new();
-                self.rest.read_line(&mut size).unwrap();
-                usize::from_str_radix(size.trim_end(), 16).unwrap()
+                self.rest.read_line(&mut size)?;
+                usize::from_str_radix(size.trim_end(), 16)
+                    .map_err(|error| io::Error::other(format!("a chunk of {size:?}: {error}")))?
             }
         };
         let mut bytes = vec![0; part];
-        self.rest.read_exact(&mut bytes).unwrap();
-        self.body += std::str::from_utf8(&bytes).unwrap();
+        self.rest.read_exact(&mut bytes)?;
         if length.is_none() {
-            self.rest.read_exact(&mut [0; 2]).unwrap(); // the CRLF behind the chunk
+            self.rest.read_exact(&mut [0; 2])?; // the CRLF behind the chunk
         }
-        part > 0
+        Ok(bytes)
     }
 
-    /// Waits for the end, and tells the whole body.
-    pub(crate) fn read_to_end(mut self) -> String {
-        while self.read_on() {}
-        self.body
+    #[track_caller]
+    fn failed(&self, error: io::Error, awaited: impl Display) -> ! {
+        let Self { head, body, rest } = self;
+        let request = &rest.get_ref().request;
+        panic!("{request}: {error} while it waited for {awaited}, behind {head:?} and {body:?}");
+    }
+}
+
+/// A connection that is read until a deadline.
+struct Until {
+    tcp: TcpStream,
+    deadline: Instant,
+    request: String,
+}
+
+impl io::Read for Until {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        // A socket takes no time-out of zero.
+        let left = left.max(Duration::from_millis(1));
+        self.tcp.set_read_timeout(Some(left))?;
+        self.tcp.read(buffer).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                io::Error::new(io::ErrorKind::TimedOut, format!("{PATIENCE:?} are over"))
+            }
+            _ => error,
+        })
     }
 }

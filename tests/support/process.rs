@@ -9,15 +9,17 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc::{Receiver, channel},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread,
-    time::Duration,
 };
+
+use crate::deadline::{PATIENCE, Serving, exited, received};
 
 /// A child process, killed when it is dropped.
 pub(crate) struct Process {
     child: Child,
     lines: Receiver<String>,
+    _reader: Serving,
 }
 
 impl Process {
@@ -28,13 +30,17 @@ impl Process {
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = channel();
-        thread::spawn(move || {
+        let reader = Serving::start(move || {
             // Reads on when nobody listens, so that the process never waits for its reader.
-            for line in stdout.lines().map_while(Result::ok) {
-                _ = sender.send(line);
+            for line in stdout.lines() {
+                _ = sender.send(line.expect("it writes UTF-8"));
             }
         });
-        Self { child, lines }
+        Self {
+            child,
+            lines,
+            _reader: reader,
+        }
     }
 
     /// Starts an example that serves, on a free port, and tells where.
@@ -57,29 +63,42 @@ impl Process {
     #[cfg(unix)]
     pub(crate) fn terminate(&self) {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").arg(pid).status().unwrap().success());
+        let mut kill = Command::new("kill").arg(pid).spawn().unwrap();
+        assert!(exited("`kill` to end", &mut kill).success());
     }
 
     /// Waits until it ends.
+    #[track_caller]
     pub(crate) fn end(&mut self) -> ExitStatus {
-        self.child.wait().unwrap()
+        exited("a process to end", &mut self.child)
     }
 
-    /// Waits for the next line, which has `text` in it.
+    /// Waits for the next line, which contains `text`.
+    #[track_caller]
     pub(crate) fn line(&self, text: &str) -> String {
-        let line = self
-            .lines
-            .recv_timeout(Duration::from_secs(20))
-            .unwrap_or_else(|error| panic!("no line with {text:?}: {error}"));
+        let line = received(format!("line with {text:?}"), &self.lines);
         assert!(line.contains(text), "{line:?} has no {text:?}");
         line
+    }
+
+    /// Asserts that it prints nothing more. Waits until it closes its stdout.
+    #[track_caller]
+    pub(crate) fn no_more_lines(&self) {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => panic!("one more line: {line:?}"),
+            Err(RecvTimeoutError::Timeout) => panic!("waited {PATIENCE:?} for the end of stdout"),
+            Err(RecvTimeoutError::Disconnected) => {}
+        }
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
         _ = self.child.kill();
-        _ = self.child.wait();
+        // A test that has failed must not fail again here.
+        if !thread::panicking() {
+            exited("a killed process to end", &mut self.child);
+        }
     }
 }
 

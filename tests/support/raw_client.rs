@@ -1,23 +1,29 @@
 //! A client that sees every byte: HTTP/1.1 over a socket, with nothing in between.
+//!
+//! Each method has one deadline for all that it reads, so that keep-alives do not prolong it. At
+//! the deadline the method panics. An error stands for a connection that has ended or broken.
 
 // Not every test that includes it needs all of it.
 #![allow(unreachable_pub, dead_code)]
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{fmt::Display, io, net::SocketAddr};
 
 use bytes::{Buf as _, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    time::timeout,
+    time::Instant,
 };
 
-/// How long a server may take for anything.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::deadline::{PATIENCE, within, within_time};
 
 pub struct RawClient {
     stream: TcpStream,
+    /// The line that asked.
+    request: String,
+    /// The part of the answer that is read, and until when.
+    awaited: (String, Instant),
     /// What was read and not yet looked at.
     buffer: BytesMut,
     /// What chunks carried and was not yet taken.
@@ -32,13 +38,19 @@ impl RawClient {
     }
 
     pub async fn send(address: SocketAddr, request: impl AsRef<[u8]>) -> Self {
-        Self::over(TcpStream::connect(address).await.unwrap(), request).await
+        let stream = within("a connection to the server", TcpStream::connect(address)).await;
+        Self::over(stream.unwrap(), request).await
     }
 
     pub async fn over(mut stream: TcpStream, request: impl AsRef<[u8]>) -> Self {
-        stream.write_all(request.as_ref()).await.unwrap();
+        let request = request.as_ref();
+        let sent = within("the server to take a request", stream.write_all(request)).await;
+        sent.unwrap();
+        let line = request.split(|byte| *byte == b'\r').next();
         Self {
             stream,
+            request: String::from_utf8_lossy(line.unwrap_or_default()).into_owned(),
+            awaited: (String::new(), Instant::now()),
             buffer: BytesMut::new(),
             body: BytesMut::new(),
         }
@@ -46,6 +58,7 @@ impl RawClient {
 
     /// Reads the status and the headers.
     pub async fn head(&mut self) -> (StatusCode, HeaderMap) {
+        self.await_part("the head");
         let status = self.line().await.unwrap();
         let status = status.split(' ').nth(1).unwrap().parse().unwrap();
         let mut headers = HeaderMap::new();
@@ -65,16 +78,18 @@ impl RawClient {
     /// Reads one chunk: `None` is the chunk that ends the body, an error a broken response.
     pub async fn chunk(&mut self) -> io::Result<Option<String>> {
         assert!(self.body.is_empty());
-        let more = self.read_chunk().await?;
+        self.await_part("a chunk");
+        let more = self.another_chunk().await?;
         let chunk = String::from_utf8(self.body.split().into()).unwrap();
         Ok(more.then_some(chunk))
     }
 
-    /// Reads exactly `text`, and tells in how many chunks it came.
+    /// Reads exactly `text`, and returns in how many chunks it came.
     pub async fn exactly(&mut self, text: &str) -> usize {
+        self.await_part(format_args!("{text:?}"));
         let mut chunks = 0;
         while self.body.len() < text.len() {
-            assert!(self.read_chunk().await.unwrap(), "ended before {text:?}");
+            assert!(self.another_chunk().await.unwrap(), "ended before {text:?}");
             chunks += 1;
         }
         assert_eq!(self.body.split(), text);
@@ -83,21 +98,24 @@ impl RawClient {
 
     /// Reads the next `length` bytes of the body.
     pub async fn take(&mut self, length: usize) -> BytesMut {
+        self.await_part(format_args!("{length} bytes"));
         while self.body.len() < length {
-            assert!(self.read_chunk().await.unwrap());
+            assert!(self.another_chunk().await.unwrap());
         }
         self.body.split_to(length)
     }
 
     /// Reads chunks to the end of the body.
     pub async fn rest(&mut self) -> io::Result<String> {
-        while self.read_chunk().await? {}
+        self.await_part("the end of the body");
+        while self.another_chunk().await? {}
         Ok(String::from_utf8(self.body.split().into()).unwrap())
     }
 
     /// Reads all that comes until the server closes the connection.
     pub async fn until_close(&mut self) -> BytesMut {
-        while self.read().await.is_ok() {}
+        self.await_part("the end of the connection");
+        while self.more(1).await.is_ok() {}
         self.buffer.split()
     }
 
@@ -112,11 +130,17 @@ impl RawClient {
         drop(self.stream);
     }
 
+    /// Begins to read a part of the answer.
+    fn await_part(&mut self, part: impl Display) {
+        let part = format!("{part} of {:?}", self.request);
+        self.awaited = (part, Instant::now() + PATIENCE);
+    }
+
     /// Reads a chunk into the body; `false` is the one that ends it.
-    async fn read_chunk(&mut self) -> io::Result<bool> {
+    async fn another_chunk(&mut self) -> io::Result<bool> {
         let size = usize::from_str_radix(&self.line().await?, 16).unwrap();
         while self.buffer.len() < size + 2 {
-            self.read().await?;
+            self.more(size + 2 - self.buffer.len()).await?;
         }
         self.body.unsplit(self.buffer.split_to(size));
         self.buffer.advance(2);
@@ -130,15 +154,21 @@ impl RawClient {
                 self.buffer.advance(2);
                 return Ok(String::from_utf8(line.into()).unwrap());
             }
-            self.read().await?;
+            self.more(1).await?;
         }
     }
 
-    async fn read(&mut self) -> io::Result<()> {
-        let read = timeout(PATIENCE, self.stream.read_buf(&mut self.buffer)).await??;
-        if read == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+    /// Reads what has arrived, with room for as much as is missing.
+    async fn more(&mut self, missing: usize) -> io::Result<()> {
+        let (part, until) = &self.awaited;
+        let left = until.saturating_duration_since(Instant::now());
+        let part = format!("{part}, which has {PATIENCE:?} in all");
+        assert!(!left.is_zero(), "waited too long for {part}");
+        self.buffer.reserve(missing);
+        let read = self.stream.read_buf(&mut self.buffer);
+        match within_time(left, part, read).await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{http1::Answer, process::Process};
+use crate::{deadline::PATIENCE, http1::Answer, process::Process};
 
 /// A browser, closed when it is dropped.
 pub(crate) struct Browser {
@@ -30,12 +30,13 @@ impl Browser {
         _ = fs::remove_dir_all(&profile); // there only if a test was killed
 
         let driver = Process::start(Command::new(chromedriver).arg("--port=0"));
-        let port = loop {
+        // Behind a line or two about itself.
+        let port = (0..10).find_map(|_| {
             let line = driver.line("");
-            if let Some((_, port)) = line.split_once("started successfully on port ") {
-                break port.trim_end_matches('.').parse::<u16>().unwrap();
-            }
-        };
+            let (_, port) = line.split_once("started successfully on port ")?;
+            Some(port.trim_end_matches('.').parse::<u16>().unwrap())
+        });
+        let port = port.expect("chromedriver prints its port");
         let mut browser = Self {
             server: ([127, 0, 0, 1], port).into(),
             session: String::new(),
@@ -54,23 +55,27 @@ impl Browser {
             format!("--user-data-dir={}", browser.profile.display()),
         ]);
         let options = json!({ "binary": chromium, "args": args });
-        let capabilities = json!({ "alwaysMatch": { "goog:chromeOptions": options } });
+        let timeouts = json!({ "script": SCRIPT_TIMEOUT.as_millis() });
+        let capabilities =
+            json!({ "alwaysMatch": { "goog:chromeOptions": options, "timeouts": timeouts } });
         let session = browser.command("", json!({ "capabilities": capabilities }));
         browser.session = format!("/{}", session["sessionId"].as_str().unwrap());
         Some(browser)
     }
 
+    #[track_caller]
     pub(crate) fn open(&self, url: &str) {
         self.command("/url", json!({ "url": url }));
     }
 
-    /// Runs a script in the page, and tells what it returns.
+    /// Runs a script in the page, and returns what it does.
+    #[track_caller]
     pub(crate) fn run(&self, script: &str) -> Value {
         self.command("/execute/sync", json!({ "script": script, "args": [] }))
     }
 
-    /// Waits until an expression is true in the page; fails after the 30 s that WebDriver gives a
-    /// script.
+    /// Waits until an expression is true in the page. Fails with it after [`SCRIPT_TIMEOUT`].
+    #[track_caller]
     pub(crate) fn wait_for(&self, expression: &str) {
         let script = format!(
             "const done = arguments[0];
@@ -79,6 +84,7 @@ impl Browser {
         self.command("/execute/async", json!({ "script": script, "args": [] }));
     }
 
+    #[track_caller]
     fn command(&self, path: &str, body: Value) -> Value {
         let request = format!("POST /session{}{path}", self.session);
         let answer = Answer::to(self.server, &request, "", &body.to_string()).read_to_end();
@@ -94,9 +100,9 @@ impl Browser {
 impl Drop for Browser {
     fn drop(&mut self) {
         // Otherwise Chromium outlives its driver. A test that has failed must not fail again here.
-        if let Ok(mut tcp) = TcpStream::connect(self.server) {
+        if let Ok(mut tcp) = TcpStream::connect_timeout(&self.server, PATIENCE) {
             let (session, server) = (&self.session, self.server);
-            _ = tcp.set_read_timeout(Some(Duration::from_secs(20)));
+            _ = tcp.set_read_timeout(Some(PATIENCE));
             _ = write!(
                 tcp,
                 "DELETE /session{session} HTTP/1.1\r\nhost: {server}\r\n\r\n"
@@ -106,6 +112,9 @@ impl Drop for Browser {
         _ = fs::remove_dir_all(&self.profile);
     }
 }
+
+/// How long an expression may take to become true: less than the answer of WebDriver may.
+const SCRIPT_TIMEOUT: Duration = PATIENCE.saturating_sub(Duration::from_secs(10));
 
 /// Where a program is, as a shell would find it.
 fn find(program: &str) -> Option<PathBuf> {

@@ -1,0 +1,8 @@
+//! The wire tests of the suite, for the oldest supported compiler.
+#![allow(clippy::unwrap_used)]
+
+#[allow(dead_code)] // the suite uses more of it
+#[path = "../support/deadline.rs"]
+mod deadline;
+#[path = "../suite/wire.rs"]
+mod wire;
