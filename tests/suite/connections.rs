@@ -14,11 +14,13 @@ use futures_util::{FutureExt as _, Stream, StreamExt as _, future, stream};
 use http_sse::{
     CloseReason, Connections, Encode, EncodedEvent, Event, KeepAlive, Sse, SseBody, Totals,
 };
-use proptest::{
-    prelude::Rng as _,
-    test_runner::{RngAlgorithm, TestRng},
-};
+use proptest::prelude::Rng as _;
 use tokio::time::{Instant, advance, sleep};
+
+use crate::{
+    chance::chance,
+    deadline::{finished, joined, within},
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -149,7 +151,7 @@ mod limits {
             .collect();
         let admitted: u64 = threads
             .into_iter()
-            .map(|thread| thread.join().unwrap())
+            .map(|thread| joined("a thread that admits", thread))
             .sum();
         let totals = connections.totals();
         assert_eq!((totals.open, totals.opened), (0, admitted));
@@ -176,10 +178,10 @@ mod ends {
 
         let waits = tokio::spawn({
             let connections = connections.clone();
-            async move { connections.closed().await }
+            async move { within("all streams to end", connections.closed()).await }
         });
         // A body that waits is woken for it.
-        let woken = tokio::spawn(async move { silent.next().await });
+        let woken = tokio::spawn(async move { within("the goodbye", silent.next()).await });
         tokio::task::yield_now().await;
         assert!(!woken.is_finished() && !waits.is_finished());
         connections.shutdown();
@@ -190,7 +192,8 @@ mod ends {
             let millis = millis.strip_suffix("\ndata: bye\n\n").unwrap();
             assert!((1..=10_000).contains(&millis.parse::<u32>().unwrap()));
         };
-        is_goodbye(&woken.await.unwrap().unwrap().unwrap());
+        let woken = finished("the body that waits", woken).await;
+        is_goodbye(&woken.unwrap().unwrap());
         is_goodbye(&frame(&mut busy));
         assert!(matches!(busy.next().now_or_never(), Some(None)));
         let opened = frame(&mut new);
@@ -200,7 +203,7 @@ mod ends {
         let mut late = super::silent(&connections, "d");
         is_goodbye(frame(&mut late).strip_prefix(b":\n").unwrap());
 
-        waits.await.unwrap();
+        finished("the one that waits for all to end", waits).await;
         let totals = connections.totals();
         assert_eq!((totals.open, totals.closed(CloseReason::Shutdown)), (0, 4));
         assert_balanced(&totals);
@@ -217,22 +220,25 @@ mod ends {
         let mut goes_on = silent(&connections, "b");
         assert_eq!(frame(&mut ends_soon), ":\n");
         assert_eq!(frame(&mut goes_on), ":\n");
-        let goes_on = tokio::spawn(async move { goes_on.next().await });
+        let goes_on = tokio::spawn(async move { within("the goodbye", goes_on.next()).await });
         tokio::task::yield_now().await;
 
         let start = Instant::now();
         connections.drain(3 * SECOND);
         let mut late = silent(&connections, "c");
         assert_eq!(frame(&mut late), ":\n");
-        assert_eq!(ends_soon.next().await.unwrap().unwrap(), "data: last\n\n");
+        let frame = within("the last event", ends_soon.next()).await;
+        assert_eq!(frame.unwrap().unwrap(), "data: last\n\n");
         assert_eq!(start.elapsed(), SECOND);
-        assert_eq!(goes_on.await.unwrap().unwrap().unwrap(), "data: bye\n\n");
+        let frame = finished("the body that goes on", goes_on).await;
+        assert_eq!(frame.unwrap().unwrap(), "data: bye\n\n");
         assert_eq!(start.elapsed(), 3 * SECOND);
-        assert_eq!(late.next().await.unwrap().unwrap(), "data: bye\n\n");
+        let frame = within("the goodbye", late.next()).await;
+        assert_eq!(frame.unwrap().unwrap(), "data: bye\n\n");
         assert_eq!(start.elapsed(), 3 * SECOND);
         drop(ends_soon);
 
-        connections.closed().await;
+        within("all streams to end", connections.closed()).await;
         let totals = connections.totals();
         assert_eq!(totals.closed(CloseReason::End), 1);
         assert_eq!(totals.closed(CloseReason::Shutdown), 2);
@@ -316,7 +322,8 @@ mod counts {
         let mut body = sse.connection(permit).into_body();
         advance(5 * SECOND).await;
         frame(&mut body);
-        assert_eq!(body.next().await.unwrap().unwrap(), ":\n");
+        let frame = within("a keep-alive", body.next()).await;
+        assert_eq!(frame.unwrap().unwrap(), ":\n");
 
         let [connection] = &connections.snapshot()[..] else {
             panic!()
@@ -403,7 +410,7 @@ mod counts {
     #[tokio::test(start_paused = true)]
     async fn everything_balances_under_chaos() {
         const STREAMS: usize = 10_000;
-        let mut random = TestRng::from_seed(RngAlgorithm::ChaCha, &[9; 32]);
+        let mut random = chance();
         let connections = Connections::new();
         let on_closes = Arc::new(AtomicUsize::new(0));
         let mut tasks = Vec::new();
@@ -427,7 +434,9 @@ mod counts {
             tasks.push(tokio::spawn(async move {
                 let mut body = sse.into_body();
                 let mut polled = 0;
-                while !(leaves && polled == polls) && body.next().await.is_some() {
+                while !(leaves && polled == polls)
+                    && within("an event or the end", body.next()).await.is_some()
+                {
                     polled += 1;
                 }
             }));
@@ -441,9 +450,9 @@ mod counts {
         sleep(2 * MILLISECOND).await;
         assert_balanced(&connections.totals());
         connections.shutdown();
-        connections.closed().await;
+        within("all streams to end", connections.closed()).await;
         for task in tasks {
-            task.await.unwrap();
+            finished("a client", task).await;
         }
         let totals = connections.totals();
         assert_eq!((totals.open, totals.opened), (0, STREAMS as u64));

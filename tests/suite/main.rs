@@ -1,6 +1,8 @@
 //! The tests that share a process: they sleep, wait and compute side by side.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../support/chance.rs"]
+mod chance;
 #[path = "../support/deadline.rs"]
 mod deadline;
 #[path = "../support/raw_client.rs"]
