@@ -9,6 +9,8 @@ use http_sse::{
 };
 use tokio::time::advance;
 
+use crate::deadline::{finished, within};
+
 /// All that is there to be read, and whether the subscription goes on.
 fn read(subscription: &mut Subscription) -> (String, bool) {
     let mut all = String::new();
@@ -80,10 +82,18 @@ mod order {
         );
         let at = hub.publish("a", Two).unwrap();
         let events = subscription.next().now_or_never().unwrap().unwrap();
-        assert_eq!(events, &*format!("data: one\n\ndata: two\nid: {at}\n\n"));
+        assert_eq!(
+            events.as_bytes(),
+            format!("data: one\n\ndata: two\nid: {at}\n\n").as_bytes()
+        );
         assert_eq!(events.count(), 2);
+        assert!(events == &*format!("data: one\n\ndata: two\nid: {at}\n\n"));
+        assert!(events != "data: one\n\n");
+        // A comment is no event of its own; with an id it is one that a client is sent.
         let at = hub.publish("a", Event::new().comment("c")).unwrap();
-        assert_eq!(read(&mut subscription).0, format!(": c\nid: {at}\n\n"));
+        let events = subscription.next().now_or_never().unwrap().unwrap();
+        assert_eq!(events.as_bytes(), format!(": c\nid: {at}\n\n").as_bytes());
+        assert_eq!(events.count(), 1);
     }
 
     #[test]
@@ -104,22 +114,24 @@ mod order {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn it_is_a_response_like_any_stream() {
         let hub = Hub::new();
         let subscription = hub.subscribe(["a"]).after(LastEventId::default());
-        let mut body = Sse::new(subscription).into_body();
+        let mut body = Sse::new(subscription).keep_alive(None).into_body();
         let at = [publish(&hub, "a", "x"), publish(&hub, "a", "y")];
-        let frame = body.next().await.unwrap().unwrap();
+        let frame = within("the first frame", body.next()).await;
         assert_eq!(
-            frame,
+            frame.unwrap().unwrap(),
             format!(":\n{}{}", wire("x", at[0]), wire("y", at[1]))
         );
         // One that waits is woken.
-        let waits = tokio::spawn(async move { body.next().await });
+        let waits = tokio::spawn(async move { within("what is published", body.next()).await });
         tokio::task::yield_now().await;
+        assert!(!waits.is_finished());
         let at = publish(&hub, "a", "z");
-        assert_eq!(waits.await.unwrap().unwrap().unwrap(), wire("z", at));
+        let frame = finished("the frame of an event", waits).await;
+        assert_eq!(frame.unwrap().unwrap(), wire("z", at));
     }
 
     #[test]
@@ -227,6 +239,9 @@ mod resume {
         publish(&hub, "b", "x");
         assert!(hub.remove("b"));
         assert!(!hub.remove("b") && !hub.remove("never"));
+        let waits = hub.subscribe(["no history"]);
+        assert!(!hub.remove("no history"));
+        drop(waits);
         assert_eq!(hub.topics().len(), 1);
         let mut b = hub.subscribe(["b"]).after(last(first));
         assert_eq!(read(&mut b), (reset("expired", hub.head()), true));
@@ -269,6 +284,11 @@ mod resume {
             read(&mut subscription).0,
             format!("event: sync\ndata: who?\nid: {start}\n\n")
         );
+
+        let comment = Hub::builder().reset_event(|_| Event::new().comment("c"));
+        let mut subscription = comment.build().subscribe(["a"]).after(last("x"));
+        let reset = subscription.next().now_or_never().unwrap().unwrap();
+        assert_eq!(reset.count(), 1);
     }
 }
 
@@ -392,6 +412,103 @@ mod bounds {
         assert_eq!(read(&mut late), (reset("expired", hub.head()), true));
     }
 
+    /// A topic that is busy leaves rows of what it has lost behind one that is not; they go, and
+    /// the event of the quiet topic still has its age.
+    #[tokio::test(start_paused = true)]
+    async fn events_are_kept_for_this_long_beside_a_busy_topic() {
+        let second = Duration::from_secs(1);
+        let hub = Hub::builder().history(1).history_age(10 * second).build();
+        publish(&hub, "quiet", "x");
+        for busy in [0, 1, 70, 71, 1_000] {
+            (0..busy).for_each(|_| _ = publish(&hub, "busy", "x"));
+            assert_eq!(hub.topics().len(), 1 + usize::from(busy > 0), "{busy}");
+        }
+        advance(11 * second).await;
+        let at = publish(&hub, "busy", "x");
+        let kept: Vec<_> = (hub.topics().into_iter())
+            .map(|topic| (topic.name.to_string(), topic.events))
+            .collect();
+        assert_eq!(kept, [("busy".to_owned(), 1)]);
+        // And the newest, which is as old then, is dropped by the next.
+        advance(11 * second).await;
+        publish(&hub, "other", "x");
+        let mut late = hub.subscribe(["busy"]).after(last(at));
+        assert_eq!(
+            hub.topics().iter().map(|topic| topic.events).sum::<usize>(),
+            1
+        );
+        assert_eq!(read(&mut late), (String::new(), true));
+    }
+
+    /// What those who read the same share counts, until it is of no use.
+    #[test]
+    fn what_readers_share_is_part_of_the_memory() {
+        let events = 3;
+        let len = wire("x", publish(&Hub::new(), "a", "x")).len();
+        // What ends it: the last reader leaves, an event comes, the history goes.
+        type End = fn(&Hub, &mut Vec<Subscription>);
+        let ends: [(&str, End); 3] = [
+            ("leave", |_, readers| readers.clear()),
+            ("publish", |hub, _| _ = publish(hub, "a", "x")),
+            ("remove", |hub, _| assert!(hub.remove("a"))),
+        ];
+        for (name, end) in ends {
+            let memory = |reads: bool| {
+                let hub = Hub::new();
+                let start = hub.head();
+                (0..events).for_each(|_| _ = publish(&hub, "a", "x"));
+                let before = hub.memory();
+                let resumed = || hub.subscribe(["a"]).after(last(start));
+                let mut readers = vec![resumed()];
+                if reads {
+                    // One alone shares nothing.
+                    assert_eq!(read(&mut readers[0]).0.len(), events * len);
+                    assert_eq!(hub.memory(), before);
+                }
+                readers.extend([resumed(), resumed()]);
+                if reads {
+                    // The second makes what the third is given.
+                    for reader in &mut readers[1..] {
+                        assert_eq!(read(reader).0.len(), events * len);
+                        assert_eq!(hub.memory(), before + events * len);
+                    }
+                }
+                // It stays while there are others who may read it.
+                readers.pop();
+                if reads {
+                    assert_eq!(hub.memory(), before + events * len);
+                }
+                end(&hub, &mut readers);
+                hub.memory()
+            };
+            assert_eq!(memory(true), memory(false), "{name}");
+        }
+    }
+
+    /// Readers at many places share no more than eight pieces.
+    #[test]
+    fn what_readers_share_is_bounded() {
+        let hub = Hub::new();
+        let start = hub.head();
+        let at: Vec<_> = (0..20).map(|_| publish(&hub, "a", "0123456789")).collect();
+        let before = hub.memory();
+        let lengths = |n: usize| at[n..].iter().map(|at| wire("0123456789", *at).len());
+        let mut places = vec![start];
+        places.extend(&at);
+        let mut readers = Vec::new();
+        for (n, place) in places[..15].iter().enumerate() {
+            for _ in 0..2 {
+                let mut reader = hub.subscribe(["a"]).after(last(place));
+                assert_eq!(read(&mut reader).0.len(), lengths(n).sum::<usize>());
+                readers.push(reader);
+            }
+            // The first reader of all was alone, and the second has made its piece.
+            let first = (n + 1).saturating_sub(8);
+            let shared = (first..=n).flat_map(lengths).sum::<usize>();
+            assert_eq!(hub.memory(), before + shared, "{n}");
+        }
+    }
+
     #[test]
     fn a_million_topics_touched_once_leave_nothing() {
         let hub = Hub::builder().memory(1 << 20).build();
@@ -401,10 +518,23 @@ mod bounds {
         }
         let kept = hub.topics().len();
         assert!((1_000..5_000).contains(&kept), "{kept}");
-        for n in 0..1_000_000 {
-            hub.remove(&format!("topic {n}"));
+        for topic in hub.topics() {
+            assert!(hub.remove(&topic.name));
         }
         assert_eq!((hub.topics().len(), hub.memory()), (0, 0));
+    }
+
+    #[test]
+    fn all_topics_together_cost_no_more_than_the_memory() {
+        let publish_both = |hub: &Hub| {
+            publish(hub, "a", "x");
+            publish(hub, "b", "x");
+            (hub.topics().len(), hub.memory())
+        };
+        let (_, both) = publish_both(&Hub::new());
+        let kept = |memory| publish_both(&Hub::builder().memory(memory).build());
+        assert_eq!(kept(both), (2, both), "at the bound");
+        assert_eq!(kept(both - 1), (1, both / 2));
     }
 
     #[test]
@@ -443,20 +573,22 @@ mod ends {
         assert_eq!(read(&mut hub.subscribe(["a"])), (String::new(), false));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn those_who_wait_are_woken_by_the_end() {
         let hub = Hub::new();
         let waits: Vec<_> = [vec!["a"], vec!["a", "b"], vec![]]
             .into_iter()
             .map(|topics| {
                 let mut subscription = hub.subscribe(topics);
-                tokio::spawn(async move { subscription.next().await })
+                tokio::spawn(async move { within("the end", subscription.next()).await })
             })
             .collect();
         tokio::task::yield_now().await;
+        assert!(!waits.iter().any(|waits| waits.is_finished()));
         hub.close();
         for waits in waits {
-            assert!(waits.await.unwrap().is_none());
+            let next = finished("a subscription to end", waits).await;
+            assert!(next.is_none(), "{next:?}");
         }
     }
 
