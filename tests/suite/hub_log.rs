@@ -2,8 +2,9 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Deref,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
     time::Duration,
@@ -11,30 +12,60 @@ use std::{
 
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture};
 use http_sse::{
-    AppendError, EncodedEvent, Entry, Event, Hub, LastEventId, Log, LogError, LogHub, MemoryLog,
-    OnLag, Page, Position, PublishError, Subscription,
+    AppendError, EncodedEvent, EncodedEvents, Entry, Event, Hub, LastEventId, Log, LogError,
+    LogHub, MemoryLog, OnLag, Page, Position, PublishError, Subscription,
 };
-use proptest::{
-    prelude::{Rng as _, RngExt as _},
-    test_runner::{RngAlgorithm, TestRng},
-};
-use tokio::time::{sleep, timeout};
+use proptest::{prelude::RngExt as _, test_runner::TestRng};
+use tokio::time::{Instant, sleep};
 
-async fn node(log: &Arc<MemoryLog>, history: usize) -> LogHub {
-    let hub = Hub::builder()
-        .history(history)
-        .log(log.clone())
-        .await
-        .unwrap();
-    let follows = hub.clone();
-    tokio::spawn(async move { follows.follow().await });
-    hub
+use crate::{
+    chance::{chance, fork},
+    deadline::{Background, finished, until, within, within_time},
+};
+
+/// Longer than any test lasts on the paused clock.
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// A server: a hub on the log, and the task that follows it.
+struct Node {
+    hub: LogHub,
+    _follows: Background,
+}
+
+impl Node {
+    async fn start(log: &Arc<impl Log + 'static>, history: usize) -> Self {
+        let hub = Hub::builder().history(history).log(log.clone());
+        Self::of(within("the log to be loaded", hub).await.unwrap())
+    }
+
+    fn of(hub: LogHub) -> Self {
+        let follows = hub.clone();
+        let _follows = Background::spawn(async move {
+            within_time(HOUR, "the hub to be closed", follows.follow()).await;
+        });
+        Self { hub, _follows }
+    }
+
+    /// Waits until it has read the log up to there.
+    async fn reaches(&self, at: Position) {
+        until(format_args!("the hub to read up to {at}"), || {
+            self.head() == at
+        })
+        .await;
+    }
+}
+
+impl Deref for Node {
+    type Target = LogHub;
+
+    fn deref(&self) -> &LogHub {
+        &self.hub
+    }
 }
 
 async fn publish(hub: &LogHub, topic: &str, data: &str) -> Position {
-    hub.publish(topic, Event::data(data.to_owned()))
-        .await
-        .unwrap()
+    let published = hub.publish(topic, Event::data(data.to_owned()));
+    within("the log to take an event", published).await.unwrap()
 }
 
 fn wire(data: &str, at: Position) -> String {
@@ -49,21 +80,19 @@ fn last(position: impl ToString) -> LastEventId {
     position.to_string().parse().unwrap()
 }
 
-/// Reads until nothing has come for a while.
+/// Reads all that comes before the clock moves on by three seconds, which it does when nothing is
+/// left to do.
 async fn read(subscription: &mut Subscription) -> String {
-    let mut all = String::new();
-    loop {
-        match timeout(Duration::from_secs(3), subscription.next()).await {
-            Ok(Some(events)) => all += std::str::from_utf8(events.as_bytes()).unwrap(),
-            Ok(None) | Err(_) => return all,
-        }
-    }
+    let read = subscription.take_until(sleep(Duration::from_secs(3)));
+    let pieces: Vec<EncodedEvents> = within("all that there is", read.collect()).await;
+    let pieces = pieces.iter().map(EncodedEvents::as_bytes);
+    String::from_utf8(pieces.collect::<Vec<_>>().concat()).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_one_server_publishes_all_servers_send_in_one_order() {
     let log = Arc::new(MemoryLog::new(7, 1_000));
-    let (a, b) = (node(&log, 100).await, node(&log, 100).await);
+    let (a, b) = (Node::start(&log, 100).await, Node::start(&log, 100).await);
     let mut of_a = a.subscribe(["x", "y"]);
     let mut of_b = b.subscribe(["x", "y"]);
     let first = publish(&a, "x", "1").await;
@@ -80,11 +109,11 @@ async fn what_one_server_publishes_all_servers_send_in_one_order() {
 async fn what_the_history_does_not_have_comes_from_the_log() {
     const EVENTS: u64 = 2_345;
     let log = Arc::new(MemoryLog::new(7, 10_000));
-    let hub = node(&log, 3).await;
+    let hub = Node::start(&log, 3).await;
     for n in 1..=EVENTS {
         publish(&hub, ["x", "y"][n as usize % 2], &n.to_string()).await;
     }
-    sleep(Duration::from_secs(2)).await;
+    hub.reaches(Position::new(7, EVENTS)).await;
     for after in [0, 1, 499, 500, 501, 999, 2_300, EVENTS - 1, EVENTS] {
         let id = last(Position::new(7, after));
         let mut resumed = hub.subscribe(["x"]).after(id);
@@ -99,32 +128,44 @@ async fn what_the_history_does_not_have_comes_from_the_log() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_missed_too_much_is_reset() {
     let log = Arc::new(MemoryLog::new(7, 20_000));
-    let hub = node(&log, 1).await;
-    for _ in 0..10_501 {
-        publish(&hub, "x", "").await;
+    let hub = Node::start(&log, 1).await;
+    const EVENTS: u64 = 10_501;
+    for n in 1..=EVENTS {
+        publish(&hub, "x", &n.to_string()).await;
     }
-    sleep(Duration::from_secs(2)).await;
-    // Twenty pages of 500, and then one: at the bound it is all.
-    for (after, is_reset) in [(501, false), (0, true)] {
+    let head = Position::new(7, EVENTS);
+    hub.reaches(head).await;
+    // Twenty pages of 500, and then one from the history: at the bound it is all. With one more
+    // than that there are twenty pages, and a reset in place of the rest.
+    let events = |range: std::ops::RangeInclusive<u64>| -> Vec<String> {
+        range
+            .map(|n| wire(&n.to_string(), Position::new(7, n)))
+            .collect()
+    };
+    let mut too_many = events(500..=10_499);
+    too_many.push(reset("expired", head));
+    for (after, expected) in [(500, events(501..=EVENTS)), (499, too_many)] {
         let mut resumed = hub.subscribe(["x"]).after(last(Position::new(7, after)));
         let got = read(&mut resumed).await;
-        assert_eq!(
-            got.contains("event: reset\ndata: expired\n"),
-            is_reset,
-            "{after}"
-        );
+        let got: Vec<_> = got.split_inclusive("\n\n").collect();
+        assert_eq!(got.len(), expected.len(), "after {after}");
+        let differs = got
+            .iter()
+            .zip(&expected)
+            .find(|(got, expected)| got != expected);
+        assert_eq!(differs, None, "after {after}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_id_that_the_log_does_not_have_is_reset() {
     let log = Arc::new(MemoryLog::new(7, 10));
-    let hub = node(&log, 2).await;
+    let hub = Node::start(&log, 2).await;
     for _ in 0..20 {
         publish(&hub, "x", "").await;
     }
-    sleep(Duration::from_secs(2)).await;
     let head = Position::new(7, 20);
+    hub.reaches(head).await;
     for id in ["6-15", "8-1", "7-21", "7-9", "7-18446744073709551615"] {
         let mut resumed = hub.subscribe(["x"]).after(last(id));
         assert_eq!(read(&mut resumed).await, reset("expired", head), "{id}");
@@ -144,26 +185,26 @@ async fn an_id_that_the_log_does_not_have_is_reset() {
 async fn a_client_from_a_server_that_is_ahead_is_served_from_its_own_id() {
     let log = Arc::new(MemoryLog::new(7, 100));
     // It does not follow yet.
-    let behind = Hub::builder().log(log.clone()).await.unwrap();
-    let ahead = node(&log, 100).await;
+    let behind = Hub::builder().log(log.clone());
+    let behind = within("the log to be loaded", behind).await.unwrap();
+    let ahead = Node::start(&log, 100).await;
     publish(&ahead, "x", "1").await;
     let second = publish(&ahead, "x", "2").await;
     let mut client = behind.subscribe(["x"]).after(last(second));
     assert!(client.next().now_or_never().is_none());
     let third = publish(&ahead, "x", "3").await;
-    let follows = behind.clone();
-    tokio::spawn(async move { follows.follow().await });
+    let _follows = Node::of(behind.clone());
     assert_eq!(read(&mut client).await, wire("3", third));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_starts_has_what_the_log_has() {
     let log = Arc::new(MemoryLog::new(7, 2_000));
-    let old = node(&log, 10).await;
+    let old = Node::start(&log, 10).await;
     for n in 1..=1_500 {
         publish(&old, "x", &n.to_string()).await;
     }
-    let new = node(&log, 10_000).await;
+    let new = Node::start(&log, 10_000).await;
     assert_eq!(new.head(), Position::new(7, 1_500));
     assert_eq!(new.topics()[0].events, 1_499);
 }
@@ -171,22 +212,18 @@ async fn a_server_that_starts_has_what_the_log_has() {
 #[tokio::test(start_paused = true)]
 async fn an_event_is_published_once_with_a_key() {
     let log = Arc::new(MemoryLog::new(7, 100));
-    let hub = node(&log, 100).await;
+    let hub = Node::start(&log, 100).await;
     let mut reader = hub.subscribe(["x"]);
-    let first = hub
-        .publish_once("x", Event::data("1"), "key")
-        .await
-        .unwrap();
-    let again = hub
-        .publish_once("x", Event::data("1"), "key")
-        .await
-        .unwrap();
+    let published = hub.publish_once("x", Event::data("1"), "key");
+    let first = within("the log to take it", published).await.unwrap();
+    let published = hub.publish_once("x", Event::data("1"), "key");
+    let again = within("the log to know it", published).await.unwrap();
     assert_eq!(first, again);
     assert_eq!(read(&mut reader).await, wire("1", first));
     hub.close();
-    let refused = hub.publish("x", Event::data("2")).await;
+    let refused = within("a refusal", hub.publish("x", Event::data("2"))).await;
     assert!(matches!(refused, Err(PublishError::Closed)));
-    assert!(reader.next().await.is_none());
+    assert!(within("the end", reader.next()).await.is_none());
 }
 
 /// A log that fails now and then, loses answers, and comes back with less than it had.
@@ -206,10 +243,9 @@ impl Faulty {
         Ok(())
     }
 
-    fn delay(&self) -> tokio::time::Sleep {
-        sleep(Duration::from_millis(
-            self.chance.lock().unwrap().random_range(0..20),
-        ))
+    async fn delay(&self) {
+        let millis = self.chance.lock().unwrap().random_range(0..20);
+        sleep(Duration::from_millis(millis)).await;
     }
 }
 
@@ -222,7 +258,7 @@ impl Log for Faulty {
     ) -> BoxFuture<'a, Result<Position, AppendError>> {
         Box::pin(async move {
             self.fails(20).map_err(AppendError::NotWritten)?;
-            let at = self.log.append(topic, event, key).await;
+            let at = within("the log in memory", self.log.append(topic, event, key)).await;
             self.fails(20).map_err(AppendError::Unknown)?;
             at
         })
@@ -231,7 +267,7 @@ impl Log for Faulty {
     fn head(&self) -> BoxFuture<'_, Result<Position, LogError>> {
         Box::pin(async move {
             self.fails(10)?;
-            self.log.head().await
+            within("the log in memory", self.log.head()).await
         })
     }
 
@@ -243,7 +279,7 @@ impl Log for Faulty {
     ) -> BoxFuture<'_, Result<Page, LogError>> {
         Box::pin(async move {
             self.fails(10)?;
-            let page = self.log.read(after, upto, max).await;
+            let page = within("the log in memory", self.log.read(after, upto, max)).await;
             self.delay().await;
             page
         })
@@ -257,7 +293,7 @@ impl Log for Faulty {
     ) -> BoxFuture<'_, Result<Vec<Entry>, LogError>> {
         Box::pin(async move {
             self.fails(50)?;
-            let entries = self.log.wait(after, max, timeout).await;
+            let entries = within("an entry", self.log.wait(after, max, timeout)).await;
             self.delay().await;
             entries
         })
@@ -268,7 +304,7 @@ impl Log for Faulty {
 #[tokio::test(start_paused = true)]
 async fn what_the_log_drops_before_it_is_read_is_told() {
     let log = Arc::new(MemoryLog::new(7, 1_000));
-    let hub = node(&log, 100).await;
+    let hub = Node::start(&log, 100).await;
     let mut subscription = hub.subscribe(["x"]);
     let first = publish(&hub, "x", "1").await;
     assert_eq!(read(&mut subscription).await, wire("1", first));
@@ -285,64 +321,452 @@ async fn what_the_log_drops_before_it_is_read_is_told() {
     assert_eq!(read(&mut subscription).await, wire("4", fourth));
 }
 
+/// A log whose entries and answers a test decides upon.
+#[derive(Default)]
+struct Engine(Mutex<EngineState>);
+
+#[derive(Default)]
+struct EngineState {
+    entries: Vec<Entry>,
+    /// The last that was dropped.
+    floor: Position,
+    /// What it says of its end, if not what it has.
+    head: Option<Position>,
+    is_away: bool,
+    /// How long a read takes.
+    delay: Duration,
+    /// When each call of the reader that follows was.
+    followed: Vec<Instant>,
+    /// How many reads were for one client, are under way, and were at most.
+    replays: [usize; 3],
+}
+
+impl Engine {
+    fn state(&self) -> MutexGuard<'_, EngineState> {
+        self.0.lock().unwrap()
+    }
+
+    fn push(&self, at: Position, topic: &str, data: &str) {
+        self.state().entries.push(Entry {
+            at,
+            topic: topic.into(),
+            event: EncodedEvent::new(Event::data(data.to_owned())).unwrap(),
+        });
+    }
+}
+
+impl EngineState {
+    fn head(&self) -> Position {
+        let last = self.entries.last().map_or(self.floor, |entry| entry.at);
+        self.head.unwrap_or(last)
+    }
+
+    fn behind(&self, after: Position, max: usize) -> Vec<Entry> {
+        let behind = self.entries.iter().filter(|entry| entry.at > after);
+        behind.take(max).cloned().collect()
+    }
+
+    fn is_there(&self) -> Result<(), LogError> {
+        if self.is_away {
+            return Err("the engine is away".into());
+        }
+        Ok(())
+    }
+}
+
+impl Log for Engine {
+    fn append<'a>(
+        &'a self,
+        topic: &'a str,
+        event: EncodedEvent,
+        _key: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Position, AppendError>> {
+        Box::pin(async move {
+            let mut state = self.state();
+            let at = Position::new(state.head().hi(), state.head().lo() + 1);
+            let topic = topic.into();
+            state.entries.push(Entry { at, topic, event });
+            Ok(at)
+        })
+    }
+
+    fn head(&self) -> BoxFuture<'_, Result<Position, LogError>> {
+        Box::pin(async { Ok(self.state().head()) })
+    }
+
+    fn read(
+        &self,
+        after: Position,
+        upto: Option<Position>,
+        max: usize,
+    ) -> BoxFuture<'_, Result<Page, LogError>> {
+        Box::pin(async move {
+            let delay = {
+                let mut state = self.state();
+                if upto.is_some() {
+                    let [all, now, most] = &mut state.replays;
+                    (*all, *now) = (*all + 1, *now + 1);
+                    *most = (*most).max(*now);
+                } else {
+                    state.followed.push(Instant::now());
+                    assert!(state.followed.len() < 10_000, "the log is read for ever");
+                    state.is_there()?;
+                }
+                state.delay
+            };
+            sleep(delay).await;
+            let mut state = self.state();
+            if upto.is_some() {
+                state.replays[1] -= 1;
+            }
+            state.is_there()?;
+            let known = |entry: &Entry| entry.at == after;
+            if after != state.floor && !state.entries.iter().any(known) {
+                return Ok(Page::Gap);
+            }
+            let mut entries = state.behind(after, max);
+            entries.retain(|entry| upto.is_none_or(|upto| entry.at <= upto));
+            Ok(Page::Entries(entries))
+        })
+    }
+
+    fn wait(
+        &self,
+        after: Position,
+        max: usize,
+        timeout: Duration,
+    ) -> BoxFuture<'_, Result<Vec<Entry>, LogError>> {
+        Box::pin(async move {
+            let end = Instant::now() + timeout;
+            if timeout > Duration::ZERO {
+                self.state().followed.push(Instant::now());
+            }
+            loop {
+                let entries = {
+                    let state = self.state();
+                    state.is_there()?;
+                    state.behind(after, max)
+                };
+                if !entries.is_empty() || Instant::now() >= end {
+                    return Ok(entries);
+                }
+                sleep(Duration::from_millis(10)).await;
+            }
+        })
+    }
+}
+
+/// What the history has costs no read of the log.
+#[tokio::test(start_paused = true)]
+async fn a_log_is_read_for_a_client_only_if_the_history_does_not_reach_back() {
+    let log = Arc::new(Engine::default());
+    log.state().floor = Position::new(7, 3);
+    let hub = Node::start(&log, 2).await;
+    assert_eq!(hub.head(), Position::new(7, 3));
+    let resumed = |at: u64| hub.subscribe(["x"]).after(last(Position::new(7, at)));
+    // Of a history without an event the end is known.
+    let mut at_end = resumed(3);
+    assert_eq!(read(&mut at_end).await, "");
+    for n in 4..=7 {
+        publish(&hub, "x", &n.to_string()).await;
+    }
+    hub.reaches(Position::new(7, 7)).await;
+    let events = |from: u64| -> String {
+        (from..=7)
+            .map(|n| wire(&n.to_string(), Position::new(7, n)))
+            .collect()
+    };
+    for after in [7, 6] {
+        assert_eq!(read(&mut resumed(after)).await, events(after + 1));
+    }
+    assert_eq!(log.state().replays[0], 0);
+    for after in [5, 4, 3] {
+        assert_eq!(
+            read(&mut resumed(after)).await,
+            events(after + 1),
+            "{after}"
+        );
+        assert_eq!(log.state().replays[0], 6 - after as usize);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_clients_that_come_back_four_read_the_log_at_once() {
+    let log = Arc::new(Engine::default());
+    let hub = Node::start(&log, 1).await;
+    let at = [publish(&hub, "x", "1").await, publish(&hub, "x", "2").await];
+    hub.reaches(at[1]).await;
+    log.state().delay = Duration::from_millis(10);
+    let clients = (0..40).map(|_| {
+        let mut resumed = hub.subscribe(["x"]).after(last(Position::default()));
+        tokio::spawn(async move { read(&mut resumed).await })
+    });
+    let clients: Vec<_> = clients.collect();
+    for client in clients {
+        let got = finished("a client", client).await;
+        assert_eq!(got, wire("1", at[0]) + &wire("2", at[1]));
+    }
+    assert_eq!(log.state().replays, [40, 0, 4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_is_away_is_tried_again_after_50_ms_and_then_at_most_every_second() {
+    let log = Arc::new(Engine::default());
+    let hub = Node::start(&log, 10).await;
+    let mut reader = hub.subscribe(["x"]);
+    for data in ["first", "second"] {
+        sleep(Duration::from_secs(5)).await;
+        log.state().is_away = true;
+        // The wait that is under way fails, and is not one of the tries that follow.
+        sleep(Duration::from_millis(20)).await;
+        log.state().followed.clear();
+        let lost = Instant::now();
+        sleep(Duration::from_secs(6)).await;
+        let tries = log.state().followed.clone();
+        let pauses = tries.windows(2).map(|tries| tries[1] - tries[0]);
+        let pauses: Vec<_> = pauses.map(|pause| pause.as_millis()).collect();
+        assert!(tries[0] - lost <= Duration::from_millis(50));
+        assert_eq!(pauses, [100, 200, 400, 800, 1_000, 1_000, 1_000, 1_000]);
+
+        // The subscribers are still there.
+        log.state().is_away = false;
+        let at = publish(&hub, "x", data).await;
+        assert_eq!(read(&mut reader).await, wire(data, at));
+    }
+}
+
+/// Entries that were there before count once.
+#[tokio::test(start_paused = true)]
+async fn two_who_follow_bring_each_event_once() {
+    let log = Arc::new(Engine::default());
+    let hub = Node::start(&log, 10).await;
+    let _again = Node::of(hub.hub.clone());
+    let mut reader = hub.subscribe(["x"]);
+    log.state().delay = Duration::from_millis(10);
+    let at = [publish(&hub, "x", "1").await, publish(&hub, "x", "2").await];
+    let both = wire("1", at[0]) + &wire("2", at[1]);
+    assert_eq!(read(&mut reader).await, both);
+    assert_eq!((hub.head(), hub.topics()[0].published), (at[1], 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_read_while_the_hub_is_closed_is_not_delivered() {
+    let log = Arc::new(Engine::default());
+    let hub = Node::start(&log, 10).await;
+    let mut reader = hub.subscribe(["x"]);
+    let first = publish(&hub, "x", "1").await;
+    hub.reaches(first).await;
+    log.state().delay = Duration::from_secs(1);
+    let second = publish(&hub, "x", "2").await;
+    let reads = log.state().followed.len();
+    until("the read to begin", || log.state().followed.len() > reads).await;
+    hub.close();
+    until("the reader to end", || hub._follows.is_finished()).await;
+    assert_eq!(hub.head(), first);
+    assert!(log.state().head() == second);
+    assert_eq!(read(&mut reader).await, wire("1", first));
+}
+
+/// An engine comes back with less than it had: nobody knows what was behind that, of any topic.
+#[tokio::test(start_paused = true)]
+async fn everybody_is_reset_if_the_log_has_lost_something() {
+    let log = Arc::new(Engine::default());
+    let hub = Node::start(&log, 10).await;
+    let at: Vec<_> = (1..=4).map(|n| Position::new(0, n)).collect();
+    for at in &at {
+        assert_eq!(publish(&hub, "x", &at.lo().to_string()).await, *at);
+    }
+    hub.reaches(at[3]).await;
+    let mut subscriptions = ["x", "quiet"].map(|topic| hub.subscribe([topic]));
+    for subscription in &mut subscriptions {
+        assert_eq!(read(subscription).await, "");
+    }
+    log.state().entries.truncate(2);
+    let new = Position::new(9, 1);
+    log.push(new, "y", "new");
+    hub.reaches(new).await;
+    for subscription in &mut subscriptions {
+        assert_eq!(read(subscription).await, reset("lagged", new));
+    }
+    // Nor is it known to those who come back, with topics that the hub has and that it has not.
+    for topics in [&["x"][..], &["quiet"], &["another"], &["x", "another"]] {
+        let mut lost = hub.subscribe(topics).after(last(at[2]));
+        assert_eq!(read(&mut lost).await, reset("expired", new), "{topics:?}");
+    }
+    // What the log has still it replays.
+    for (topics, expected) in [
+        (&["x"][..], wire("2", at[1])),
+        (&["another"], String::new()),
+    ] {
+        let mut kept = hub.subscribe(topics).after(last(at[0]));
+        assert_eq!(read(&mut kept).await, expected, "{topics:?}");
+    }
+}
+
+/// It is known when the engine is there again, also if nothing new is written.
+#[tokio::test(start_paused = true)]
+async fn a_log_that_was_away_is_read_again_and_not_waited_for() {
+    let log = Arc::new(Engine::default());
+    let hub = Node::start(&log, 10).await;
+    let first = publish(&hub, "x", "1").await;
+    let second = publish(&hub, "x", "2").await;
+    hub.reaches(second).await;
+    log.state().is_away = true;
+    sleep(Duration::from_secs(2)).await;
+    log.state().entries.truncate(1);
+    log.state().is_away = false;
+    hub.reaches(first).await;
+}
+
+/// A log that says it has more than it gives does not hold up a server that starts.
+#[tokio::test(start_paused = true)]
+async fn a_server_starts_at_the_head_of_a_log_that_gives_nothing() {
+    let log = Arc::new(Engine::default());
+    let head = Position::new(0, 9);
+    log.state().head = Some(head);
+    let hub = Hub::builder().log(log.clone());
+    let hub = within("the log to be loaded", hub).await.unwrap();
+    assert_eq!(hub.head(), head);
+    assert_eq!(log.state().followed.len(), 1);
+}
+
+mod memory_log {
+    use super::*;
+
+    async fn entries(
+        log: &MemoryLog,
+        after: u64,
+        upto: Option<u64>,
+        max: usize,
+    ) -> Option<Vec<u64>> {
+        let at = |lo| Position::new(7, lo);
+        let page = log.read(at(after), upto.map(at), max);
+        match within("a page", page).await.unwrap() {
+            Page::Entries(entries) => Some(entries.iter().map(|entry| entry.at.lo()).collect()),
+            Page::Gap => None,
+        }
+    }
+
+    async fn append(log: &MemoryLog, data: &str, key: Option<&str>) -> u64 {
+        let event = EncodedEvent::new(Event::data(data.to_owned())).unwrap();
+        let at = within("an append", log.append("x", event, key)).await;
+        at.unwrap().lo()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_reads_from_what_it_has_and_from_the_last_that_it_dropped() {
+        let log = MemoryLog::new(7, 4);
+        assert_eq!(entries(&log, 0, None, 9).await, Some(vec![]));
+        for n in 1..=6 {
+            assert_eq!(append(&log, "x", None).await, n);
+        }
+        assert_eq!(entries(&log, 1, None, 9).await, None);
+        assert_eq!(entries(&log, 2, None, 9).await, Some(vec![3, 4, 5, 6]));
+        assert_eq!(entries(&log, 2, None, 3).await, Some(vec![3, 4, 5]));
+        assert_eq!(entries(&log, 2, Some(4), 9).await, Some(vec![3, 4]));
+        assert_eq!(entries(&log, 3, Some(9), 9).await, Some(vec![4, 5, 6]));
+        assert_eq!(entries(&log, 6, None, 9).await, Some(vec![]));
+        assert_eq!(entries(&log, 7, None, 9).await, None);
+        log.trim(1);
+        assert_eq!(entries(&log, 4, None, 9).await, None);
+        assert_eq!(entries(&log, 5, None, 9).await, Some(vec![6]));
+        log.trim(0);
+        assert_eq!(entries(&log, 6, None, 9).await, Some(vec![]));
+        let head = within("the head", log.head()).await.unwrap();
+        assert_eq!(head, Position::new(7, 6));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_knows_the_keys_of_the_entries_that_it_keeps() {
+        let log = MemoryLog::new(7, 2);
+        assert_eq!(append(&log, "x", Some("a")).await, 1);
+        assert_eq!(append(&log, "x", None).await, 2);
+        assert_eq!(append(&log, "x", None).await, 3, "no key is no key twice");
+        assert_eq!(append(&log, "x", Some("b")).await, 4);
+        assert_eq!(append(&log, "x", Some("b")).await, 4);
+        assert_eq!(append(&log, "x", Some("a")).await, 5, "it was dropped");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_waits_for_an_entry_and_not_for_longer_than_that() {
+        let log = Arc::new(MemoryLog::new(7, 4));
+        let wait = {
+            let log = log.clone();
+            move |max| {
+                let log = log.clone();
+                async move {
+                    let start = Instant::now();
+                    let entries = log.wait(Position::new(7, 1), max, Duration::from_secs(2));
+                    let entries = within("entries", entries).await.unwrap();
+                    (entries.len(), start.elapsed())
+                }
+            }
+        };
+        append(&log, "x", None).await;
+        assert_eq!(wait(9).await, (0, Duration::from_secs(2)));
+        let waits = tokio::spawn(wait(9));
+        sleep(Duration::from_secs(1)).await;
+        append(&log, "x", None).await;
+        assert_eq!(
+            finished("the one that waits", waits).await,
+            (1, Duration::from_secs(1))
+        );
+        append(&log, "x", None).await;
+        assert_eq!(wait(9).await, (2, Duration::ZERO));
+        assert_eq!(wait(1).await, (1, Duration::ZERO));
+    }
+}
+
 /// Three servers, sixty clients that hop between them, publishers on each, and a log that fails
 /// and is trimmed. Every client sees each event of its topics once and in order, or is reset.
 #[tokio::test(start_paused = true)]
 async fn clients_that_hop_between_servers_lose_and_double_nothing_untold() {
     const TOPICS: usize = 6;
-    let mut seed = [0; 32];
-    let number: u64 = std::env::var("HTTP_SSE_SEED").ok().map_or_else(
-        || std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0),
-        |seed| seed.parse().unwrap(),
-    );
-    println!("HTTP_SSE_SEED={number}");
-    seed[..8].copy_from_slice(&number.to_le_bytes());
-    let mut chance = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
-    let mut fork = || {
-        let mut seed = [0; 32];
-        chance.fill_bytes(&mut seed);
-        TestRng::from_seed(RngAlgorithm::ChaCha, &seed)
-    };
+    let mut chance = chance();
     let log = Arc::new(Faulty {
         log: MemoryLog::new(7, 2_000),
-        chance: Mutex::new(fork()),
+        chance: Mutex::new(fork(&mut chance)),
         faults: AtomicU64::new(0),
     });
     let mut nodes = Vec::new();
-    for _ in 0..3 {
-        let hub = loop {
-            if let Ok(hub) = Hub::builder().history(50).log(log.clone()).await {
-                break hub;
-            }
-        };
-        let follows = hub.clone();
-        tokio::spawn(async move { follows.follow().await });
-        nodes.push(hub);
+    while nodes.len() < 3 {
+        let hub = Hub::builder().history(50).log(log.clone());
+        if let Ok(hub) = within("the log to be loaded, or not", hub).await {
+            nodes.push(Node::of(hub));
+        }
+        assert!(log.faults.load(SeqCst) < 1_000, "the log cannot be loaded");
     }
+    let hubs: Vec<LogHub> = nodes.iter().map(|node| node.hub.clone()).collect();
     // One publisher counts in each topic. What is not known to be written is published again with
     // its key.
     let publishers = (0..TOPICS).map(|topic| {
-        let (hub, mut chance) = (nodes[topic % 3].clone(), fork());
+        let (hub, mut chance) = (hubs[topic % 3].clone(), fork(&mut chance));
         tokio::spawn(async move {
+            let name = topic.to_string();
             for n in 0_u64..2_000 {
-                let (data, key) = (format!("{topic} {n}"), format!("{topic} {n}"));
-                while hub
-                    .publish_once(&topic.to_string(), Event::data(data.clone()), &key)
-                    .await
-                    .is_err()
-                {}
+                let text = format!("{topic} {n}");
+                for tries in 0.. {
+                    assert!(tries < 100, "the log does not take {text}");
+                    let published = hub.publish_once(&name, Event::data(text.clone()), &text);
+                    if within("the log to take it, or not", published)
+                        .await
+                        .is_ok()
+                    {
+                        break;
+                    }
+                }
                 sleep(Duration::from_millis(chance.random_range(0..30))).await;
             }
         })
     });
     let publishers: Vec<_> = publishers.collect();
     let clients = (0..60).map(|_| {
-        let (nodes, mut chance) = (nodes.clone(), fork());
-        tokio::spawn(async move { hop(&nodes, &mut chance).await })
+        let (hubs, mut chance) = (hubs.clone(), fork(&mut chance));
+        tokio::spawn(async move { hop(&hubs, &mut chance).await })
     });
     let clients: Vec<_> = clients.collect();
-    let trims = tokio::spawn({
-        let (log, mut chance) = (log.clone(), fork());
+    let trims = Background::spawn({
+        let (log, mut chance) = (log.clone(), fork(&mut chance));
         async move {
             loop {
                 sleep(Duration::from_millis(chance.random_range(0..10_000))).await;
@@ -351,14 +775,15 @@ async fn clients_that_hop_between_servers_lose_and_double_nothing_untold() {
         }
     });
     for publisher in publishers {
-        publisher.await.unwrap();
+        finished("a publisher", publisher).await;
     }
-    trims.abort();
+    drop(trims);
+    // Those who are away come back, and all read on; they publish too, so there is no end.
     sleep(Duration::from_secs(10)).await;
-    nodes.iter().for_each(LogHub::close);
+    hubs.iter().for_each(LogHub::close);
     let mut sums = [0_u64; 3];
     for client in clients {
-        let counts = client.await.unwrap();
+        let counts = finished("a client", client).await;
         sums.iter_mut()
             .zip(counts)
             .for_each(|(sum, count)| *sum += count);
@@ -383,7 +808,7 @@ async fn hop(nodes: &[LogHub], chance: &mut TestRng) -> [u64; 3] {
             subscription = subscription.after(last(at));
         }
         let mut pieces = chance.random_range(1..100);
-        while let Some(events) = subscription.next().await {
+        while let Some(events) = within("an event or the end", subscription.next()).await {
             let wire = std::str::from_utf8(events.as_bytes()).unwrap();
             for event in wire.split_terminator("\n\n") {
                 let (event, id) = event.rsplit_once("\nid: ").unwrap();
@@ -416,7 +841,8 @@ async fn hop(nodes: &[LogHub], chance: &mut TestRng) -> [u64; 3] {
         }
         // It was closed, or could not read the log.
         if pieces > 0 {
-            let probe = node.publish("nobody", Event::data("")).await;
+            let probe = node.publish("nobody", Event::data(""));
+            let probe = within("the log to take it, or not", probe).await;
             if matches!(probe, Err(PublishError::Closed)) {
                 return counts;
             }
