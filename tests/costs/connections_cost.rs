@@ -13,7 +13,7 @@ use http_body::Body as _;
 use http_sse::{Connections, Event, Permit, Sse};
 
 /// The permits of many streams of one user or address; a key that is new costs itself and its
-/// entry besides.
+/// entry besides. 96.8 bytes are measured, and 16.6 that stay for the next.
 #[test]
 fn a_permit_holds_less_than_a_hundred_bytes() {
     for streams in [1_000, 10_000, 16_385] {
@@ -26,20 +26,22 @@ fn a_permit_holds_less_than_a_hundred_bytes() {
         });
         let each = admitted.bytes_current as f64 / streams as f64;
         println!("{streams} permits: {each:.1} bytes each");
-        assert!(each <= 100.0);
+        assert!(each <= 97.0);
 
         let again = measure(|| {
             permits.truncate(streams / 2);
             permits.extend((streams / 2..streams).map(|_| connections.admit(key.clone()).unwrap()));
         });
         println!("half of them anew: {:+} bytes", again.bytes_current);
+        // The list of places that are free.
+        assert!(again.bytes_current as usize <= 4 * streams);
         let closed = measure(|| permits.clear());
         let left = admitted.bytes_current + again.bytes_current + closed.bytes_current;
         println!(
             "left for the next: {:.1} bytes each",
             left as f64 / streams as f64
         );
-        assert!(left as usize <= 20 * streams);
+        assert!(left as usize <= 17 * streams);
         drop(first);
     }
     // In the body, of which 40 are the span of the feature `tracing`.

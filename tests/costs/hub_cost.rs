@@ -1,8 +1,16 @@
 //! What the hub costs: memory at rest and at a storm of resumes, and nothing for a delivery.
 
-use allocation_counter::measure;
-use futures_util::{FutureExt as _, StreamExt as _};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Wake, Waker},
+};
+
+use allocation_counter::{AllocationInfo, measure};
+use futures_util::{FutureExt as _, Stream as _, StreamExt as _};
 use http_sse::{Event, Hub, LastEventId, Sse, Subscription};
+
+use crate::deadline::watch;
 
 fn waiting(hub: &Hub, topic: &str) -> Subscription {
     let mut subscription = hub.subscribe([topic]);
@@ -10,11 +18,13 @@ fn waiting(hub: &Hub, topic: &str) -> Subscription {
     subscription
 }
 
-/// At most 400 bytes for a subscription that waits, itself included.
+/// 164 bytes are measured for a subscription that waits, itself included, and 542 for one with a
+/// topic of its own.
 #[test]
-fn an_idle_subscription_costs_at_most_400_bytes() {
+fn an_idle_subscription_costs_at_most_168_bytes() {
     const SUBSCRIBERS: usize = 10_000;
-    for (topics, most) in [(1, 400), (SUBSCRIBERS, 1_000)] {
+    watch();
+    for (topics, most) in [(1, 168), (SUBSCRIBERS, 560)] {
         let hub = Hub::new();
         let mut all = Vec::with_capacity(SUBSCRIBERS);
         let cost = measure(|| {
@@ -23,9 +33,10 @@ fn an_idle_subscription_costs_at_most_400_bytes() {
         let each = cost.bytes_current as usize / SUBSCRIBERS + size_of::<Subscription>();
         println!("{each} bytes for each subscription, with {topics} topics");
         assert!(each <= most, "{each} bytes");
-        let back = measure(|| drop(all));
+        let back = measure(|| all.clear());
         let left = cost.bytes_current + back.bytes_current;
-        assert!(left < 4_096, "{left} bytes are left");
+        println!("{left} bytes are left");
+        assert!(left <= 1_024);
     }
 }
 
@@ -33,7 +44,7 @@ fn an_idle_subscription_costs_at_most_400_bytes() {
 #[test]
 fn a_delivery_costs_no_allocation() {
     let allocations = |subscribers: usize, burst: usize| {
-        let hub = Hub::new();
+        let hub = Hub::builder().history(64).build();
         let mut all: Vec<_> = (0..subscribers).map(|_| waiting(&hub, "a")).collect();
         let mut round = || {
             for _ in 0..burst {
@@ -44,20 +55,21 @@ fn a_delivery_costs_no_allocation() {
                 assert!(subscription.next().now_or_never().is_none());
             }
         };
-        (0..2_000 / burst).for_each(|_| round()); // until the history is full
+        (0..256 / burst).for_each(|_| round()); // until the history is full
         measure(round).count_total
     };
     for burst in [1, 8, 64] {
         let (few, many) = (allocations(10, burst), allocations(10_000, burst));
         println!("in bursts of {burst}: {few} allocations for 10 subscribers, {many} for 10,000");
-        // What grows is the list of those who are to be woken.
-        assert!(many <= few + 16, "{few} and {many}");
+        // The list of those who are to be woken is one, however long.
+        assert_eq!(many, few);
     }
 }
 
-/// A thousand clients that come back at once for 256 events of 10 kB each.
+/// A thousand clients that come back at once for 256 events of 10 kB each. Each holds a frame of
+/// four events, and that is all: 40,594 bytes are measured.
 #[tokio::test]
-async fn a_thousand_resumes_cost_less_than_64_mb_beyond_the_history() {
+async fn a_resume_costs_a_frame_beyond_the_history() {
     let hub = Hub::builder().history_bytes(4 << 20).build();
     let start = hub.head();
     let data = "x".repeat(10_000);
@@ -84,5 +96,147 @@ async fn a_thousand_resumes_cost_less_than_64_mb_beyond_the_history() {
         assert!(bytes > 1_000 * 256 * 10_000, "{bytes}");
     });
     println!("{} bytes at most", cost.bytes_max);
-    assert!(cost.bytes_max < 64 << 20, "{}", cost.bytes_max);
+    assert!(cost.bytes_max < 1_000 * 41_000, "{}", cost.bytes_max);
+}
+
+/// A thousand subscribers of which one may not read, and 10,000 events of 200 bytes, which is more
+/// than the history holds.
+fn stalled_or_not(stalls: bool) -> AllocationInfo {
+    const SUBSCRIBERS: usize = 1_000;
+    let hub = Hub::builder()
+        .history(usize::MAX)
+        .history_bytes(HISTORY)
+        .build();
+    let mut all = Vec::with_capacity(SUBSCRIBERS);
+    let cost = measure(|| {
+        all.extend((0..SUBSCRIBERS).map(|_| waiting(&hub, "a")));
+        for _ in 0..200 {
+            for _ in 0..50 {
+                hub.publish("a", Event::data("x".repeat(200))).unwrap();
+            }
+            for subscription in &mut all[usize::from(stalls)..] {
+                let mut events = 0;
+                while let Some(more) = subscription.next().now_or_never() {
+                    events += more.unwrap().count();
+                }
+                assert_eq!(events, 50);
+            }
+        }
+    });
+    let read = all[0].next().now_or_never().map(Option::unwrap);
+    let lagged = |events: &http_sse::EncodedEvents| {
+        let wire = format!("event: reset\ndata: lagged\nid: {}\n\n", hub.head());
+        events.as_bytes() == wire.as_bytes()
+    };
+    assert_eq!(read.as_ref().is_some_and(lagged), stalls);
+    cost
+}
+
+/// How many bytes the history of a hub holds where it matters.
+const HISTORY: usize = 1 << 20;
+
+/// One that does not read costs what one costs that reads, and no delivery to the others an
+/// allocation more. The heap is counted while all are there.
+#[test]
+fn one_that_stalls_costs_nothing() {
+    watch();
+    let (without, with) = (stalled_or_not(false), stalled_or_not(true));
+    println!("without one that stalls: {without:?}");
+    println!("with it: {with:?}");
+    assert!(with.bytes_max <= without.bytes_max);
+    assert!(with.bytes_current <= without.bytes_current);
+    assert!(with.count_total <= without.count_total);
+    let beyond = with.bytes_max as usize - HISTORY;
+    println!("{beyond} bytes at most beyond the history");
+    assert!(beyond < 1_250_000); // for 4,600 entries, and 132 bytes for each subscription
+}
+
+/// The hub's own estimate of its memory, beside what the heap says. It does not count what a block
+/// holds beyond the bytes in it, so that the heap is 1.1 to 2.43 times of it.
+#[test]
+fn the_memory_of_a_hub_is_at_least_two_fifths_of_its_heap() {
+    watch();
+    for (topics, events, len) in [
+        (1, 10_000, 10),
+        (1, 10_000, 200),
+        (1, 1_000, 10_000),
+        (100, 100, 200),
+        (10_000, 1, 10),
+        (10_000, 1, 1_000),
+    ] {
+        let hub = Hub::builder()
+            .history(usize::MAX)
+            .history_bytes(usize::MAX)
+            .build();
+        let cost = measure(|| {
+            for _ in 0..events {
+                for topic in 0..topics {
+                    hub.publish(&topic.to_string(), Event::data("x".repeat(len)))
+                        .unwrap();
+                }
+            }
+        });
+        let (heap, estimated) = (cost.bytes_current as usize, hub.memory());
+        println!("{topics} topics with {events} events of {len} bytes: {heap} for {estimated}");
+        assert!((estimated..estimated * 5 / 2).contains(&heap));
+    }
+}
+
+/// A waker that is not the one before.
+struct Another;
+
+impl Wake for Another {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// What a hub has had and does not need goes, while something is there that keeps the rest.
+#[test]
+fn what_is_over_leaves_nothing_on_the_heap() {
+    watch();
+    type Work = fn(&Hub, &mut Subscription);
+    let publish = |hub: &Hub, topic: &str| _ = hub.publish(topic, Event::data("x")).unwrap();
+    let works: [(&str, isize, Work); 5] = [
+        ("events that a busy topic has lost", 1_100, |hub, _| {
+            (0..100_000).for_each(|_| _ = hub.publish("busy", Event::data("x")).unwrap());
+            hub.remove("busy");
+        }),
+        ("a history that was long", 18_000, |hub, _| {
+            for topic in 0..1_000 {
+                for _ in 0..4 {
+                    hub.publish(&topic.to_string(), Event::data("x")).unwrap();
+                }
+            }
+            (0..1_000).for_each(|topic| assert!(hub.remove(&topic.to_string())));
+            hub.publish("quiet", Event::data("x")).unwrap();
+        }),
+        ("topics that come and go", 512, |hub, _| {
+            for topic in 0..10_000 {
+                let topic = topic.to_string();
+                hub.publish(&topic, Event::data("x")).unwrap();
+                assert!(hub.remove(&topic));
+            }
+        }),
+        ("subscriptions", 0, |hub, _| {
+            let all: Vec<_> = (0..10_000).map(|_| waiting(hub, "quiet")).collect();
+            drop(all);
+            let all: Vec<_> = (0..10_000).map(|_| waiting(hub, "busy")).collect();
+            drop(all);
+        }),
+        ("wakers", 24, |_, subscription| {
+            for _ in 0..10_000 {
+                let waker = Waker::from(Arc::new(Another));
+                let mut cx = Context::from_waker(&waker);
+                assert!(Pin::new(&mut *subscription).poll_next(&mut cx).is_pending());
+            }
+        }),
+    ];
+    for (what, most, work) in works {
+        let hub = Hub::builder().history(4).build();
+        let mut subscription = waiting(&hub, "waits");
+        publish(&hub, "quiet");
+        publish(&hub, "busy");
+        let cost = measure(|| work(&hub, &mut subscription));
+        println!("{what}: {} bytes are left", cost.bytes_current);
+        assert!(cost.bytes_current as isize <= most, "{what}");
+    }
 }

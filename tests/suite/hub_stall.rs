@@ -1,120 +1,162 @@
-//! A subscriber that does not read, beside a thousand that do. Alone in its file, since it measures
-//! times.
+//! A subscriber that does not read, beside a thousand that do: it changes nothing for them. What
+//! it costs in memory is in `tests/costs/hub_cost.rs`.
 
 use std::{
-    env,
-    sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    cell::RefCell,
+    future::poll_fn,
+    pin::Pin,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Context, Poll, Wake, Waker},
 };
 
-use futures_util::{FutureExt as _, StreamExt as _};
-use http_sse::{Event, Hub};
-use tokio::{task::yield_now, time::interval};
+use futures_util::{FutureExt as _, Stream as _, StreamExt as _};
+use http_sse::{Event, Hub, OnLag, Subscription};
+use tokio::task::{LocalSet, spawn_local, yield_now};
 
-const SUBSCRIBERS: usize = 1_000;
-const BURST: u64 = 250;
-const BURSTS_A_SECOND: u32 = 40;
-const HISTORY: usize = 1 << 20;
+use crate::deadline::{finished, within};
 
-/// A thousand subscribers of which one does not read, 10,000 events of 200 bytes a second: memory
-/// stays within the history and 1 KiB for each, the others get theirs as soon as without it, and
-/// it gets what its policy says when it reads again.
-#[test]
-fn one_that_stalls_costs_nothing_and_delays_nobody() {
-    let required = env::var("HTTP_SSE_REAL").is_ok_and(|value| value == "required");
-    let time = Duration::from_secs(if required { 60 } else { 6 });
-    let hub = Hub::builder()
-        .history(usize::MAX)
-        .history_bytes(HISTORY)
-        .build();
-    // A machine that does something else at the time can spoil two runs.
-    let moves = (0..3)
-        .map(|_| p99_moves_by(&hub, time))
-        .find(|change| *change < 0.1);
-    assert!(moves.is_some(), "the p99 of the others moves");
+const READERS: usize = 999;
+/// How many events a topic keeps.
+const HISTORY: usize = 64;
 
-    let memory = hub.memory();
-    println!("{memory} bytes of memory");
-    let per_event = 2; // what an event costs beyond its bytes is less than those
-    assert!(
-        memory <= per_event * HISTORY + SUBSCRIBERS * 1_024,
-        "{memory}"
-    );
+/// Counts its wake-ups.
+#[derive(Default)]
+struct Wakes(AtomicUsize);
 
-    let mut stalled = hub.subscribe(["a"]);
-    for _ in 0..HISTORY / 200 {
-        hub.publish("a", Event::data("x".repeat(200))).unwrap();
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
     }
-    let reset = stalled.next().now_or_never().unwrap().unwrap();
-    let head = hub.head();
-    assert_eq!(
-        reset,
-        &*format!("event: reset\ndata: lagged\nid: {head}\n\n")
-    );
 }
 
-/// By how much of itself the p99 of the time to all others is longer while one stalls.
-fn p99_moves_by(hub: &Hub, time: Duration) -> f64 {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap();
-    let began = Instant::now();
-    // When each of those who read has its burst.
-    let delivered = Arc::new(Mutex::new(Vec::with_capacity(SUBSCRIBERS)));
-    for _ in 1..SUBSCRIBERS {
-        let (mut subscription, delivered) = (hub.subscribe(["a"]), delivered.clone());
-        runtime.spawn(async move {
-            let mut events = 0;
-            while let Some(more) = subscription.next().await {
-                events += more.count();
-                if events % BURST == 0 {
-                    delivered.lock().unwrap().push(began.elapsed());
+/// What one reader did for a burst of events.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Burst {
+    events: u64,
+    pieces: usize,
+    polls: usize,
+    /// In how many turns of the scheduler all was there.
+    turns: usize,
+}
+
+/// Publishes bursts to 999 readers; tells what each of them did for each burst.
+async fn bursts(hub: &Hub) -> Vec<Vec<Burst>> {
+    const BURSTS: [usize; 6] = [1, 2, 8, 1, HISTORY, 8];
+    let readers: Vec<_> = (0..READERS)
+        .map(|_| Rc::new(RefCell::new(Burst::default())))
+        .collect();
+    let mut tasks = Vec::new();
+    for reader in &readers {
+        let (mut subscription, reader) = (hub.subscribe(["a"]), reader.clone());
+        let next = hub.head().lo() + 1;
+        tasks.push(spawn_local(async move {
+            let mut next = next;
+            let polled = poll_fn(move |cx| {
+                reader.borrow_mut().polls += 1;
+                while let Poll::Ready(events) = Pin::new(&mut subscription).poll_next(cx) {
+                    let Some(events) = events else {
+                        return Poll::Ready(());
+                    };
+                    let mut reader = reader.borrow_mut();
+                    reader.pieces += 1;
+                    reader.events += events.count();
+                    for event in std::str::from_utf8(events.as_bytes()).unwrap().lines() {
+                        if let Some(data) = event.strip_prefix("data: ") {
+                            assert_eq!(data, next.to_string());
+                            next += 1;
+                        }
+                    }
                 }
-            }
-        });
+                Poll::Pending
+            });
+            within("the end", polled).await;
+        }));
     }
-    let data = "x".repeat(200);
-    let mut delays = [Vec::new(), Vec::new()];
-    let mut stalled = None;
-    runtime.block_on(async {
-        let mut pace = interval(Duration::from_secs(1) / BURSTS_A_SECOND);
-        for burst in 0_u32.. {
-            pace.tick().await;
-            if began.elapsed() > time {
-                break;
-            }
-            // In turns of a quarter of a second, so that a machine that is busy is so for both.
-            let is_stalled = burst / (BURSTS_A_SECOND / 4) % 2;
-            match (is_stalled, &stalled) {
-                (0, _) => stalled = None,
-                (_, None) => stalled = Some(hub.subscribe(["a"])),
-                _ => {}
-            }
-            let published = began.elapsed();
-            for _ in 0..BURST {
-                hub.publish("a", Event::data(data.clone())).unwrap();
-            }
-            while delivered.lock().unwrap().len() < SUBSCRIBERS - 1 {
-                yield_now().await;
-            }
-            let took = delivered
-                .lock()
-                .unwrap()
-                .drain(..)
-                .map(|at| at - published)
-                .collect::<Vec<_>>();
-            delays[is_stalled as usize].extend(took);
+    yield_now().await;
+    let mut all = Vec::new();
+    for burst in BURSTS {
+        for reader in &readers {
+            assert_eq!(reader.take().events, 0);
+        }
+        for _ in 0..burst {
+            let event = Event::data((hub.head().lo() + 1).to_string());
+            hub.publish("a", event).unwrap();
+        }
+        let all_read = || {
+            let mut events = readers.iter().map(|reader| reader.borrow().events);
+            events.all(|events| events == burst as u64)
+        };
+        let mut turns = 0;
+        while !all_read() {
+            assert!(turns < 10_000, "an event does not arrive");
+            yield_now().await;
+            turns += 1;
+        }
+        // What comes late of it would be counted too.
+        for _ in 0..3 {
+            yield_now().await;
+        }
+        let of_burst = readers.iter().map(|reader| Burst {
+            turns,
+            ..*reader.borrow()
+        });
+        all.push(of_burst.collect());
+        readers.iter().for_each(|reader| _ = reader.take());
+    }
+    hub.close();
+    for task in tasks {
+        finished("a reader", task).await;
+    }
+    all
+}
+
+/// One that waits for an event and does not read when it is woken.
+fn stalled(hub: &Hub, on_lag: OnLag) -> (Subscription, Arc<Wakes>) {
+    let mut subscription = hub.subscribe(["a"]).on_lag(on_lag);
+    let wakes = Arc::new(Wakes::default());
+    let waker = Waker::from(wakes.clone());
+    let mut cx = Context::from_waker(&waker);
+    assert!(Pin::new(&mut subscription).poll_next(&mut cx).is_pending());
+    (subscription, wakes)
+}
+
+/// Each of the others is woken once for a burst, and reads it in as many pieces and polls and as
+/// soon as without one that stalls; that one is woken once for all of it, and gets what its policy
+/// says when it reads again.
+#[tokio::test(start_paused = true)]
+async fn one_that_stalls_delays_nobody() {
+    let local = LocalSet::new();
+    let test = local.run_until(async {
+        let new = || Hub::builder().history(HISTORY).build();
+        let without = bursts(&new()).await;
+        for burst in without.iter().flatten() {
+            assert_eq!((burst.pieces, burst.polls), (1, 1));
+        }
+        for on_lag in [OnLag::Reset, OnLag::Disconnect, OnLag::Latest] {
+            let hub = new();
+            let (mut stalled, wakes) = stalled(&hub, on_lag);
+            let with = bursts(&hub).await;
+            assert!(
+                with == without,
+                "{on_lag:?}: {with:?}\nand without {without:?}"
+            );
+            // By the first event; the end finds no waker of it.
+            assert_eq!(wakes.0.load(SeqCst), 1);
+            let head = hub.head();
+            let expected = match on_lag {
+                OnLag::Disconnect => None,
+                OnLag::Latest => Some(format!("data: {}\nid: {head}\n\n", head.lo())),
+                _ => Some(format!("event: reset\ndata: lagged\nid: {head}\n\n")),
+            };
+            let read = stalled.next().now_or_never().unwrap();
+            let read = read.map(|events| String::from_utf8(events.as_bytes().to_vec()).unwrap());
+            assert_eq!(read, expected);
+            assert!(stalled.next().now_or_never().unwrap().is_none());
         }
     });
-    let [without, with] = delays.map(|mut delays| {
-        delays.sort_unstable();
-        delays[delays.len() * 99 / 100]
-    });
-    let change = with.as_secs_f64() / without.as_secs_f64() - 1.0;
-    println!(
-        "p99 without {without:?}, with {with:?}: {:+.1} %",
-        change * 100.0
-    );
-    change
+    within("the test", test).await;
 }
