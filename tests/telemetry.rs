@@ -1,17 +1,90 @@
 //! What monitoring is told: the features `metrics` and `tracing`, to the letter.
 #![allow(clippy::unwrap_used)]
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+#[path = "support/deadline.rs"]
+mod deadline;
+
+use std::{cell::RefCell, io, sync::Once, time::Duration};
 
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use http_sse::{Connections, Event, Hub, KeepAlive, Sse, SseBody};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::time::{Instant, advance};
-use tracing_subscriber::fmt::MakeWriter;
+
+use deadline::within;
+
+/// What is told in the thread of one test, which is where its streams are polled.
+struct Told {
+    metrics: PrometheusHandle,
+}
+
+/// Runs a test with a recorder of its own and the subscriber of the process.
+///
+/// `tracing` asks once for each call site who is interested, when it is first met in the process.
+/// So the subscriber is there before any stream of any test, and is one for all of them; each
+/// thread has its own lines.
+fn recorded<T>(test: impl FnOnce(Told) -> T) -> T {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_writer(|| Lines)
+            .with_ansi(false)
+            .without_time()
+            .finish();
+        tracing::subscriber::set_global_default(subscriber).expect("there is no other");
+    });
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metrics = recorder.handle();
+    metrics::with_local_recorder(&recorder, || test(Told { metrics }))
+}
+
+/// The same on the paused clock.
+fn recorded_async<F: Future<Output = ()>>(test: impl FnOnce(Told) -> F) {
+    recorded(|told| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build();
+        runtime.unwrap().block_on(test(told));
+    });
+}
+
+impl Told {
+    /// The lines that have a value, in order.
+    fn metrics(&self) -> Vec<String> {
+        let text = self.metrics.render();
+        let values = text.lines().filter(|line| {
+            !line.starts_with('#') && !line.is_empty() && !line.contains("quantile")
+        });
+        let mut values: Vec<_> = values.map(str::to_owned).collect();
+        values.sort_unstable();
+        values
+    }
+
+    /// What this thread logged.
+    fn lines(&self) -> Vec<String> {
+        let lines = LINES.with_borrow(|lines| String::from_utf8(lines.clone()).unwrap());
+        lines.lines().map(str::to_owned).collect()
+    }
+}
+
+thread_local! {
+    static LINES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Writes to the lines of the current thread.
+struct Lines;
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LINES.with_borrow_mut(|lines| lines.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// Opens a stream of one event, reads it, and lets it wait for a keep-alive.
 async fn open(
@@ -25,156 +98,114 @@ async fn open(
         .keep_alive(KeepAlive::new().interval(Duration::from_secs(10)))
         .connection(connections.admit("user 7").unwrap())
         .into_body();
-    assert_eq!(body.next().await.unwrap().unwrap(), ":\ndata: a\n\n");
-    assert_eq!(body.next().await.unwrap().unwrap(), ":\n");
+    for expected in [":\ndata: a\n\n", ":\n"] {
+        let frame = within("an event and a keep-alive", body.next()).await;
+        assert_eq!(frame.unwrap().unwrap(), expected);
+    }
     body
-}
-
-/// The lines that have a value, in order.
-fn told(handle: &PrometheusHandle) -> Vec<String> {
-    let text = handle.render();
-    let values = text
-        .lines()
-        .filter(|line| !line.starts_with('#') && !line.is_empty() && !line.contains("quantile"));
-    let mut values: Vec<_> = values.map(str::to_owned).collect();
-    values.sort_unstable();
-    values
 }
 
 #[test]
 fn the_recorder_is_told_of_the_hub() {
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let handle = recorder.handle();
-    let _local = metrics::set_default_local_recorder(&recorder);
+    recorded(|told| {
+        let hub = Hub::builder().history(2).build();
+        let mut slow = hub.subscribe(["a"]);
+        let left = hub.subscribe(["a", "b"]);
+        for _ in 0..3 {
+            hub.publish("a", Event::data("x")).unwrap();
+        }
+        let reset = slow.next().now_or_never().unwrap().unwrap();
+        assert!(
+            reset
+                .as_bytes()
+                .starts_with(b"event: reset\ndata: lagged\n")
+        );
+        let mut lost = hub.subscribe(["b"]).after("garbage".parse().unwrap());
+        let _ = lost.next().now_or_never().unwrap().unwrap();
+        drop((left, lost));
 
-    let hub = Hub::builder().history(2).build();
-    let mut slow = hub.subscribe(["a"]);
-    let left = hub.subscribe(["a", "b"]);
-    for _ in 0..3 {
-        hub.publish("a", Event::data("x")).unwrap();
-    }
-    let reset = slow.next().now_or_never().unwrap().unwrap();
-    assert!(
-        reset
-            .as_bytes()
-            .starts_with(b"event: reset\ndata: lagged\n")
-    );
-    let mut lost = hub.subscribe(["b"]).after("garbage".parse().unwrap());
-    let _ = lost.next().now_or_never().unwrap().unwrap();
-    drop((left, lost));
-
-    let text = told(&handle);
-    let bytes = hub.topics()[0].bytes / 2 * 3;
-    let memory = hub.memory();
-    assert_eq!(
-        text,
-        [
-            "sse_hub_lagged_total 1".to_owned(),
-            format!("sse_hub_memory_bytes {memory}"),
-            format!("sse_hub_published_bytes_total {bytes}"),
-            "sse_hub_published_total 3".to_owned(),
-            "sse_hub_resets_total{reason=\"expired\"} 0".to_owned(),
-            "sse_hub_resets_total{reason=\"lagged\"} 1".to_owned(),
-            "sse_hub_resets_total{reason=\"unknown\"} 1".to_owned(),
-            "sse_hub_subscriptions 1".to_owned(),
-            "sse_hub_topics 1".to_owned(),
-        ]
-    );
+        let bytes = hub.topics()[0].bytes / 2 * 3;
+        let memory = hub.memory();
+        assert_eq!(
+            told.metrics(),
+            [
+                "sse_hub_lagged_total 1".to_owned(),
+                format!("sse_hub_memory_bytes {memory}"),
+                format!("sse_hub_published_bytes_total {bytes}"),
+                "sse_hub_published_total 3".to_owned(),
+                "sse_hub_resets_total{reason=\"expired\"} 0".to_owned(),
+                "sse_hub_resets_total{reason=\"lagged\"} 1".to_owned(),
+                "sse_hub_resets_total{reason=\"unknown\"} 1".to_owned(),
+                "sse_hub_subscriptions 1".to_owned(),
+                "sse_hub_topics 1".to_owned(),
+            ]
+        );
+    });
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_recorder_is_told_the_totals() {
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let handle = recorder.handle();
-    let _local = metrics::set_default_local_recorder(&recorder);
+#[test]
+fn the_recorder_is_told_the_totals() {
+    recorded_async(async |told| {
+        let connections = Connections::new().max(2).max_per_key(1);
+        let body = open(&connections).await;
+        assert!(connections.admit("user 7").is_err());
+        let _other = connections.admit("user 8").unwrap();
+        assert!(connections.admit("user 9").is_err());
+        drop(body);
+        connections.shutdown();
+        let permit = connections.admit("user 7").unwrap();
+        let mut ended = Sse::new(stream::pending::<Event>())
+            .connection(permit)
+            .into_body();
+        while within("the end", ended.next()).await.is_some() {}
 
-    let connections = Connections::new().max(2).max_per_key(1);
-    let body = open(&connections).await;
-    assert!(connections.admit("user 7").is_err());
-    let _other = connections.admit("user 8").unwrap();
-    assert!(connections.admit("user 9").is_err());
-    drop(body);
-    connections.shutdown();
-    let permit = connections.admit("user 7").unwrap();
-    let mut ended = Sse::new(stream::pending::<Event>())
-        .connection(permit)
-        .into_body();
-    while ended.next().await.is_some() {}
-
-    assert_eq!(
-        told(&handle),
-        [
-            "sse_events_total 1",
-            "sse_keep_alives_total 1",
-            "sse_sent_bytes_total 15",
-            "sse_stream_duration_seconds_count 2",
-            "sse_stream_duration_seconds_sum 10",
-            "sse_streams_closed_total{reason=\"client_gone\"} 1",
-            "sse_streams_closed_total{reason=\"closed\"} 0",
-            "sse_streams_closed_total{reason=\"end\"} 0",
-            "sse_streams_closed_total{reason=\"error\"} 0",
-            "sse_streams_closed_total{reason=\"max_age\"} 0",
-            "sse_streams_closed_total{reason=\"shutdown\"} 1",
-            "sse_streams_open 1",
-            "sse_streams_opened_total 3",
-            "sse_streams_refused_total{by=\"key\"} 1",
-            "sse_streams_refused_total{by=\"server\"} 1",
-        ]
-    );
+        assert_eq!(
+            told.metrics(),
+            [
+                "sse_events_total 1",
+                "sse_keep_alives_total 1",
+                "sse_sent_bytes_total 15",
+                "sse_stream_duration_seconds_count 2",
+                "sse_stream_duration_seconds_sum 10",
+                "sse_streams_closed_total{reason=\"client_gone\"} 1",
+                "sse_streams_closed_total{reason=\"closed\"} 0",
+                "sse_streams_closed_total{reason=\"end\"} 0",
+                "sse_streams_closed_total{reason=\"error\"} 0",
+                "sse_streams_closed_total{reason=\"max_age\"} 0",
+                "sse_streams_closed_total{reason=\"shutdown\"} 1",
+                "sse_streams_open 1",
+                "sse_streams_opened_total 3",
+                "sse_streams_refused_total{by=\"key\"} 1",
+                "sse_streams_refused_total{by=\"server\"} 1",
+            ]
+        );
+    });
 }
 
-/// What was logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+#[test]
+fn a_stream_is_a_span() {
+    recorded_async(async |told| {
+        let connections = Connections::new();
+        let start = Instant::now();
+        let mut body = open(&connections).await;
+        assert_eq!(start.elapsed(), Duration::from_secs(10));
+        advance(Duration::from_millis(2_500)).await;
+        assert!(body.next().now_or_never().is_none());
+        drop(body);
 
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_stream_is_a_span() {
-    let log = Log::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::DEBUG)
-        .with_writer(log.clone())
-        .with_ansi(false)
-        .without_time()
-        .finish();
-    let _local = tracing::subscriber::set_default(subscriber);
-    let connections = Connections::new();
-    let start = Instant::now();
-    let mut body = open(&connections).await;
-    assert_eq!(start.elapsed(), Duration::from_secs(10));
-    advance(Duration::from_millis(2_500)).await;
-    assert!(body.next().now_or_never().is_none());
-    drop(body);
-
-    let span = "sse_stream{id=0 key=\"user 7\"}";
-    let expected = [
-        format!("DEBUG {span}: http_sse: opened"),
-        format!(" INFO {span}: telemetry: polled"),
-        format!(" INFO {span}: telemetry: polled"),
-        format!(" INFO {span}: telemetry: polled"),
-        format!(" INFO {span}: telemetry: polled"),
-        format!(
-            "DEBUG {span}: http_sse: closed reason=\"client_gone\" events=1 \
-             bytes=13 keep_alives=1 seconds=12.5"
-        ),
-    ];
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    assert_eq!(log.lines().collect::<Vec<_>>(), expected);
+        let span = "sse_stream{id=0 key=\"user 7\"}";
+        let polled = format!(" INFO {span}: telemetry: polled");
+        let expected = [
+            format!("DEBUG {span}: http_sse: opened"),
+            polled.clone(),
+            polled.clone(),
+            polled.clone(),
+            polled,
+            format!(
+                "DEBUG {span}: http_sse: closed reason=\"client_gone\" events=1 \
+                 bytes=13 keep_alives=1 seconds=12.5"
+            ),
+        ];
+        assert_eq!(told.lines(), expected);
+    });
 }
