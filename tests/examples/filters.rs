@@ -63,7 +63,7 @@ impl Filter {
         let mut stdin = self.stdin.take().unwrap();
         let input = input.to_vec();
         let writer = thread::spawn(move || _ = stdin.write_all(&input)); // it may end before
-        let output = self.output();
+        let output = self.rest();
         joined("the input to be taken", writer);
         output
     }
@@ -82,14 +82,14 @@ impl Filter {
                 thread::sleep(Duration::from_millis(2));
             }
         });
-        let output = self.output();
+        let output = self.rest();
         joined("the writing to fail", writer);
         output
     }
 
     /// What it writes until it ends.
     #[track_caller]
-    fn output(&mut self) -> Output {
+    fn rest(&mut self) -> Output {
         let stdout = self.stdout.take();
         let stdout = thread::spawn(move || {
             let mut bytes = Vec::new();

@@ -198,7 +198,7 @@ fn a_shutdown_lets_the_server_stop(mut server: Server, runtime: &Runtime) {
     let closed = server.answers.connections.closed();
     runtime.block_on(within("all streams to be closed", closed));
     server.stop();
-    server.join();
+    server.wait_until_stopped();
     let (took, undisturbed) = (start.elapsed(), clock.elapsed());
     println!(
         "{}: stops with {streams} streams in {took:?}, {undisturbed:?} of it undisturbed",
@@ -256,7 +256,7 @@ fn a_drain_lets_streams_end_by_themselves(mut server: Server, runtime: &Runtime)
         within("all streams to be closed", closed).await;
     });
     server.stop();
-    server.join();
+    server.wait_until_stopped();
     let (took, undisturbed) = (start.elapsed(), clock.elapsed());
     println!(
         "{}: stops after a drain of {PATIENCE:?} in {took:?}, {undisturbed:?} of it undisturbed",
@@ -962,7 +962,7 @@ impl Server {
     }
 
     /// Waits until it has stopped.
-    fn join(&mut self) {
+    fn wait_until_stopped(&mut self) {
         let thread = self.thread.take();
         _ = thread.map(|thread| joined("the server to stop", thread));
     }
@@ -973,7 +973,7 @@ impl Drop for Server {
         self.answers.connections.shutdown();
         self.stop();
         if !thread::panicking() {
-            self.join();
+            self.wait_until_stopped();
         }
     }
 }

@@ -89,6 +89,7 @@ pub(crate) async fn serve_each<F: Future<Output = ()> + Send + 'static>(
     let mut stopped = pin!(stopped);
     loop {
         let next = async {
+            // waits for good: the server is told when to stop
             tokio::select! {
                 accepted = listener.accept() => ControlFlow::Continue(Some(accepted)),
                 Some(ended) = connections.join_next() => {

@@ -134,8 +134,8 @@ async fn curl_reads_every_byte() {
         });
         let mut command = Command::new(&curl);
         let command = command.args(["--silent", "--no-buffer", "--fail", &url]);
-        let output = command.stderr(Stdio::inherit()).kill_on_drop(true).output();
-        let output = within("curl to end", output).await.unwrap();
+        let command = command.stderr(Stdio::inherit()).kill_on_drop(true);
+        let output = within("curl to end", command.output()).await.unwrap();
         assert!(output.status.success(), "{form:?}");
         assert!(output.stdout == *sent.lock().unwrap(), "{form:?}");
         assert!(

@@ -141,6 +141,7 @@ impl Routes {
 async fn serve(listener: TcpListener, routes: Routes, mut stopped: oneshot::Receiver<()>) {
     let mut connections = JoinSet::new(); // aborted when this task ends
     loop {
+        // waits for good: the server is told when to stop
         let stream = tokio::select! {
             accepted = listener.accept() => accepted.unwrap().0,
             Some(ended) = connections.join_next() => {

@@ -134,7 +134,7 @@ mod limits {
                 let (connections, open) = (connections.clone(), open.clone());
                 let barrier = barrier.clone();
                 std::thread::spawn(move || {
-                    barrier.wait();
+                    barrier.wait(); // waits for good: for threads that have been started
                     let mut admitted = 0;
                     for _ in 0..500 {
                         if let Ok(permit) = connections.admit(format!("key {}", n % 7)) {

@@ -44,6 +44,7 @@ impl Server {
         let serve = async move {
             let mut connections = JoinSet::new();
             loop {
+                // waits for good: the test aborts the server
                 let socket = select! {
                     accepted = within("a connection", listener.accept()) => accepted.unwrap().0,
                     Some(ended) = connections.join_next() => {

@@ -527,8 +527,8 @@ mod bounds {
     #[test]
     fn all_topics_together_cost_no_more_than_the_memory() {
         let publish_both = |hub: &Hub| {
-            let topics = ["a", "b"];
-            topics.map(|topic| publish(hub, topic, "x"));
+            publish(hub, "a", "x");
+            publish(hub, "b", "x");
             (hub.topics().len(), hub.memory())
         };
         let (_, both) = publish_both(&Hub::new());

@@ -703,7 +703,10 @@ mod memory_log {
             }
         };
         append(&log, "x", None).await;
-        assert_eq!(wait(9).await, (0, Duration::from_secs(2)));
+        assert_eq!(
+            within("the entries", wait(9)).await,
+            (0, Duration::from_secs(2))
+        );
         let waits = tokio::spawn(wait(9));
         sleep(Duration::from_secs(1)).await;
         append(&log, "x", None).await;
@@ -712,8 +715,8 @@ mod memory_log {
             (1, Duration::from_secs(1))
         );
         append(&log, "x", None).await;
-        assert_eq!(wait(9).await, (2, Duration::ZERO));
-        assert_eq!(wait(1).await, (1, Duration::ZERO));
+        assert_eq!(within("the entries", wait(9)).await, (2, Duration::ZERO));
+        assert_eq!(within("the entries", wait(1)).await, (1, Duration::ZERO));
     }
 }
 

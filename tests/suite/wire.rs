@@ -119,10 +119,10 @@ fn every_rule_is_shown() {
 /// The crate's sources and those of its tests.
 fn sources() -> BTreeMap<PathBuf, String> {
     let mut sources = BTreeMap::new();
-    let mut folders = ["src", "tests"].map(PathBuf::from).to_vec();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut folders = ["src", "tests"].map(|folder| root.join(folder)).to_vec();
     while let Some(folder) = folders.pop() {
-        let entries = Path::new(env!("CARGO_MANIFEST_DIR")).join(&folder);
-        for entry in fs::read_dir(entries).unwrap() {
+        for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
