@@ -212,7 +212,7 @@ where
     }
 
     /// Whether the stream was left out, so that the response has the headers of one with a stream.
-    #[cfg(feature = "actix-web")]
+    #[allow(dead_code, reason = "only one framework asks")]
     pub(crate) fn is_skipped(&self) -> bool {
         self.rare.as_ref().is_some_and(|rare| rare.skipped)
     }

@@ -225,12 +225,12 @@ async fn wave(chance: &mut TestRng) -> [u64; 6] {
     assert_eq!(totals.opened, by_reason.iter().sum::<u64>());
     let of = |end: End| of_each[end as usize];
     let expected = [
-        of(End::Source),
+        of(End::Source) + of(End::BeforeFirstPoll),
         of(End::Error) + of(End::Panic),
         of(End::MaxAge),
         of(End::Shutdown),
         of(End::CloseWhere),
-        of(End::Fin) + of(End::Rst) + of(End::BeforeFirstPoll),
+        of(End::Fin) + of(End::Rst),
     ];
     assert_eq!(by_reason, expected);
     for closed in &server.closed[..] {
@@ -279,8 +279,10 @@ fn ten_thousand_connections_leave_nothing_behind() {
     let before = measure(|| run(2)).bytes_current;
     let more = measure(|| run(WAVES)).bytes_current;
     println!("{before} bytes of heap before, {more:+} after");
+    // The runtime's queues grow with the most that was ever ready at once, which depends on how busy
+    // the machine is. What a connection leaves behind is there 10,000 times.
     assert!(
-        more.abs() * 20 <= before,
+        more < 4 * (WAVE * WAVES) as i64,
         "{before} bytes before, {more:+} after"
     );
 }

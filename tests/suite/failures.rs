@@ -363,7 +363,12 @@ fn an_encoded_event_is_one_event_or_an_error() {
     }
     let empty = EncodedEvent::from(Event::new());
     assert_eq!(empty.as_bytes(), b":\n");
-    EncodedEvent::try_from(empty.into_bytes()).unwrap();
+    let again = EncodedEvent::try_from(empty.into_bytes()).unwrap();
+    assert_eq!(
+        again.as_bytes(),
+        b":
+"
+    );
 }
 
 #[test]

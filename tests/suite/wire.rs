@@ -29,8 +29,9 @@ fn cases() -> impl Iterator<Item = (String, Event, &'static str)> {
 
 /// The bytes of an item. They are compared as text, not by a comparison of the crate's own.
 fn encoded<T: Encode<Error: std::fmt::Debug>>(item: T) -> String {
-    let event = EncodedEvent::new(item).unwrap();
-    String::from_utf8(event.as_bytes().to_vec()).unwrap()
+    let mut wire = BytesMut::new();
+    http_sse::encode(item, &mut wire).unwrap();
+    String::from_utf8(wire.to_vec()).unwrap()
 }
 
 /// All that a response sends whose source is never pending.
