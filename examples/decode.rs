@@ -79,5 +79,6 @@ fn to_json(decoded: Decoded<'_>) -> String {
         }
         Decoded::Retry(time) => json!({ "retry": time.as_millis() }).to_string(),
         Decoded::Id(id) => json!({ "lastEventId": id }).to_string(),
+        other => json!({ "other": format!("{other:?}") }).to_string(),
     }
 }

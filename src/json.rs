@@ -31,7 +31,7 @@ impl<T: Serialize> Encode for Json<T> {
     }
 }
 
-impl<E: From<serde_json::Error>> ItemError<E> for serde_json::Error {
+impl<E: From<Self>> ItemError<E> for serde_json::Error {
     fn into_error(self) -> E {
         self.into()
     }

@@ -230,10 +230,9 @@ impl Output {
     /// Gives back the blocks that only a stream which is always ready has use for.
     #[inline]
     pub(crate) fn drained(&mut self) {
-        if let Some(queues) = &mut self.queues
-            && queues.spent.len() > IDLE_SPENT
-        {
-            queues.spent.truncate(IDLE_SPENT);
+        match &mut self.queues {
+            Some(queues) if queues.spent.len() > IDLE_SPENT => queues.spent.truncate(IDLE_SPENT),
+            _ => {}
         }
     }
 

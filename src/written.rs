@@ -33,7 +33,7 @@ impl Written {
     }
 
     /// Waits until the frame was dropped.
-    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<()> {
         let waker = cx.waker().clone();
         let mut news = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *news {
@@ -87,17 +87,17 @@ mod tests {
     fn a_frame_is_written_when_its_last_piece_was_dropped() {
         let wakes = Arc::new(Wakes::default());
         let waker = wakes.clone().into();
-        let mut cx = Context::from_waker(&waker);
+        let cx = Context::from_waker(&waker);
 
         let (mut frame, written) = Written::track(Bytes::from_static(b"data: a\n\n"));
         assert_eq!(frame, "data: a\n\n");
         let head = frame.split_to(4);
-        assert!(written.poll(&mut cx).is_pending());
+        assert!(written.poll(&cx).is_pending());
         drop(frame);
-        assert!(written.poll(&mut cx).is_pending());
+        assert!(written.poll(&cx).is_pending());
         assert_eq!(wakes.0.load(SeqCst), 0);
         drop(head);
         assert_eq!(wakes.0.load(SeqCst), 1);
-        assert!(written.poll(&mut cx).is_ready());
+        assert!(written.poll(&cx).is_ready());
     }
 }

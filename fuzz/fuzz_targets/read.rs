@@ -80,6 +80,7 @@ fn item(decoded: Decoded<'_>) -> Item {
             data,
             id,
             last_event_id,
+            ..
         } => Item::Event {
             event_type: event_type.to_owned(),
             data: data.into_owned(),
@@ -89,6 +90,7 @@ fn item(decoded: Decoded<'_>) -> Item {
         Decoded::Comment(text) => Item::Comment(text.into_owned()),
         Decoded::Retry(time) => Item::Retry(time.as_millis().try_into().expect("it was a u64")),
         Decoded::Id(id) => Item::Id(id.to_owned()),
+        other => panic!("{other:?} is new"),
     }
 }
 

@@ -3,7 +3,6 @@
 
 #[path = "../support/deadline.rs"]
 mod deadline;
-#[allow(dead_code)] // not all of it is used here
 #[path = "../support/http1.rs"]
 mod http1;
 #[path = "../support/process.rs"]

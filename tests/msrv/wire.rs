@@ -6,3 +6,6 @@
 mod deadline;
 #[path = "../suite/wire.rs"]
 mod wire;
+#[allow(dead_code)] // the suite reads all of the table
+#[path = "../suite/wire_rules.rs"]
+mod wire_rules;

@@ -402,7 +402,7 @@ fn without_a_runtime_the_panic_says_what_to_do() {
     let polled = catch_unwind(AssertUnwindSafe(|| {
         StreamExt::next(&mut body).now_or_never()
     }));
-    let panic = polled.err().expect("it panics");
+    let panic = polled.expect_err("it panics");
     let message = panic.downcast_ref::<&str>().map(ToString::to_string);
     let message = message.or_else(|| panic.downcast_ref::<String>().cloned());
     assert!(message.expect("a message").contains("keep_alive(None)"));
