@@ -26,7 +26,8 @@ use std::{
     time::Duration,
 };
 
-use http_sse::{EncodedEvent, Event, EventId, EventType, Retry};
+use bytes::BytesMut;
+use http_sse::{Event, EventId, EventType, Retry};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -44,6 +45,7 @@ fn main() -> io::Result<ExitCode> {
     let mut stdout = io::stdout().lock();
     let mut status = ExitCode::SUCCESS;
     let mut line = Vec::new();
+    let mut wire = BytesMut::new();
     for number in 1_u64.. {
         line.clear();
         if stdin.read_until(b'\n', &mut line)? == 0 {
@@ -54,10 +56,9 @@ fn main() -> io::Result<ExitCode> {
         }
         let written = match parse(&line) {
             Ok(event) => {
-                let event = EncodedEvent::from(event);
-                stdout
-                    .write_all(event.as_bytes())
-                    .and_then(|()| stdout.flush())
+                wire.clear();
+                let Ok(()) = http_sse::encode(event, &mut wire);
+                stdout.write_all(&wire).and_then(|()| stdout.flush())
             }
             Err(why) => {
                 status = ExitCode::FAILURE;

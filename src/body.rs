@@ -45,8 +45,8 @@ pin_project! {
     /// - **an error**, once, if the source fails or an item cannot be encoded. It follows a frame
     ///   with what was encoded already, or with an empty comment, and it waits until the
     ///   connection has dropped that frame: hyper discards what it has not written when a body
-    ///   fails. It waits at most 30 s, or until the server ends the stream; without a keep-alive
-    ///   there is no timer, and only the second bound;
+    ///   fails. It waits at most 10 s, or until the server ends the stream. Without a tokio
+    ///   runtime there is no timer, and it gives the connection one turn;
     /// - **a panic** of the source, of an item or of [`Sse::on_error`](crate::Sse::on_error),
     ///   once, in the same way;
     /// - **nothing more** after the end, the error or the panic, however often it is polled.
@@ -438,7 +438,7 @@ where
     /// what it has not written when a body fails, on HTTP/2 the headers too.
     #[cold]
     fn poll_last_frame(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        const PATIENCE: Duration = Duration::from_secs(30);
+        const PATIENCE: Duration = Duration::from_secs(10);
 
         let rare = self.rare.get_or_insert_default();
         let Some(last) = &mut rare.last_frame else {
@@ -453,24 +453,16 @@ where
         if last.written.poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        let mut until = None;
-        if self.idle.is_some() {
-            let patience = || Instant::now().checked_add(PATIENCE);
-            last.until = last.until.or_else(patience);
-            until = last.until;
-        }
+        let mut until = *last.until.get_or_insert_with(|| Instant::now() + PATIENCE);
         match self.permit.as_ref().map(|permit| permit.order(cx.waker())) {
             None | Some(Order::GoOn) => {}
             Some(Order::Drain) => {
                 let drained = self.permit.as_ref().and_then(Permit::drained_at);
-                until = until.into_iter().chain(drained).min();
+                until = drained.map_or(until, |drained| drained.min(until));
             }
             Some(Order::Shutdown | Order::Close) => return Poll::Ready(()),
         }
-        match until {
-            Some(until) => self.timer.poll(cx, until).map(drop),
-            None => Poll::Pending,
-        }
+        self.timer.poll_if_any(cx, until).map(drop)
     }
 
     fn end(&mut self, reason: CloseReason) {

@@ -24,7 +24,37 @@ impl Timer {
     ///
     /// Outside a tokio runtime with time enabled, with what can be done about it.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<Instant> {
-        let sleep = self.0.get_or_insert_with(|| Box::pin(start(deadline)));
+        assert!(
+            self.start(deadline),
+            "an event stream needs a tokio runtime with time enabled for its keep-alive; without \
+             one, turn it off with `Sse::keep_alive(None)`, and set no `linger`, `max_age` or \
+             `Connections::drain`"
+        );
+        self.poll_started(cx, deadline)
+    }
+
+    /// The same, but ready at once outside a tokio runtime with time enabled.
+    pub(crate) fn poll_if_any(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<Instant> {
+        if self.start(deadline) {
+            self.poll_started(cx, deadline)
+        } else {
+            Poll::Ready(deadline)
+        }
+    }
+
+    /// Makes the timer, and returns whether there is one.
+    fn start(&mut self, deadline: Instant) -> bool {
+        if self.0.is_none() {
+            // tokio panics without a runtime; to ask for one needs a feature of tokio more.
+            self.0 = catch_unwind(|| Box::pin(sleep_until(deadline))).ok();
+        }
+        self.0.is_some()
+    }
+
+    fn poll_started(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<Instant> {
+        let Some(sleep) = &mut self.0 else {
+            return Poll::Pending;
+        };
         if deadline < sleep.deadline() {
             sleep.as_mut().reset(deadline);
         }
@@ -37,14 +67,4 @@ impl Timer {
             sleep.as_mut().reset(deadline);
         }
     }
-}
-
-fn start(deadline: Instant) -> Sleep {
-    catch_unwind(|| sleep_until(deadline)).unwrap_or_else(|_| {
-        panic!(
-            "an event stream needs a tokio runtime with time enabled for its keep-alive; \
-             without one, turn it off with `Sse::keep_alive(None)`, and set no `linger`, `max_age` \
-             or `Connections::drain`"
-        )
-    })
 }

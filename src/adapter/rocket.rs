@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, error::Error, io};
 
+use bytes::{Buf, Bytes};
 use futures_core::Stream;
 use rocket::{
     Request, Response, async_trait,
@@ -32,8 +33,30 @@ where
             };
             response.adjoin_header(Header::new(name.as_str().to_owned(), value.to_owned()));
         }
-        response.set_streamed_body(StreamReader::new(body.map_err(io::Error::other)));
+        let body = body.map_ok(Frame).map_err(io::Error::other);
+        response.set_streamed_body(StreamReader::new(body));
         Ok(response)
+    }
+}
+
+/// A frame that is dropped once it was read, which is when the body counts it as written. The
+/// reader keeps a frame until it has the next.
+struct Frame(Bytes);
+
+impl Buf for Frame {
+    fn remaining(&self) -> usize {
+        self.0.len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.0.advance(count);
+        if self.0.is_empty() {
+            self.0 = Bytes::new();
+        }
     }
 }
 
