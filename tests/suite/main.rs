@@ -10,6 +10,7 @@ mod raw_client;
 
 mod axum;
 mod body;
+mod body_model;
 mod chaos;
 mod conformance;
 mod connections;
