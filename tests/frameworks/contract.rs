@@ -150,6 +150,7 @@ pub fn run(framework: &'static Framework) {
         an_error_can_be_an_event
         ends_are_clean
         stop_is_an_empty_204
+        finite_responses_say_where_they_end
         who_is_not_admitted_is_told_so
         the_last_event_id_is_what_was_sent
         a_slow_reader_costs_little_and_loses_nothing
@@ -586,6 +587,64 @@ async fn stop_is_an_empty_204(server: &Server) {
     assert_eq!(headers[header::CACHE_CONTROL], "no-store");
     assert!(!headers.contains_key(header::CONTENT_TYPE));
     assert!(client.until_close().await.is_empty());
+}
+
+/// The client of each finite response knows where it ends without waiting, and the connection goes
+/// on: a request that was pipelined behind it is answered.
+async fn finite_responses_say_where_they_end(server: &Server) {
+    let full = Connections::new().max(0);
+    let full_key = Connections::new().max_per_key(0);
+    let never = |_| Sse::new(silence());
+    let ended = |_| Sse::new(events(["a"]));
+    let own = &server.answers.connections;
+    for (method, connections, respond, status, body) in [
+        (
+            "GET",
+            &full,
+            never as fn(LastEventId) -> Sse<Source>,
+            503,
+            "",
+        ),
+        ("GET", &full_key, never, 429, ""),
+        ("GET", own, |_| stop(), 204, ""),
+        ("GET", own, ended, 200, ":\ndata: a\n\n"),
+        ("HEAD", own, ended, 200, ""),
+        ("HEAD", &full, never, 503, ""),
+    ] {
+        let first = server.set_in(connections, "first", respond);
+        let second = server.set(|_| Sse::new(events(["second"])));
+        let requests = format!(
+            "{method} {first} HTTP/1.1\r\nhost: x\r\n\r\nGET {second} HTTP/1.1\r\nhost: x\r\n\r\n"
+        );
+        let what = format!("{}: {status} to {method}", server.framework.name);
+        let mut client = RawClient::send(server.address, requests).await;
+        let (found, headers) = client.head().await;
+        assert_eq!(found, status, "{what}");
+        if method == "GET" {
+            assert_eq!(client.framed(found, &headers).await, body, "{what}");
+        }
+        let (found, headers) = client.head().await;
+        assert_eq!(found, 200, "{what}, then the second");
+        let second = client.framed(found, &headers).await;
+        assert_eq!(second, ":\ndata: second\n\n", "{what}, then the second");
+        client.close();
+
+        // HTTP/1.0 has no chunks, so that the connection ends there.
+        if method == "GET" && body.is_empty() {
+            let path = server.set_in(connections, "first", respond);
+            let request = format!("GET {path} HTTP/1.0\r\nhost: x\r\n\r\n");
+            let mut client = RawClient::send(server.address, request).await;
+            assert_eq!(client.head().await.0, status, "{what} on HTTP/1.0");
+            assert_eq!(client.until_close().await, "", "{what} on HTTP/1.0");
+        }
+        if server.framework.http2 {
+            let mut sender = server.http2().await;
+            let path = server.set_in(connections, "first", respond);
+            let response = sender.ask(method, &path).await;
+            assert_eq!(response.status(), status, "{what} on HTTP/2");
+            assert_eq!(whole(response.into_body()).await, body, "{what} on HTTP/2");
+        }
+    }
 }
 
 /// `503` where the server is full, `429` where one key is; and who leaves makes room.

@@ -9,7 +9,10 @@
 use std::{fmt::Display, io, net::SocketAddr};
 
 use bytes::{Buf as _, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -110,6 +113,26 @@ impl RawClient {
         self.await_part("the end of the body");
         while self.another_chunk().await? {}
         Ok(String::from_utf8(self.body.split().into()).unwrap())
+    }
+
+    /// Reads the body whose end its framing says (RFC 9112, section 6.3). Fails if only the end of
+    /// the connection would.
+    pub async fn framed(&mut self, status: StatusCode, headers: &HeaderMap) -> String {
+        if status == StatusCode::NO_CONTENT {
+            assert!(!headers.contains_key(TRANSFER_ENCODING), "{headers:?}");
+            return String::new();
+        }
+        let Some(length) = headers.get(CONTENT_LENGTH) else {
+            assert_eq!(headers[TRANSFER_ENCODING], "chunked");
+            return self.rest().await.unwrap();
+        };
+        assert!(!headers.contains_key(TRANSFER_ENCODING), "{headers:?}");
+        let length: usize = length.to_str().unwrap().parse().unwrap();
+        self.await_part(format_args!("{length} bytes"));
+        while self.buffer.len() < length {
+            self.more(length).await.unwrap();
+        }
+        String::from_utf8(self.buffer.split_to(length).into()).unwrap()
     }
 
     /// Reads all that comes until the server closes the connection.
