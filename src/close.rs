@@ -4,9 +4,10 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The source had no more items.
+    /// The source had no more items, or the response had no stream: a `204`, a refusal, the method
+    /// `HEAD`, or a body that was dropped before its first poll.
     End,
-    /// The source failed, or panicked, or an item could not be encoded.
+    /// The source, an item or [`Sse::on_error`](crate::Sse::on_error) failed or panicked.
     Error,
     /// The stream was open for its [`max_age`](crate::Sse::max_age).
     MaxAge,
@@ -17,8 +18,8 @@ pub enum CloseReason {
     /// The server closed this stream: [`Connections::close`](crate::Connections::close) and
     /// [`close_where`](crate::Connections::close_where).
     Closed,
-    /// The body was dropped before all of it was taken: the client went away, or the server
-    /// gave it up, also before the first poll.
+    /// The body was dropped after its first poll and before its end, or a permit without a body
+    /// was dropped: the client went away, or the server gave the stream up.
     ClientGone,
 }
 

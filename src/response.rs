@@ -78,8 +78,6 @@ where
     /// Sets what is sent when the stream is idle; `None` for nothing. By default
     /// [`KeepAlive::new`].
     ///
-    /// A stream without keep-alives has no timer by which to wait before an error, so on HTTP/2
-    /// the events just before one can be lost.
     pub fn keep_alive(mut self, keep_alive: impl Into<Option<KeepAlive>>) -> Self {
         self.body.set_keep_alive(keep_alive.into());
         self
@@ -129,8 +127,9 @@ where
         self
     }
 
-    /// Turns an error into a last event, behind which the stream ends cleanly. By default the
-    /// body fails, so that the client sees a broken response and not an end.
+    /// Turns an error into a last event, after which the stream ends cleanly. By default the body
+    /// fails, so that the client sees a broken response and not an end. rocket cannot break a
+    /// response off: there, only this tells an error from an end.
     ///
     /// ```
     /// # use http_body_util::BodyExt as _;
@@ -158,7 +157,7 @@ where
     /// reason and the counts; also if it was never polled.
     ///
     /// It runs where the stream ends, mostly in the task of the connection, so it must not block.
-    /// A panic in it, while the source's own panic drops the body, aborts the process.
+    /// A panic in it, while another panic drops the body, aborts the process.
     pub fn on_close<F>(mut self, on_close: F) -> Self
     where
         F: FnOnce(Closed) + Send + 'static,

@@ -15,6 +15,7 @@ mod chaos;
 mod conformance;
 mod connections;
 mod failures;
+mod failures_http2;
 mod http;
 mod hub;
 mod hub_log;
