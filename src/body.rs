@@ -42,11 +42,10 @@ pin_project! {
     /// - **first** a frame that opens the stream with a comment, with whatever is ready behind it;
     /// - **a frame** of whole events; a large one (64 KiB) may be spread over several frames;
     /// - **a keep-alive** when nothing was sent for an interval;
-    /// - **an error**, once, if the source fails or an item cannot be encoded. It follows a frame
-    ///   with what was encoded already, or with an empty comment, and it waits until the
-    ///   connection has dropped that frame: hyper discards what it has not written when a body
-    ///   fails. It waits at most 10 s, or until the server ends the stream. Without a tokio
-    ///   runtime there is no timer, and it gives the connection one turn;
+    /// - **an error**, once, if the source fails or an item cannot be encoded. A frame precedes it:
+    ///   the events encoded already, or an empty comment. The error waits until the connection has
+    ///   dropped that frame, because hyper discards unwritten bytes when a body fails. It waits at
+    ///   most 10 s, or until the server ends the stream. Without a tokio runtime it waits one turn;
     /// - **a panic** of the source, of an item or of [`Sse::on_error`](crate::Sse::on_error),
     ///   once, in the same way;
     /// - **nothing more** after the end, the error or the panic, however often it is polled.
@@ -107,20 +106,19 @@ pub(crate) struct Rare<E> {
     pub(crate) end_with: Option<EncodedEvent>,
     pub(crate) on_error: Option<Callback<E, Event>>,
     pub(crate) on_close: Option<Callback<Closed, ()>>,
-    /// The stream was left out, for the method `HEAD`.
-    skipped: bool,
+    /// The method is `HEAD`: the response has no stream.
+    is_head: bool,
     /// The end of the batch that is held back.
     linger_until: Option<Instant>,
     /// When the stream is to end, and why: its age, or that of the server's patience.
     ends_at: Option<(Instant, CloseReason)>,
     /// The last frame before an error or a panic.
     last_frame: Option<LastFrame>,
-    /// What the source or a callback panicked with.
+    /// The panic of the source or of a callback.
     panic: Option<Mutex<Panic>>,
 }
 
-/// A closure of the user, which is called once. The lock makes a body `Sync` whose closures are
-/// not; nobody ever waits for it.
+/// A user's closure, called at most once. The mutex makes the body `Sync`, and is never contended.
 pub(crate) struct Callback<T, R>(Mutex<Box<dyn FnOnce(T) -> R + Send>>);
 
 impl<T, R> Callback<T, R> {
@@ -134,13 +132,13 @@ impl<T, R> Callback<T, R> {
     }
 }
 
-/// What a panic carries.
+/// The payload of a panic.
 type Panic = Box<dyn Any + Send>;
 
 /// The last frame before an error or a panic, and what is known of it.
 struct LastFrame {
     written: Written,
-    /// When the error no longer waits for it.
+    /// When to stop waiting for the frame.
     until: Option<Instant>,
     /// The connection has had a turn since it took the frame. hyper on HTTP/1.1 may copy a frame
     /// and drop it before it writes the copy, which it does in that turn.
@@ -171,7 +169,7 @@ enum Source<E> {
     Panicked(Panic),
 }
 
-/// A body that is dropped: it is closed after its source, also if the source's drop panics.
+/// A body being dropped. It is closed after its source, even if the source's drop panics.
 struct Closing<'a, S>
 where
     S: Stream,
@@ -208,13 +206,13 @@ where
     pub(crate) fn skip(&mut self) {
         self.source = None;
         self.state = State::Ending(CloseReason::End);
-        self.options().skipped = true;
+        self.options().is_head = true;
     }
 
-    /// Whether the stream was left out, so that the response has the headers of one with a stream.
+    /// Returns whether the stream is omitted because the method is `HEAD`.
     #[allow(dead_code, reason = "only one framework asks")]
-    pub(crate) fn is_skipped(&self) -> bool {
-        self.rare.as_ref().is_some_and(|rare| rare.skipped)
+    pub(crate) fn is_head(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.is_head)
     }
 
     pub(crate) fn options(&mut self) -> &mut Rare<ErrorOf<S>> {
@@ -300,7 +298,7 @@ where
             }
             if self.output.is_empty() {
                 match self.idle {
-                    Some(_) => self.output.drained(),
+                    Some(_) => self.output.trim_spent(),
                     None => self.output.release(),
                 }
             }
@@ -368,7 +366,7 @@ where
         let _entered = self.permit.as_ref().map(|permit| permit.trace().enter());
         let mut before = self.output.waiting();
         let (output, events) = (&mut *self.output, &mut *self.events);
-        // What was encoded leaves before a panic, as it does before an error.
+        // Bytes encoded before a panic are sent first, as before an error.
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let mut empty = 0;
             while !output.is_full() {
@@ -434,15 +432,15 @@ where
         matches!(self.state, State::Failing(_) | State::Panicking)
     }
 
-    /// Waits until the connection has written what precedes an error or a panic. hyper discards
-    /// what it has not written when a body fails, on HTTP/2 the headers too.
+    /// Waits until the connection has written the frame before an error or a panic. On failure hyper
+    /// discards unwritten bytes, and on HTTP/2 the headers too.
     #[cold]
     fn poll_last_frame(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         const PATIENCE: Duration = Duration::from_secs(10);
 
         let rare = self.rare.get_or_insert_default();
         let Some(last) = &mut rare.last_frame else {
-            // The last frame left before the failure was known. This one follows it.
+            // The last frame left before the failure, untracked. A comment follows it and is tracked.
             self.output.push(OPENING);
             return Poll::Ready(());
         };
@@ -462,7 +460,7 @@ where
             }
             Some(Order::Shutdown | Order::Close) => return Poll::Ready(()),
         }
-        self.timer.poll_if_any(cx, until).map(drop)
+        self.timer.poll_or_ready(cx, until).map(drop)
     }
 
     fn end(&mut self, reason: CloseReason) {
@@ -720,7 +718,7 @@ impl<E> Default for Rare<E> {
             end_with: None,
             on_error: None,
             on_close: None,
-            skipped: false,
+            is_head: false,
             linger_until: None,
             ends_at: None,
             last_frame: None,

@@ -456,7 +456,7 @@ impl fmt::Display for DecodeError {
 
 impl Error for DecodeError {}
 
-/// Empties a buffer, or gives it back if it is oversized for what was in it.
+/// Empties a buffer. Frees it if its last content was much smaller than its capacity.
 #[inline]
 fn clear(buffer: &mut Vec<u8>) {
     if is_oversized(buffer.capacity(), buffer.len()) {
@@ -465,8 +465,8 @@ fn clear(buffer: &mut Vec<u8>) {
     buffer.clear();
 }
 
-/// Whether a buffer is so much larger than its last use that it is given back. Otherwise one
-/// large event would be paid for as long as the stream lives.
+/// Returns whether a buffer is much larger than its last use. If it were kept, one large event
+/// would cost memory for as long as the stream lives.
 #[inline]
 fn is_oversized(capacity: usize, used: usize) -> bool {
     const KEPT: usize = 1024; // of four buffers

@@ -83,8 +83,7 @@ pub fn encode<T: Encode>(item: T, buffer: &mut BytesMut) -> Result<(), T::Error>
     encoded.map(drop)
 }
 
-/// The caller's buffer while it is the block of an output. An item that panics drops it, and the
-/// buffer is as it was then.
+/// The caller's buffer, lent to an output. If the item panics, the buffer is restored.
 struct Lent<'a> {
     output: &'a mut Output,
     buffer: &'a mut BytesMut,
@@ -111,8 +110,8 @@ impl Drop for Lent<'_> {
     }
 }
 
-/// Encodes `item` and returns how many events that made. If the item fails, the output is left
-/// unchanged; if it panics, the caller has to [roll it back](Output::roll_back).
+/// Encodes `item` and returns the number of events. If the item fails, the output is left
+/// unchanged. If it panics, the caller must [roll back](Output::roll_back) the output.
 ///
 /// Inlined, so that the fields which a source never sets are not looked at.
 #[inline(always)]
@@ -331,24 +330,26 @@ impl fmt::Debug for Encoder<'_> {
 impl<T, E> Encode for Result<T, E>
 where
     T: Encode,
-    T::Error: ItemError<E>,
+    T::Error: IntoSourceError<E>,
 {
     type Error = E;
 
     #[inline]
     fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), E> {
-        self?.encode(encoder).map_err(ItemError::into_error)
+        self?
+            .encode(encoder)
+            .map_err(IntoSourceError::into_source_error)
     }
 }
 
-/// An item's own error as the error `E` of a stream of `Result<_, E>`.
+/// Converts an item's own error into the error `E` of its stream of `Result<_, E>`.
 ///
-/// [`Infallible`] is one for every `E`, and with the feature `json` `serde_json::Error` for every
-/// `E` that it turns into. Implement it for the error of your own [`Encode`] type, so that the type
-/// can stand in a `Result`:
+/// [`Infallible`] implements it for every `E`. With the feature `json`, `serde_json::Error`
+/// implements it for every `E: From<serde_json::Error>`. Implement it for the error of your own
+/// [`Encode`] type to yield that type in a `Result`:
 ///
 /// ```
-/// use http_sse::{Encode, Encoder, Event, ItemError, Sse};
+/// use http_sse::{Encode, Encoder, Event, IntoSourceError, Sse};
 ///
 /// #[derive(Debug)]
 /// enum AppError { Upstream, TooLong }
@@ -367,8 +368,8 @@ where
 ///     }
 /// }
 ///
-/// impl ItemError<AppError> for AppError {
-///     fn into_error(self) -> AppError {
+/// impl IntoSourceError<AppError> for AppError {
+///     fn into_source_error(self) -> AppError {
 ///         self
 ///     }
 /// }
@@ -377,16 +378,16 @@ where
 /// let sse = Sse::new(source).on_error(|error| Event::data(format!("{error:?}")));
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "the item's own error `{Self}` is no `{E}`",
-    note = "implement `http_sse::ItemError<{E}>` for `{Self}`, or let the stream fail with `{Self}`"
+    message = "cannot convert the item's error `{Self}` into the stream's error `{E}`",
+    note = "implement `http_sse::IntoSourceError<{E}>` for `{Self}`, or let the stream fail with `{Self}`"
 )]
-pub trait ItemError<E> {
+pub trait IntoSourceError<E> {
     /// Returns the error of the stream.
-    fn into_error(self) -> E;
+    fn into_source_error(self) -> E;
 }
 
-impl<E> ItemError<E> for Infallible {
-    fn into_error(self) -> E {
+impl<E> IntoSourceError<E> for Infallible {
+    fn into_source_error(self) -> E {
         match self {}
     }
 }
@@ -448,8 +449,8 @@ pub(crate) fn comment_block(text: &str) -> Bytes {
     output.take_all().freeze()
 }
 
-/// Whether `wire`, which an [`Encoder`] wrote, is one block: it is not empty, and an empty line
-/// stands nowhere but at its end.
+/// Returns whether `wire`, which an [`Encoder`] wrote, is one block: it is not empty, and an empty
+/// line stands nowhere but at its end.
 pub(crate) fn is_one_block(wire: &[u8]) -> bool {
     match memmem::find(wire, b"\n\n") {
         Some(end) => end + 2 == wire.len(),
@@ -457,13 +458,13 @@ pub(crate) fn is_one_block(wire: &[u8]) -> bool {
     }
 }
 
-/// Whether a block counts as an event: it has more than comments and a reconnection time.
+/// Returns whether a block counts as an event: it has more than comments and a reconnection time.
 #[inline]
 pub(crate) fn is_event(block: &[u8]) -> bool {
     matches!(block, [b'd' | b'e' | b'i', ..]) || begins_otherwise(block)
 }
 
-/// The same of a block that does not begin with one of the fields `data`, `event` and `id`.
+/// Does the same for a block that starts with another field or a comment.
 #[cold]
 fn begins_otherwise(block: &[u8]) -> bool {
     let mut lines = block.split(|&byte| byte == b'\n');

@@ -31,8 +31,8 @@ impl EncodedEvent {
     ///
     /// # Errors
     ///
-    /// [`EncodeEventError::Item`] with the item's own error, and
-    /// [`EncodeEventError::NotOneEvent`] if the item writes nothing or more than one event.
+    /// Returns [`EncodeEventError::Encode`] with the item's own error if the item fails, and
+    /// [`EncodeEventError::NotOneEvent`] if it writes nothing or more than one event.
     ///
     /// ```
     /// # use http_sse::{EncodeEventError, EncodedEvent, Event, Json};
@@ -45,7 +45,7 @@ impl EncodedEvent {
     /// ```
     pub fn new<T: Encode>(item: T) -> Result<Self, EncodeEventError<T::Error>> {
         let mut output = Output::default();
-        encode_to(&mut output, item).map_err(EncodeEventError::Item)?;
+        encode_to(&mut output, item).map_err(EncodeEventError::Encode)?;
         let bytes = output.into_bytes();
         if is_one_block(&bytes) {
             Ok(Self(bytes))
@@ -137,12 +137,12 @@ impl fmt::Debug for EncodedEvent {
     }
 }
 
-/// An item that cannot become an [`EncodedEvent`].
+/// The error of [`EncodedEvent::new`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EncodeEventError<E> {
     /// The item failed to encode.
-    Item(E),
+    Encode(E),
     /// The item wrote nothing, or more than one event.
     NotOneEvent,
 }
@@ -150,8 +150,8 @@ pub enum EncodeEventError<E> {
 impl<E: fmt::Display> fmt::Display for EncodeEventError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Item(error) => error.fmt(f),
-            Self::NotOneEvent => f.write_str("the item did not write exactly one event"),
+            Self::Encode(error) => error.fmt(f),
+            Self::NotOneEvent => f.write_str("the item wrote nothing or more than one event"),
         }
     }
 }
@@ -159,7 +159,7 @@ impl<E: fmt::Display> fmt::Display for EncodeEventError<E> {
 impl<E: Error> Error for EncodeEventError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Item(error) => error.source(),
+            Self::Encode(error) => error.source(),
             Self::NotOneEvent => None,
         }
     }

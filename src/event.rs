@@ -51,7 +51,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event with nothing in it. As an item of a stream it is sent as nothing; as an
+    /// Creates an event without fields. A stream sends nothing for it. As an
     /// [`EncodedEvent`](crate::EncodedEvent) it is an empty comment.
     ///
     /// ```

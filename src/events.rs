@@ -120,7 +120,7 @@ where
     }
 }
 
-/// How many pieces in a row may hold no whole event before others have their turn.
+/// The number of pieces read in a row without an event before the task yields.
 const MAX_PIECES: u32 = 256;
 
 /// Why [`Events`] has no more.

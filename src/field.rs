@@ -150,7 +150,7 @@ impl EventId {
         InvalidField::check("id", *b"\r\n\0", text.into()).map(|text| Self(Id::Text(text)))
     }
 
-    /// Returns the id as it is written. That of a number is made for the call.
+    /// Returns the id as text. Allocates if the id is a number.
     ///
     /// ```
     /// # use http_sse::EventId;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::encode::{Encode, Encoder, ItemError};
+use crate::encode::{Encode, Encoder, IntoSourceError};
 
 /// An item whose data is its value as one line of JSON, serialised straight into the response.
 ///
@@ -31,8 +31,8 @@ impl<T: Serialize> Encode for Json<T> {
     }
 }
 
-impl<E: From<Self>> ItemError<E> for serde_json::Error {
-    fn into_error(self) -> E {
+impl<E: From<Self>> IntoSourceError<E> for serde_json::Error {
+    fn into_source_error(self) -> E {
         self.into()
     }
 }

@@ -79,13 +79,13 @@ impl KeepAlive {
         self
     }
 
-    /// Returns how long nothing must have been sent.
+    /// Returns the silence after which a keep-alive is sent.
     #[must_use]
     pub const fn as_interval(&self) -> Duration {
         self.interval
     }
 
-    /// Returns the bytes that are sent.
+    /// Returns the bytes of one keep-alive.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes

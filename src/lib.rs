@@ -133,7 +133,7 @@ pub use body::SseBody;
 pub use close::{CloseReason, Closed};
 pub use connections::{Connection, ConnectionId, Connections, Permit, Totals};
 pub use decode::{DecodeError, Decoded, Decoder};
-pub use encode::{Encode, Encoder, ItemError, encode};
+pub use encode::{Encode, Encoder, IntoSourceError, encode};
 pub use encoded_event::{EncodeEventError, EncodedEvent, NotAnEvent};
 pub use event::Event;
 pub use events::{Events, EventsError, events};

@@ -25,11 +25,11 @@ const MAX_BLOCK: usize = BUDGET + 2048;
 /// How many blocks that were handed out are remembered: as many as hyper's write queue can hold.
 const MAX_SPENT: usize = 16;
 
-/// How many of them a stream keeps that has nothing more to send for now.
+/// The number of spent blocks that an idle stream keeps.
 const IDLE_SPENT: usize = 2;
 
-/// How much more than the last frame called for the blocks may hold. Beyond it they are given
-/// back, so that a stream that once sent a large event holds what any other stream holds.
+/// Spare capacity, in bytes, that a stream may keep beyond its last frame. Larger blocks are freed,
+/// so that a stream that once sent a large event holds what any other stream holds.
 const SLACK: usize = 4 * 1024;
 
 /// The size of a block: `MIN_BLOCK`, twice, four or eight times that, or `MAX_BLOCK`.
@@ -39,7 +39,7 @@ struct SizeClass(u8);
 impl SizeClass {
     const LARGEST: u8 = 4;
 
-    /// The smallest class of which a block holds so many bytes, or the largest class.
+    /// Returns the smallest class whose block holds this many bytes, or the largest class.
     fn of(bytes: usize) -> Self {
         let blocks = bytes.clamp(MIN_BLOCK, MAX_BLOCK).div_ceil(MIN_BLOCK);
         let class = blocks.next_power_of_two().trailing_zeros() as u8;
@@ -54,7 +54,7 @@ impl SizeClass {
     }
 }
 
-/// What is known of the sizes of blocks; all of the smallest class in a stream of small events.
+/// Recent block sizes. All are the smallest class while events are small.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sizes {
     /// Of the last frame that was a block.
@@ -227,9 +227,9 @@ impl Output {
         }
     }
 
-    /// Gives back the blocks that only a stream which is always ready has use for.
+    /// Frees the blocks that only a constantly busy stream reuses.
     #[inline]
-    pub(crate) fn drained(&mut self) {
+    pub(crate) fn trim_spent(&mut self) {
         match &mut self.queues {
             Some(queues) if queues.spent.len() > IDLE_SPENT => queues.spent.truncate(IDLE_SPENT),
             _ => {}
@@ -255,12 +255,12 @@ impl Output {
         self.torn
     }
 
-    /// How many bytes wait that may yet be joined by others.
+    /// Returns the number of waiting bytes that later ones can join.
     pub(crate) fn waiting(&self) -> usize {
         self.lone.len() + self.block.len()
     }
 
-    /// Drops what waits beyond this many bytes: the beginning of an item that panicked.
+    /// Discards bytes beyond this length: those of an item that panicked.
     #[cold]
     pub(crate) fn truncate(&mut self, length: usize) {
         if self.len() > length {
@@ -371,7 +371,7 @@ impl Output {
 
     fn take_block(&mut self) -> Bytes {
         let is_small = self.block.capacity() <= MIN_BLOCK && self.sizes == Sizes::default();
-        if !is_small && self.outgrows() {
+        if !is_small && self.note_frame_size() {
             return mem::take(&mut self.block).freeze();
         }
         let block = self.block.split().freeze();
@@ -382,10 +382,10 @@ impl Output {
         block
     }
 
-    /// Takes note of the size of a frame, and returns whether its block and those that were handed
-    /// out before are larger than is called for. Those are forgotten then.
+    /// Records the size of a frame. Returns whether the blocks have become too large, and forgets the
+    /// spent ones if so.
     #[inline(never)]
-    fn outgrows(&mut self) -> bool {
+    fn note_frame_size(&mut self) -> bool {
         let capacity = self.block.capacity();
         let class = SizeClass::of(self.block.len());
         let kept = self.sizes.kept.max(SizeClass::of(capacity));

@@ -122,7 +122,7 @@ pub fn accepts_event_stream(headers: &HeaderMap) -> bool {
 
 /// Returns whether the client accepts an event stream, from the values of its `accept` headers.
 ///
-/// For frameworks whose header map is not that of the crate `http`, such as actix-web and rocket.
+/// Use it with a framework that has its own header map, such as actix-web or rocket.
 /// [`accepts_event_stream`] has the rules.
 ///
 /// ```

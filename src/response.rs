@@ -182,8 +182,8 @@ where
         self
     }
 
-    /// Appends a header, beside those that have the same name: a second `set-cookie`, for
-    /// instance.
+    /// Appends a header, and keeps existing ones of the same name. Use it for a second
+    /// `set-cookie`, for example.
     pub fn append_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.append(name, value);
         self

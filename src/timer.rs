@@ -22,7 +22,7 @@ impl Timer {
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime with time enabled, with what can be done about it.
+    /// Panics outside a tokio runtime with time enabled. The message says how to avoid it.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<Instant> {
         assert!(
             self.start(deadline),
@@ -33,8 +33,12 @@ impl Timer {
         self.poll_started(cx, deadline)
     }
 
-    /// The same, but ready at once outside a tokio runtime with time enabled.
-    pub(crate) fn poll_if_any(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<Instant> {
+    /// Like [`poll`](Self::poll), but ready at once without such a runtime.
+    pub(crate) fn poll_or_ready(
+        &mut self,
+        cx: &mut Context<'_>,
+        deadline: Instant,
+    ) -> Poll<Instant> {
         if self.start(deadline) {
             self.poll_started(cx, deadline)
         } else {
@@ -45,7 +49,7 @@ impl Timer {
     /// Makes the timer, and returns whether there is one.
     fn start(&mut self, deadline: Instant) -> bool {
         if self.0.is_none() {
-            // tokio panics without a runtime; to ask for one needs a feature of tokio more.
+            // tokio panics without a runtime. Checking first needs another of its features.
             self.0 = catch_unwind(|| Box::pin(sleep_until(deadline))).ok();
         }
         self.0.is_some()

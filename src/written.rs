@@ -1,50 +1,41 @@
-//! Whether the connection has written a frame.
+//! Notification that the connection has dropped a frame.
 
 use std::{
-    mem,
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll, Waker},
+    convert::Infallible,
+    future::Future as _,
+    pin::Pin,
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
-/// The news of one frame: a connection drops the bytes of a frame once it has written them.
+/// Becomes ready when the connection drops a frame, which it does once it has written it.
+///
+/// Nothing is ever sent: the end of the channel is the news.
 #[derive(Debug)]
-pub(crate) struct Written(Arc<Mutex<News>>);
-
-#[derive(Debug)]
-enum News {
-    Unwritten(Option<Waker>),
-    Written,
-}
+pub(crate) struct Written(oneshot::Receiver<Infallible>);
 
 /// The bytes of a frame, as their owner.
 struct Tracked {
     frame: Bytes,
-    news: Arc<Mutex<News>>,
+    _sender: oneshot::Sender<Infallible>,
 }
 
 impl Written {
-    /// Returns the frame to hand over, and its news.
+    /// Returns the frame to hand over, and its notification.
     pub(crate) fn track(frame: Bytes) -> (Bytes, Self) {
-        let news = Arc::new(Mutex::new(News::Unwritten(None)));
-        let written = Self(news.clone());
-        (Bytes::from_owner(Tracked { frame, news }), written)
+        let (sender, receiver) = oneshot::channel();
+        let tracked = Tracked {
+            frame,
+            _sender: sender,
+        };
+        (Bytes::from_owner(tracked), Self(receiver))
     }
 
-    /// Waits until the frame was dropped.
-    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<()> {
-        let waker = cx.waker().clone();
-        let mut news = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *news {
-            News::Written => Poll::Ready(()),
-            News::Unwritten(stored) => {
-                let before = stored.replace(waker);
-                drop(news); // a waker's own code runs without the lock
-                drop(before);
-                Poll::Pending
-            }
-        }
+    /// Waits until the frame is dropped. It must not be polled again after that.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.0).poll(cx).map(drop)
     }
 }
 
@@ -54,21 +45,13 @@ impl AsRef<[u8]> for Tracked {
     }
 }
 
-impl Drop for Tracked {
-    fn drop(&mut self) {
-        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = mem::replace(&mut *news, News::Written);
-        drop(news);
-        if let News::Unwritten(Some(waker)) = before {
-            waker.wake();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{
-        sync::atomic::{AtomicU32, Ordering::SeqCst},
+        sync::{
+            Arc,
+            atomic::{AtomicU32, Ordering::SeqCst},
+        },
         task::Wake,
     };
 
@@ -87,17 +70,17 @@ mod tests {
     fn a_frame_is_written_when_its_last_piece_was_dropped() {
         let wakes = Arc::new(Wakes::default());
         let waker = wakes.clone().into();
-        let cx = Context::from_waker(&waker);
+        let mut cx = Context::from_waker(&waker);
 
-        let (mut frame, written) = Written::track(Bytes::from_static(b"data: a\n\n"));
+        let (mut frame, mut written) = Written::track(Bytes::from_static(b"data: a\n\n"));
         assert_eq!(frame, "data: a\n\n");
         let head = frame.split_to(4);
-        assert!(written.poll(&cx).is_pending());
+        assert!(written.poll(&mut cx).is_pending());
         drop(frame);
-        assert!(written.poll(&cx).is_pending());
+        assert!(written.poll(&mut cx).is_pending());
         assert_eq!(wakes.0.load(SeqCst), 0);
         drop(head);
         assert_eq!(wakes.0.load(SeqCst), 1);
-        assert!(written.poll(&cx).is_ready());
+        assert!(written.poll(&mut cx).is_ready());
     }
 }

@@ -61,10 +61,10 @@ where
     type Error = <S::Item as Encode>::Error;
 
     fn size(&self) -> BodySize {
-        // `None` is for responses that have no body by their method: actix-web writes no framing
-        // then. It leaves the length out by itself where the status allows none.
+        // Responses to `HEAD` have no body, so actix-web must write no framing. It omits the length
+        // itself if the status has no body.
         match self.is_end_stream() {
-            true if self.is_skipped() => BodySize::None,
+            true if self.is_head() => BodySize::None,
             true => BodySize::Sized(0),
             false => BodySize::Stream,
         }

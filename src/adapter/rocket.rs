@@ -39,8 +39,8 @@ where
     }
 }
 
-/// A frame that is dropped once it was read, which is when the body counts it as written. The
-/// reader keeps a frame until it has the next.
+/// A frame that frees its bytes once they are read. `StreamReader` keeps a frame until it has the
+/// next, so the body would not count it as written.
 struct Frame(Bytes);
 
 impl Buf for Frame {

@@ -449,8 +449,7 @@ impl Reset {
 pub enum PublishError<E = Infallible> {
     /// The item could not be encoded.
     Encode(E),
-    /// The item wrote nothing, or more than one event, and a log takes one at a time. Only with a
-    /// [`LogHub`].
+    /// The item wrote nothing or more than one event. Only a [`LogHub`] returns it.
     NotOneEvent,
     /// The log of a [`LogHub`] has not taken it, or may not have.
     Append(AppendError),
@@ -462,7 +461,7 @@ impl<E: fmt::Display> fmt::Display for PublishError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Encode(error) => error.fmt(f),
-            Self::NotOneEvent => f.write_str("the item did not write exactly one event"),
+            Self::NotOneEvent => f.write_str("the item wrote nothing or more than one event"),
             Self::Append(error) => error.fmt(f),
             Self::Closed => f.write_str("the hub was closed by its owner"),
         }
@@ -482,7 +481,7 @@ impl<E: Error> Error for PublishError<E> {
 impl<E> From<EncodeEventError<E>> for PublishError<E> {
     fn from(error: EncodeEventError<E>) -> Self {
         match error {
-            EncodeEventError::Item(error) => Self::Encode(error),
+            EncodeEventError::Encode(error) => Self::Encode(error),
             EncodeEventError::NotOneEvent => Self::NotOneEvent,
         }
     }

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use http_sse::{Decoder, Encode, EncodedEvent, Encoder, Event, Json, Sse};
 
-/// How much more a stream may hold than one that never sent the large event, in bytes.
+/// Bytes that a stream may hold beyond one that never sent a large event.
 const SLACK: i64 = 4 * 1024;
 
-/// An item of one of the kinds that are encoded each in a way of its own.
+/// An item of each kind that is encoded differently.
 enum Item {
     Event(Event),
     Encoded(EncodedEvent),
@@ -57,8 +57,8 @@ fn large(size: usize) -> [Item; 4] {
     ]
 }
 
-/// The heap of a body after these batches, each ready in one poll. The client takes all frames of
-/// a batch and drops them together; then comes one small event, whose frame it drops too.
+/// Returns the heap of a body after these batches, each ready in one poll. The client takes all frames
+/// of a batch, then drops them. One small event follows.
 fn heap(batches: impl FnOnce() -> Vec<Batch>, keep_alive: bool) -> i64 {
     let mut body = None;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -134,7 +134,7 @@ fn a_stream_whose_client_caught_up_holds_little_more_than_any_other() {
 
 #[test]
 fn an_item_that_failed_leaves_no_memory_behind() {
-    // The body has failed then, so that there is no small event behind it.
+    // The body has failed, so no small event follows.
     let failed = heap(|| vec![batch([Item::Fails(5_000_000)])], false);
     let small = heap(Vec::new, false);
     assert!(failed - small <= SLACK, "{} bytes more", failed - small);
@@ -178,7 +178,7 @@ fn a_decoder_that_read_a_large_event_holds_little_more_than_any_other() {
     }
 }
 
-/// Blocks that are given back must not cost a stream of batches its reuse.
+/// Freeing blocks must not prevent reuse between batches of one size.
 #[test]
 fn batches_of_one_size_reuse_their_blocks() {
     for events in [1, 10, 100, 1_000] {

@@ -151,7 +151,7 @@ pub fn run(framework: &'static Framework) {
         ends_are_clean
         stop_is_an_empty_204
         finite_responses_say_where_they_end
-        who_is_not_admitted_is_told_so
+        a_client_that_is_not_admitted_gets_429_or_503
         the_last_event_id_is_what_was_sent
         a_slow_reader_costs_little_and_loses_nothing
     }
@@ -167,7 +167,7 @@ pub fn run(framework: &'static Framework) {
     a_drain_lets_streams_end_by_themselves(Server::start(framework), &runtime);
 }
 
-// --- 11
+// --- Shutdown
 
 fn a_shutdown_lets_the_server_stop(mut server: Server, runtime: &Runtime) {
     // One framework at a time, since both ends of all the connections need descriptors.
@@ -270,7 +270,7 @@ fn a_drain_lets_streams_end_by_themselves(mut server: Server, runtime: &Runtime)
     );
 }
 
-// --- 1
+// --- Headers
 
 async fn the_response_has_these_headers(server: &Server) {
     let mut client = server.get(|_| Sse::new(events(["a"]))).await;
@@ -324,7 +324,7 @@ async fn http2_has_no_connection_header(server: &Server) {
     assert_eq!(whole(response.into_body()).await, "");
 }
 
-// --- 2
+// --- The opening
 
 /// Nothing but the opening itself could bring it: there is no event, and no timer.
 async fn the_opening_arrives_at_once(server: &Server) {
@@ -336,7 +336,7 @@ async fn the_opening_arrives_at_once(server: &Server) {
     }
 }
 
-// --- 3
+// --- Events
 
 /// Each is sent when the last has arrived, and there is no timer that could bring it.
 async fn events_arrive_as_they_are_sent(server: &Server) {
@@ -386,7 +386,7 @@ async fn a_hundred_thousand_events_arrive_in_order(server: &Server) {
     assert_eq!(rest, "");
 }
 
-// --- 4
+// --- Keep-alives
 
 async fn keep_alives_come_when_idle_and_only_then(server: &Server) {
     let (events, source) = channel();
@@ -417,7 +417,7 @@ async fn keep_alives_come_when_idle_and_only_then(server: &Server) {
     }
 }
 
-// --- 5
+// --- Clients that leave
 
 /// Without a keep-alive nothing is sent, so that it is the leaving that is noticed. With one it is
 /// noticed at the second at the latest.
@@ -501,7 +501,7 @@ fn assert_noticed(report: &Closed, sent: Option<u64>) {
     assert!(more <= Some(2), "noticed after {more:?} keep-alives");
 }
 
-// --- 6
+// --- Errors
 
 async fn an_error_is_a_broken_response(server: &Server) {
     let (closes, mut closed) = unbounded_channel();
@@ -543,7 +543,7 @@ async fn an_error_can_be_an_event(server: &Server) {
     );
 }
 
-// --- 7
+// --- Ends
 
 async fn ends_are_clean(server: &Server) {
     let mut client = server
@@ -648,7 +648,7 @@ async fn finite_responses_say_where_they_end(server: &Server) {
 }
 
 /// `503` where the server is full, `429` where one key is; and who leaves makes room.
-async fn who_is_not_admitted_is_told_so(server: &Server) {
+async fn a_client_that_is_not_admitted_gets_429_or_503(server: &Server) {
     let connections = Connections::new().max(2).max_per_key(1);
     let connections = connections.retry_after(Duration::from_secs(10));
     let ask = async |key| {
@@ -687,7 +687,7 @@ async fn who_is_not_admitted_is_told_so(server: &Server) {
     within("those who left to make room", connections.closed()).await;
 }
 
-// --- 8
+// --- The last event ID
 
 async fn the_last_event_id_is_what_was_sent(server: &Server) {
     let long = "x".repeat(8 * 1024);
@@ -729,7 +729,7 @@ async fn the_last_event_id_is_what_was_sent(server: &Server) {
     }
 }
 
-// --- 9
+// --- Slow readers
 
 async fn a_slow_reader_costs_little_and_loses_nothing(server: &Server) {
     const EVENTS: u64 = 100_000; // of 1 kB each
@@ -765,7 +765,7 @@ async fn a_slow_reader_costs_little_and_loses_nothing(server: &Server) {
     assert_eq!(client.rest().await.unwrap(), "");
 }
 
-// --- 10
+// --- Streams beside each other on HTTP/2
 
 async fn http2_streams_do_not_disturb_each_other(server: &Server) {
     let mut sender = server.http2().await;

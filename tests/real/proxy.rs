@@ -173,4 +173,6 @@ pub(crate) const PROXIES: [Proxy; 6] = [
 ];
 
 /// After how much silence of the server the proxies give up here; nginx takes 60 s by default.
-pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(2);
+///
+/// It is longer than a busy machine takes for anything that the tests do in between.
+pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(4);

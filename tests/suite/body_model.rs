@@ -331,7 +331,7 @@ fn check(
         CloseReason::Error => {
             assert!(matches!(last, Step::Fail | Step::Panic));
             let breaks = outcome.failed || outcome.panicked || left;
-            assert_eq!(breaks || plan.on_error, true);
+            assert!(breaks || plan.on_error);
             assert!(!outcome.panicked || matches!(last, Step::Panic));
         }
         CloseReason::MaxAge => assert!(plan.max_age.is_some()),

@@ -1,4 +1,4 @@
-//! What precedes an error or a panic leaves first, and the close reason is that of the failure.
+//! Bytes encoded before an error or a panic are sent first. The close reason is that of the failure.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -45,7 +45,7 @@ where
     StreamExt::next(body).now_or_never().is_none()
 }
 
-/// The message with which a poll of the body panics.
+/// Polls the body, and returns the message of its panic.
 fn panics<S>(body: &mut SseBody<S>) -> String
 where
     S: Stream + Unpin,
@@ -59,7 +59,7 @@ where
         .to_string()
 }
 
-/// The response's body, and the reasons that `on_close` is called with.
+/// Returns the body, and the reasons passed to `on_close`.
 fn closes<S>(sse: Sse<S>) -> (SseBody<S>, mpsc::Receiver<CloseReason>)
 where
     S: Stream,
@@ -149,7 +149,7 @@ fn an_error_gives_the_connection_a_turn_though_it_copies_frames() {
     assert_eq!(error, Some(Some(Err("gone"))));
 }
 
-/// Nothing is known of a frame that left before the failure, so a comment follows it.
+/// The frame that left before the failure is not tracked, so a comment follows it.
 #[tokio::test(start_paused = true)]
 async fn an_error_with_nothing_to_send_follows_a_comment() {
     let (events, source) = unbounded_channel::<Item>();
@@ -205,7 +205,7 @@ async fn an_error_does_not_wait_when_the_server_ends_the_stream() {
 }
 
 #[test]
-fn a_body_dropped_before_its_error_is_told_the_error() {
+fn a_body_dropped_before_its_error_closes_with_error() {
     let source = stream::iter([Ok(Event::data("a")), Err("gone")]);
     let (mut body, closes) = closes(Sse::new(source).keep_alive(None));
     assert_eq!(frame(&mut body), ":\ndata: a\n\n");

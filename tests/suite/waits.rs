@@ -11,7 +11,7 @@ use std::{
 /// The waits of `support/deadline.rs`, each with a deadline of [`PATIENCE`] or of its own.
 ///
 /// [`PATIENCE`]: crate::deadline::PATIENCE
-const DEADLINES: [&str; 5] = ["within", "within_time", "until", "finished", "run"];
+const DEADLINES: [&str; 4] = ["within", "within_time", "until", "finished"];
 
 /// The functions of a clock, which end by themselves.
 const CLOCK: [&str; 4] = ["sleep", "sleep_until", "advance", "yield_now"];

@@ -11,7 +11,8 @@ use http_sse::{Event, EventId, EventType, Retry};
 
 /// A rule, with cases of its own type.
 pub(crate) struct Rule<C> {
-    /// `E` for the encoder, `D` for the decoder, `R` for responses. A number is never used again.
+    /// `E` for the encoder, `D` for the decoder, `R` for responses. Missing numbers were
+    /// withdrawn, and a number is never used again.
     pub(crate) id: &'static str,
     pub(crate) says: &'static str,
     /// Names of tests, in this package or another of the workspace.
@@ -19,8 +20,8 @@ pub(crate) struct Rule<C> {
     pub(crate) cases: C,
 }
 
-/// A description, an event, and its bytes. The cases marked `peers` are those that other encoders
-/// get wrong.
+/// A description, an event, and its bytes. The prefix `peers:` is for the reader: other encoders get
+/// these cases wrong.
 pub(crate) type Encoded = (&'static str, Event, &'static str);
 
 /// A description, a stream, and the type, data and last event ID of each event that is dispatched.

@@ -1,7 +1,7 @@
-//! Deadlines: every wait of a test goes through here, and fails with what it was waiting for.
+//! Deadlines for every wait of the tests. A wait that expires panics and names what it waited for.
 //!
-//! A watchdog stands behind them. It ends a test binary that runs for longer than
-//! [`WATCHDOG`], and prints which tests were running and what they were waiting for.
+//! As a last resort, a watchdog ends a test binary that runs for longer than [`WATCHDOG`]. It prints
+//! which tests were running and what they were waiting for.
 
 // Not every binary that includes it needs all of it.
 #![allow(dead_code)]
@@ -26,7 +26,7 @@ use tokio::{runtime::Handle, task::JoinHandle};
 /// nothing about speed, so it leaves room for a machine that is busy with something else.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long a test binary may run.
+/// How long a test binary may run, unless `HTTP_SSE_WATCHDOG_SECONDS` says otherwise.
 const WATCHDOG: Duration = Duration::from_secs(10 * 60);
 
 /// Waits for a future at most [`PATIENCE`].
@@ -40,7 +40,7 @@ pub(crate) fn within<F: IntoFuture>(
     within_time(PATIENCE, what, future)
 }
 
-/// Waits for a future at most that long.
+/// Waits for a future at most `time`.
 #[track_caller]
 pub(crate) fn within_time<F: IntoFuture>(
     time: Duration,
@@ -56,7 +56,7 @@ pub(crate) fn within_time<F: IntoFuture>(
     }
 }
 
-/// Waits until a condition holds, which is looked at every few milliseconds.
+/// Waits until a condition holds. Checks it every few milliseconds.
 #[track_caller]
 pub(crate) fn until(
     what: impl Display,
@@ -69,7 +69,7 @@ pub(crate) fn until(
     })
 }
 
-/// The same in a thread that has no runtime.
+/// Like [`until`], for a thread without a runtime.
 #[track_caller]
 pub(crate) fn until_blocking(what: impl Display, mut holds: impl FnMut() -> bool) {
     let wait = Wait::new(&what);
@@ -82,7 +82,7 @@ pub(crate) fn until_blocking(what: impl Display, mut holds: impl FnMut() -> bool
     }
 }
 
-/// Waits for a task to end, and panics if it did.
+/// Waits for a task to end. Propagates its panic.
 #[track_caller]
 pub(crate) fn finished<T>(what: impl Display, task: JoinHandle<T>) -> impl Future<Output = T> {
     within(
@@ -91,14 +91,14 @@ pub(crate) fn finished<T>(what: impl Display, task: JoinHandle<T>) -> impl Futur
     )
 }
 
-/// Waits for a thread to end, and panics if it did.
+/// Waits for a thread to end. Propagates its panic.
 #[track_caller]
 pub(crate) fn joined<T>(what: impl Display, thread: thread::JoinHandle<T>) -> T {
     until_blocking(what, || thread.is_finished());
     thread.join().unwrap_or_else(|panic| fail(panic))
 }
 
-/// Waits for what a thread sends.
+/// Returns the next value from a thread.
 #[track_caller]
 pub(crate) fn received<T>(what: impl Display, receiver: &mpsc::Receiver<T>) -> T {
     let wait = Wait::new(&what);
@@ -120,8 +120,8 @@ pub(crate) fn exited(what: impl Display, child: &mut std::process::Child) -> Exi
     status.expect("it has ended")
 }
 
-/// A task that runs beside a test: a server, a client, a reader. It is aborted when this is
-/// dropped; the test panics then if the task did.
+/// A task that runs beside a test: a server, a client, a reader. Dropping it aborts the task and
+/// propagates its panic.
 #[derive(Debug)]
 #[must_use = "the task is aborted when this is dropped"]
 pub(crate) struct Background(Option<JoinHandle<()>>);
@@ -142,7 +142,7 @@ impl Background {
         self.0.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Waits until it has ended, and panics if it did.
+    /// Waits for the task to end. Propagates its panic.
     #[track_caller]
     pub(crate) fn finished(mut self, what: impl Display) -> impl Future<Output = ()> {
         finished(what, self.0.take().expect("a task is there until the end"))
@@ -163,10 +163,9 @@ impl Drop for Background {
     }
 }
 
-/// A thread that serves until the process ends. The test panics when this is dropped if the thread
-/// did.
+/// A thread that serves until the process ends. Dropping it propagates its panic.
 #[derive(Debug)]
-#[must_use = "nobody sees its panic"]
+#[must_use = "dropping it is what reports its panic"]
 pub(crate) struct Serving(Option<thread::JoinHandle<()>>);
 
 impl Serving {
@@ -189,7 +188,7 @@ fn fail(panic: Box<dyn Any + Send>) -> ! {
     resume_unwind(panic)
 }
 
-/// How often a condition is looked at.
+/// The interval at which a condition is checked.
 const POLL: Duration = Duration::from_millis(2);
 
 /// A wait that is under way, known to the watchdog until it is dropped.
@@ -199,7 +198,7 @@ struct Wait {
     location: &'static Location<'static>,
 }
 
-/// The waits under way: each with the thread that began it.
+/// Current waits, each with the name of its thread.
 static WAITS: Mutex<(u64, BTreeMap<u64, String>)> = Mutex::new((0, BTreeMap::new()));
 
 impl Wait {
@@ -232,8 +231,8 @@ impl Drop for Wait {
     }
 }
 
-/// Starts the watchdog, once in a process. Every wait does; a test that only computes, and for
-/// long, does by itself.
+/// Starts the watchdog, once per process. Every wait does so. A long test that never waits calls it
+/// itself.
 pub(crate) fn watch() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -261,8 +260,8 @@ pub(crate) fn watch() {
     });
 }
 
-/// The tests that are running, by the names of this process's threads. Linux keeps 15 bytes of a
-/// name, so that a test stands here for every other whose name begins alike.
+/// Returns the names of running tests, from the names of this process's threads. Linux truncates
+/// names to 15 bytes, so tests with a common prefix are all listed.
 fn running() -> BTreeSet<String> {
     let tests = std::env::current_exe().and_then(|this| Command::new(this).arg("--list").output());
     let Ok(tests) = tests else {

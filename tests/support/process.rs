@@ -111,7 +111,7 @@ pub(crate) fn example(name: &str) -> PathBuf {
     path.set_extension(env::consts::EXE_EXTENSION);
     assert!(
         path.exists(),
-        "{path:?}: run `cargo build --examples` first"
+        "{path:?}: run `cargo build --workspace --examples` first"
     );
     path
 }

@@ -1,7 +1,7 @@
 //! What monitoring is told: the features `metrics` and `tracing`, to the letter.
 #![allow(clippy::unwrap_used)]
 
-#[path = "support/deadline.rs"]
+#[path = "../support/deadline.rs"]
 mod deadline;
 
 use std::{cell::RefCell, io, sync::Once, time::Duration};
