@@ -24,6 +24,29 @@ use crate::{
 };
 
 pub(crate) async fn retry(browser: &mut Browser, server: &Server) -> &'static str {
+    let (short, says) = match browser.kind {
+        Kind::Chromium => (100, "ok"),
+        Kind::Firefox => (500, "ok, but at least 500 ms"),
+    };
+    let at_least = [short, short, 700];
+    // A busy machine can only make a time longer, or cost the browser its first connection.
+    for _ in 0..3 {
+        let (gaps, control) = reconnection_times(browser, server).await;
+        println!("{:?}: {gaps:?} ms; {control} ms without", browser.kind);
+        let short_gaps = gaps.iter().filter(|took| **took < control).count();
+        if gaps.len() == 3 && short_gaps == 3 {
+            for (took, at_least) in gaps.iter().zip(at_least) {
+                assert!(*took >= at_least - 5, "{:?}: {gaps:?}", browser.kind);
+            }
+            return says;
+        }
+    }
+    panic!("{:?} came back no sooner than without", browser.kind);
+}
+
+/// Returns the times in ms after which a browser comes back, for three reconnection times, and that
+/// of a control whose stream names none.
+async fn reconnection_times(browser: &mut Browser, server: &Server) -> (Vec<u128>, u128) {
     let times = Arc::new(Mutex::new(Vec::new()));
     let note = times.clone();
     let url = server.route("/retry", move |ask| {
@@ -41,7 +64,7 @@ pub(crate) async fn retry(browser: &mut Browser, server: &Server) -> &'static st
             _ => sse(stop::<Source>()),
         }
     });
-    // The control names no reconnection time: Chromium takes 3 s then, and Firefox 5 s.
+    // Without a reconnection time Chromium takes 3 s, and Firefox 5 s.
     let control_times = Arc::new(Mutex::new(Vec::new()));
     let note = control_times.clone();
     let control = server.route("/retry/control", move |_| {
@@ -61,23 +84,7 @@ pub(crate) async fn retry(browser: &mut Browser, server: &Server) -> &'static st
         gaps.collect::<Vec<_>>()
     };
     let control = gaps(&control_times.lock().unwrap())[0];
-    let gaps = gaps(&times.lock().unwrap());
-    println!("{:?}: {gaps:?} ms; {control} ms without", browser.kind);
-    let [opening, kept, last] = gaps[..] else {
-        panic!("{:?}: {gaps:?}", browser.kind);
-    };
-    let (short, told) = match browser.kind {
-        Kind::Chromium => (100, "ok"),
-        Kind::Firefox => (500, "ok, but at least 500 ms"),
-    };
-    for (took, at_least) in [(opening, short), (kept, short), (last, 700)] {
-        assert!(
-            (at_least - 5..control).contains(&took),
-            "{:?}: {took} ms, and {control} ms without",
-            browser.kind
-        );
-    }
-    told
+    (gaps(&times.lock().unwrap()), control)
 }
 
 /// There is no event and no keep-alive: nothing but the opening could open it.
