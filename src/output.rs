@@ -324,13 +324,7 @@ impl Output {
         self.lone = Bytes::new();
         let made = match &mut self.queues {
             Some(queues) if queues.chunks.len() > chunks => &mut queues.chunks,
-            _ => {
-                self.block.truncate(length);
-                if self.block.capacity() > MAX_BLOCK + SLACK {
-                    self.block = BytesMut::from(&self.block[..]);
-                }
-                return;
-            }
+            _ => return self.block.truncate(length),
         };
         // The first chunk that it made begins with what was in the block before it.
         self.block.clear();

@@ -40,6 +40,7 @@ impl Filter {
 
     /// Writes to its stdin, which stays open.
     fn write(&mut self, bytes: &[u8]) {
+        // has a deadline: a pipe takes the few lines that there are
         self.stdin.as_mut().unwrap().write_all(bytes).unwrap();
     }
 
@@ -49,6 +50,7 @@ impl Filter {
         let mut stdout = self.stdout.take().unwrap();
         let reader = thread::spawn(move || {
             let mut line = String::new();
+            // has a deadline: that of the thread
             stdout.read_line(&mut line).unwrap();
             (stdout, line)
         });
@@ -78,6 +80,7 @@ impl Filter {
         drop(self.stdout.take());
         let mut stdin = self.stdin.take().unwrap();
         let writer = thread::spawn(move || {
+            // has a deadline: that of the thread
             while stdin.write_all(line).is_ok() {
                 thread::sleep(Duration::from_millis(2));
             }
@@ -93,12 +96,14 @@ impl Filter {
         let stdout = self.stdout.take();
         let stdout = thread::spawn(move || {
             let mut bytes = Vec::new();
+            // has a deadline: that of the thread
             stdout.map(|mut stdout| stdout.read_to_end(&mut bytes).unwrap());
             bytes
         });
         let mut stderr = self.child.stderr.take().unwrap();
         let stderr = thread::spawn(move || {
             let mut bytes = Vec::new();
+            // has a deadline: that of the thread
             stderr.read_to_end(&mut bytes).unwrap();
             bytes
         });

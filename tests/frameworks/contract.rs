@@ -965,6 +965,7 @@ impl Server {
     }
 
     async fn http2(&self) -> Http2 {
+        // has a deadline: it is awaited below
         let connect = TcpStream::connect(self.address);
         let stream = within("a connection to the server", connect).await.unwrap();
         stream.set_nodelay(true).unwrap(); // what it sends must not wait

@@ -54,6 +54,7 @@ impl Curl {
 
     /// Reads to the end.
     pub(crate) async fn rest(mut self) -> String {
+        // has a deadline: it is awaited below
         let end = self.stdout.read_to_end(&mut self.buffer);
         within("the end of a response to curl", end).await.unwrap();
         String::from_utf8(self.buffer).unwrap()

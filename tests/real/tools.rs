@@ -158,6 +158,7 @@ fn output(command: &mut Command) -> String {
     assert!(status.success(), "{command:?}: {status}");
     let mut output = String::new();
     let mut stdout = child.stdout.take().unwrap();
+    // has a deadline: the program has ended
     stdout.read_to_string(&mut output).unwrap();
     output
 }

@@ -163,6 +163,73 @@ mod limits {
 mod ends {
     use super::*;
 
+    #[test]
+    fn the_name_of_a_closed_stream_closes_no_other() {
+        let connections = Connections::new();
+        let old = connections.admit("a").unwrap();
+        let old_id = old.id();
+        drop(old);
+        let _body = silent(&connections, "a"); // takes its place
+        assert!(!connections.close(old_id));
+        let id = connections.snapshot()[0].id;
+        assert!(connections.close(id));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_after_a_shutdown_changes_nothing() {
+        let connections = Connections::new();
+        connections.shutdown();
+        connections.drain(1_000 * SECOND);
+        let mut body = silent(&connections, "a");
+        assert_eq!(frame(&mut body), ":\n");
+        assert!(http_body::Body::is_end_stream(&body));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_earlier_of_two_ends_counts() {
+        let connections = Connections::new();
+        let permit = connections.admit("a").unwrap();
+        let sse = Sse::new(stream::pending::<Event>()).connection(permit);
+        let mut body = sse.keep_alive(None).max_age(SECOND).into_body();
+        assert_eq!(frame(&mut body), ":\n");
+        connections.drain(60 * SECOND);
+        let start = Instant::now();
+        let end = within("the end of the stream", body.next()).await;
+        assert!(end.is_none());
+        assert!(
+            start.elapsed() <= SECOND + MILLISECOND,
+            "{:?}",
+            start.elapsed()
+        );
+        assert_eq!(connections.totals().closed(CloseReason::MaxAge), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_shortens_the_wait_before_an_error() {
+        let connections = Connections::new();
+        let permit = connections.admit("a").unwrap();
+        let source = stream::iter([Ok(Event::data("a")), Err("gone")]);
+        let mut body = Sse::new(source).connection(permit).into_body();
+        let unwritten = frame(&mut body);
+        connections.drain(SECOND);
+        let start = Instant::now();
+        let end = within("the error", body.next()).await;
+        assert_eq!(end, Some(Err("gone")));
+        assert_eq!(start.elapsed().as_secs(), 1);
+        drop(unwritten);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_servers_window_for_reconnection_goes_before_the_streams_own() {
+        let connections = Connections::new().reconnect_within(MILLISECOND);
+        let permit = connections.admit("a").unwrap();
+        let sse = Sse::new(stream::pending::<Event>()).connection(permit);
+        let mut body = sse.reconnect_within(1_000_000 * SECOND).into_body();
+        assert_eq!(frame(&mut body), ":\n");
+        connections.shutdown();
+        assert_eq!(frame(&mut body), "retry: 1\n");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_shutdown_ends_every_stream() {
         let connections = Connections::new()

@@ -82,6 +82,7 @@ impl Server {
 
     /// Asks over HTTP/2.
     async fn h2(&mut self, request: Request<Empty<Bytes>>) -> Response<Incoming> {
+        // has a deadline: it is awaited below
         let socket = TcpStream::connect(self.address);
         let socket = TokioIo::new(within("a connection", socket).await.unwrap());
         let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), socket);

@@ -640,6 +640,7 @@ mod memory_log {
         max: usize,
     ) -> Option<Vec<u64>> {
         let at = |lo| Position::new(7, lo);
+        // has a deadline: it is awaited below
         let page = log.read(at(after), upto.map(at), max);
         match within("a page", page).await.unwrap() {
             Page::Entries(entries) => Some(entries.iter().map(|entry| entry.at.lo()).collect()),

@@ -17,7 +17,7 @@ const DEADLINES: [&str; 4] = ["within", "within_time", "until", "finished"];
 const CLOCK: [&str; 4] = ["sleep", "sleep_until", "advance", "yield_now"];
 
 /// What blocks a thread for as long as it takes.
-const BLOCKING: [&str; 10] = [
+const BLOCKING: [&str; 18] = [
     ".recv()",
     ".blocking_recv()",
     ".blocking_lock()",
@@ -25,9 +25,17 @@ const BLOCKING: [&str; 10] = [
     ".wait()",
     ".wait_with_output()",
     ".output()",
-    "thread::park()",
+    "park()",
     ".incoming()",
     "select!",
+    ".read(",
+    ".read_exact(",
+    ".read_line(",
+    ".read_to_end(&",
+    ".read_to_string(",
+    ".write_all(",
+    "TcpStream::connect(",
+    "thread::scope(",
 ];
 
 /// The methods of tokio, futures and hyper that wait for as long as it takes. An async method of
@@ -57,7 +65,10 @@ const FOREIGN: [&str; 20] = [
 
 /// What a line says, or the one above it, if it may wait for as long as its test runs: a server
 /// that accepts, for instance, in a task that the test aborts.
-const FOR_GOOD: &str = "waits for good:";
+const FOR_GOOD: [&str; 2] = ["waits for good:", "has a deadline:"];
+
+/// Files that are not looked at: those that make the deadlines, of waits and of a socket, and this.
+const WITHOUT: [&str; 3] = ["support/deadline.rs", "support/http1.rs", "suite/waits.rs"];
 
 /// A file of the tests.
 struct File {
@@ -84,10 +95,7 @@ fn files() -> Vec<File> {
             let name = path.strip_prefix(&root).unwrap().display().to_string();
             if path.is_dir() && !["interleavings", "msrv"].contains(&&*name) {
                 folders.push(path);
-            } else if name.ends_with(".rs")
-                && name != "support/deadline.rs"
-                && name != "suite/waits.rs"
-            {
+            } else if name.ends_with(".rs") && !WITHOUT.contains(&&*name) {
                 let text = fs::read_to_string(path).unwrap();
                 let code = without_literals(&text);
                 files.push(File { name, code, text });
@@ -112,6 +120,9 @@ fn without_literals(text: &str) -> String {
             .count();
         let length = if rest.starts_with(b"//") {
             rest.iter().position(|byte| *byte == b'\n')
+        } else if rest.starts_with(b"/*") {
+            let end = rest.windows(2).position(|two| two == b"*/");
+            end.map(|end| end + 2)
         } else if rest[0] == b'r' && rest.get(1 + raw) == Some(&b'"') {
             let end = format!("\"{}", "#".repeat(raw));
             let inner = &rest[raw + 2..];
@@ -181,6 +192,22 @@ fn callee(code: &str, at: usize) -> Option<Callee<'_>> {
     Some(Callee { name, is_method })
 }
 
+/// What follows the call whose name, or name and opening parenthesis, ends at `end`.
+fn after_call(code: &str, end: usize) -> &str {
+    let mut depth = usize::from(code[..end].trim_end_matches('&').ends_with('('));
+    let mut rest = &code[end..];
+    while depth > 0 {
+        let next = rest.find(['(', ')']).expect("a call has an end");
+        depth = if rest[next..].starts_with('(') {
+            depth + 1
+        } else {
+            depth - 1
+        };
+        rest = &rest[next + 1..];
+    }
+    rest.trim_start()
+}
+
 /// The async functions and closures of the tests, whose own waits are looked at where they are
 /// defined: those that are methods, and the others.
 fn async_functions(files: &[File]) -> [BTreeSet<&str>; 2] {
@@ -218,8 +245,18 @@ fn every_wait_has_a_deadline() {
         let line = |at: usize| file.code[..at].matches('\n').count();
         let lines: Vec<_> = file.text.lines().collect();
         let for_good = |line: usize| {
-            lines[line].contains(FOR_GOOD) || line > 0 && lines[line - 1].contains(FOR_GOOD)
+            let says = |line: usize| FOR_GOOD.iter().any(|it| lines[line].contains(it));
+            says(line) || line > 0 && says(line - 1)
         };
+        for (at, found) in file.code.match_indices("block_on(") {
+            let rest = after_call(&file.code, at + found.len());
+            let end = file.code.len() - rest.len();
+            let end = file.code[..end].trim_end().len() - 1;
+            let future = callee(&file.code, end);
+            if future.is_some_and(|it| it.is_method && FOREIGN.contains(&it.name)) {
+                without.push(format!("tests/{}:{}: block_on", file.name, line(at) + 1));
+            }
+        }
         let mut wait = |at: usize, what: String, ends: bool| {
             let line = line(at);
             let told = format!("tests/{}:{}: {what}", file.name, line + 1);
@@ -251,8 +288,10 @@ fn every_wait_has_a_deadline() {
         }
         for blocking in BLOCKING {
             for (at, found) in file.code.match_indices(blocking) {
-                // An argument is a future, which its call awaits.
-                if !file.code[at + found.len()..].starts_with(')') {
+                // An argument is a future, which its call awaits; one that is awaited is listed above.
+                let after = after_call(&file.code, at + found.len());
+                let polled_once = after.starts_with(".now_or_never()");
+                if !after.starts_with([')', ',']) && !after.starts_with(".await") && !polled_once {
                     wait(at, blocking.to_owned(), false);
                 }
             }

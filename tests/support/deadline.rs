@@ -7,9 +7,8 @@
 #![allow(dead_code)]
 
 use std::{
-    any::Any,
     collections::{BTreeMap, BTreeSet},
-    fmt::Display,
+    fmt::{self, Display},
     future::{Future, IntoFuture},
     io::Write as _,
     panic::{Location, resume_unwind},
@@ -85,9 +84,14 @@ pub(crate) fn until_blocking(what: impl Display, mut holds: impl FnMut() -> bool
 /// Waits for a task to end. Propagates its panic.
 #[track_caller]
 pub(crate) fn finished<T>(what: impl Display, task: JoinHandle<T>) -> impl Future<Output = T> {
+    let task_of = what.to_string();
     within(
         what,
-        task.map(|ended| ended.unwrap_or_else(|error| fail(error.into_panic()))),
+        task.map(move |ended| match ended {
+            Ok(output) => output,
+            Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+            Err(error) => panic!("{task_of}: {error}"),
+        }),
     )
 }
 
@@ -95,7 +99,7 @@ pub(crate) fn finished<T>(what: impl Display, task: JoinHandle<T>) -> impl Futur
 #[track_caller]
 pub(crate) fn joined<T>(what: impl Display, thread: thread::JoinHandle<T>) -> T {
     until_blocking(what, || thread.is_finished());
-    thread.join().unwrap_or_else(|panic| fail(panic))
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// Returns the next value from a thread.
@@ -156,7 +160,7 @@ impl Drop for Background {
         let panicked = task.is_finished().then(|| task.now_or_never()).flatten();
         match panicked {
             Some(Err(error)) if error.is_panic() && !thread::panicking() => {
-                fail(error.into_panic())
+                resume_unwind(error.into_panic())
             }
             _ => {}
         }
@@ -178,14 +182,10 @@ impl Drop for Serving {
     fn drop(&mut self) {
         let ended = self.0.take().filter(thread::JoinHandle::is_finished);
         match ended.map(thread::JoinHandle::join) {
-            Some(Err(panic)) if !thread::panicking() => fail(panic),
+            Some(Err(panic)) if !thread::panicking() => resume_unwind(panic),
             _ => {}
         }
     }
-}
-
-fn fail(panic: Box<dyn Any + Send>) -> ! {
-    resume_unwind(panic)
 }
 
 /// The interval at which a condition is checked.
@@ -199,7 +199,25 @@ struct Wait {
 }
 
 /// Current waits, each with the name of its thread.
-static WAITS: Mutex<(u64, BTreeMap<u64, String>)> = Mutex::new((0, BTreeMap::new()));
+static WAITS: Mutex<(u64, BTreeMap<u64, Running>)> = Mutex::new((0, BTreeMap::new()));
+
+/// What the watchdog prints of a wait.
+struct Running {
+    thread: String,
+    what: String,
+    location: &'static Location<'static>,
+}
+
+impl Display for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            thread,
+            what,
+            location,
+        } = self;
+        write!(f, "{thread}: {what}, at {location}")
+    }
+}
 
 impl Wait {
     #[track_caller]
@@ -207,15 +225,15 @@ impl Wait {
         watch();
         let what = what.to_string();
         let location = Location::caller();
-        let thread = thread::current();
-        let told = format!(
-            "{}: {what}, at {location}",
-            thread.name().unwrap_or("a thread")
-        );
+        let running = Running {
+            thread: thread::current().name().unwrap_or("a thread").to_owned(),
+            what: what.clone(),
+            location,
+        };
         let mut waits = WAITS.lock().unwrap_or_else(PoisonError::into_inner);
         waits.0 += 1;
         let id = waits.0;
-        waits.1.insert(id, told);
+        waits.1.insert(id, running);
         Self { id, what, location }
     }
 
@@ -231,8 +249,7 @@ impl Drop for Wait {
     }
 }
 
-/// Starts the watchdog, once per process. Every wait does so. A long test that never waits calls it
-/// itself.
+/// Starts the watchdog, once per process. Every wait does so, and so does a test of each binary.
 pub(crate) fn watch() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -242,15 +259,17 @@ pub(crate) fn watch() {
         });
         let watchdog = move || {
             thread::sleep(limit);
-            let running = running().into_iter().collect::<Vec<_>>().join("\n  ");
             let waits = WAITS.lock().unwrap_or_else(PoisonError::into_inner);
-            let waits: Vec<_> = waits.1.values().map(String::as_str).collect();
+            let known = waits.1.values().map(|wait| wait.thread.as_str());
+            let running = Vec::from_iter(running(known.collect())).join("\n  ");
+            let waits: Vec<_> = waits.1.values().map(Running::to_string).collect();
             let waits = waits.join("\n  ");
             // Past the capture of the test that happened to start the watchdog.
             _ = write!(
                 std::io::stderr(),
                 "\nwatchdog: ended after {limit:?}\nrunning:\n  {running}\nwaiting:\n  {waits}\n"
             );
+            kill_descendants();
             exit(101);
         };
         thread::Builder::new()
@@ -260,27 +279,62 @@ pub(crate) fn watch() {
     });
 }
 
-/// Returns the names of running tests, from the names of this process's threads. Linux truncates
-/// names to 15 bytes, so tests with a common prefix are all listed.
-fn running() -> BTreeSet<String> {
+/// A full run of a binary has a watchdog, though none of its tests waits.
+#[test]
+fn a_watchdog_runs_beside_the_tests() {
+    watch();
+}
+
+/// Returns the names of running tests: those of the waits, and those of this process's threads.
+/// Linux truncates the latter to 15 bytes, so tests with a common prefix are all listed.
+fn running(known: BTreeSet<&str>) -> BTreeSet<String> {
     let tests = std::env::current_exe().and_then(|this| Command::new(this).arg("--list").output());
-    let Ok(tests) = tests else {
-        return BTreeSet::new();
-    };
-    let tests = String::from_utf8_lossy(&tests.stdout);
+    let tests = tests.map_or_else(|_| Vec::new(), |tests| tests.stdout);
+    let tests = String::from_utf8_lossy(&tests);
+    let tests: BTreeSet<_> = tests
+        .lines()
+        .filter_map(|line| line.strip_suffix(": test"))
+        .collect();
+    let is_thread_of =
+        |thread: &str, test: &str| thread == test || thread.len() == 15 && test.starts_with(thread);
     let threads = std::fs::read_dir("/proc/self/task");
-    let threads: BTreeSet<_> = (threads.into_iter().flatten().flatten())
+    let threads = (threads.into_iter().flatten().flatten())
         .filter_map(|thread| std::fs::read_to_string(thread.path().join("comm")).ok())
         .map(|name| name.trim_end().to_owned())
-        .filter(|name| name.len() > 2)
-        .collect();
-    let tests = tests.lines().filter_map(|line| line.strip_suffix(": test"));
+        .filter(|name| !known.iter().any(|test| is_thread_of(name, test)));
+    let threads: BTreeSet<_> = threads.collect();
     tests
+        .iter()
         .filter(|test| {
-            threads
-                .iter()
-                .any(|thread| thread == test || thread.len() == 15 && test.starts_with(thread))
+            known.contains(*test) || threads.iter().any(|thread| is_thread_of(thread, test))
         })
-        .map(str::to_owned)
+        .map(ToString::to_string)
         .collect()
+}
+
+/// Kills what this process has started, which would otherwise hold its output open.
+fn kill_descendants() {
+    let parent = |pid: &str| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (_, fields) = stat.rsplit_once(')')?;
+        fields.split_whitespace().nth(1).map(str::to_owned)
+    };
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let processes = processes.filter_map(|entry| entry.file_name().into_string().ok());
+    let parents: Vec<_> = processes
+        .filter_map(|pid| Some((parent(&pid)?, pid)))
+        .collect();
+    let mut descendants = vec![std::process::id().to_string()];
+    let mut next = 0;
+    while let Some(pid) = descendants.get(next).cloned() {
+        let children = parents.iter().filter(|(parent, _)| *parent == pid);
+        descendants.extend(children.map(|(_, child)| child.clone()));
+        next += 1;
+    }
+    if descendants.len() > 1 {
+        _ = Command::new("kill")
+            .arg("-KILL")
+            .args(&descendants[1..])
+            .status();
+    }
 }

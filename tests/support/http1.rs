@@ -7,7 +7,7 @@ use std::{
     fmt::Display,
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use crate::deadline::PATIENCE;
@@ -129,13 +129,13 @@ struct Until {
 impl io::Read for Until {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        // A socket takes no time-out of zero.
-        let left = left.max(Duration::from_millis(1));
+        let over = || io::Error::new(io::ErrorKind::TimedOut, format!("{PATIENCE:?} are over"));
+        if left.is_zero() {
+            return Err(over());
+        }
         self.tcp.set_read_timeout(Some(left))?;
         self.tcp.read(buffer).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                io::Error::new(io::ErrorKind::TimedOut, format!("{PATIENCE:?} are over"))
-            }
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => over(),
             _ => error,
         })
     }

@@ -14,5 +14,6 @@ pub(crate) fn skipped(missing: &str) {
     let test = test.name().unwrap_or("a test");
     // Past the capture, which keeps what a passing test prints to itself.
     let line = format!("skipped {test}: {missing} is not installed\n");
+    // has a deadline: a terminal takes a line
     _ = io::stderr().write_all(line.as_bytes());
 }

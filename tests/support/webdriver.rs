@@ -107,6 +107,7 @@ impl Drop for Browser {
                 tcp,
                 "DELETE /session{session} HTTP/1.1\r\nhost: {server}\r\n\r\n"
             );
+            // has a deadline: that of the socket
             _ = tcp.read(&mut [0]); // answered once it is closed
         }
         _ = fs::remove_dir_all(&self.profile);
