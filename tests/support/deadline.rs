@@ -7,7 +7,7 @@
 #![allow(dead_code)]
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fmt::{self, Display},
     future::{Future, IntoFuture},
     io::Write as _,
@@ -193,13 +193,17 @@ const POLL: Duration = Duration::from_millis(2);
 
 /// A wait that is under way, known to the watchdog until it is dropped.
 struct Wait {
-    id: u64,
+    /// Its place among the waits, or `None` if there are more than places.
+    place: Option<usize>,
     what: String,
     location: &'static Location<'static>,
 }
 
 /// Current waits, each with the name of its thread.
-static WAITS: Mutex<(u64, BTreeMap<u64, Running>)> = Mutex::new((0, BTreeMap::new()));
+///
+/// They take no heap of their own: a map that grows in one thread and shrinks in another would
+/// look like a leak to a test that counts the allocations of its thread.
+static WAITS: Mutex<[Option<Running>; 1024]> = Mutex::new([const { None }; 1024]);
 
 /// What the watchdog prints of a wait.
 struct Running {
@@ -231,10 +235,15 @@ impl Wait {
             location,
         };
         let mut waits = WAITS.lock().unwrap_or_else(PoisonError::into_inner);
-        waits.0 += 1;
-        let id = waits.0;
-        waits.1.insert(id, running);
-        Self { id, what, location }
+        let place = waits.iter().position(Option::is_none);
+        if let Some(place) = place {
+            waits[place] = Some(running);
+        }
+        Self {
+            place,
+            what,
+            location,
+        }
     }
 
     fn expired(&self, time: Duration) -> ! {
@@ -245,7 +254,9 @@ impl Wait {
 impl Drop for Wait {
     fn drop(&mut self) {
         let mut waits = WAITS.lock().unwrap_or_else(PoisonError::into_inner);
-        waits.1.remove(&self.id);
+        if let Some(place) = self.place {
+            waits[place] = None;
+        }
     }
 }
 
@@ -260,9 +271,10 @@ pub(crate) fn watch() {
         let watchdog = move || {
             thread::sleep(limit);
             let waits = WAITS.lock().unwrap_or_else(PoisonError::into_inner);
-            let known = waits.1.values().map(|wait| wait.thread.as_str());
+            let waits = waits.iter().flatten();
+            let known = waits.clone().map(|wait| wait.thread.as_str());
             let running = Vec::from_iter(running(known.collect())).join("\n  ");
-            let waits: Vec<_> = waits.1.values().map(Running::to_string).collect();
+            let waits: Vec<_> = waits.map(Running::to_string).collect();
             let waits = waits.join("\n  ");
             // Past the capture of the test that happened to start the watchdog.
             _ = write!(
