@@ -119,7 +119,9 @@ fn parse(range: &[u8]) -> Option<(String, f32)> {
     let (whole, decimals) = quality.split_once('.').unwrap_or((&quality, ""));
     let digits = decimals.len() <= 3 && decimals.bytes().all(|byte| byte.is_ascii_digit());
     let number = format!("{whole}.{decimals}0").parse().ok()?;
-    let legal = matches!(whole, "0" | "1") && digits && number <= 1.0;
+    // Older Java clients leave the zero out.
+    let has_whole = matches!(whole, "0" | "1") || whole.is_empty() && !decimals.is_empty();
+    let legal = has_whole && digits && number <= 1.0;
     legal.then_some((name, number))
 }
 
