@@ -103,7 +103,7 @@ async fn answer(
         .on_close(move |_| _ = closed[number].fetch_add(1, SeqCst));
     match end {
         End::BeforeFirstPoll => return stop(), // which drops the other
-        End::MaxAge => sse = sse.max_age(Duration::from_millis(30)),
+        End::MaxAge => sse = sse.max_age(Duration::from_millis(250)),
         _ => {}
     }
     sse
