@@ -39,7 +39,7 @@ use crate::{
 };
 
 /// How long a client may take nothing of what there is for it.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(4);
 /// How much later than the timeout its socket is gone.
 const SLACK: Duration = Duration::from_secs(1);
 /// A frame that was taken this long ago, with more at hand, is a stall and not a busy moment.
@@ -144,7 +144,7 @@ async fn only_a_client_that_stops_reading_is_closed(recipe: Recipe) {
     let silent = get("silent").await;
     let mut pausing = get("pausing").await;
     let pausing = tokio::spawn(async move {
-        sleep(WRITE_TIMEOUT / 2).await;
+        sleep(WRITE_TIMEOUT / 4).await;
         pausing.head().await;
         pausing.take(PAUSING).await;
         pausing
