@@ -138,7 +138,7 @@ type Panic = Box<dyn Any + Send>;
 /// The last frame before an error or a panic, and what is known of it.
 struct LastFrame {
     written: Written,
-    /// When to stop waiting for the frame.
+    /// The time at which the error stops waiting for the frame.
     until: Option<Instant>,
     /// The connection has had a turn since it took the frame. hyper on HTTP/1.1 may copy a frame
     /// and drop it before it writes the copy, which it does in that turn.

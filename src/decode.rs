@@ -525,11 +525,11 @@ mod tests {
     use super::*;
 
     thread_local! {
-        /// How many bytes this thread's decoders have searched for a line end.
+        /// The number of bytes that this thread's decoders have searched for a line end.
         static SEARCHED: Cell<usize> = const { Cell::new(0) };
     }
 
-    /// What the decoder searches with in tests.
+    /// Searches like `memchr2`, and counts the bytes.
     pub(super) fn counted_memchr2(first: u8, second: u8, bytes: &[u8]) -> Option<usize> {
         let found = memchr::memchr2(first, second, bytes);
         SEARCHED.set(SEARCHED.get() + found.map_or(bytes.len(), |at| at + 1));

@@ -30,7 +30,7 @@ pub struct Payload {
     pub data: &'static str,
     /// The data as a value, for what a crate has for those.
     pub json: Option<&'static RawValue>,
-    /// Whether the data of each event is a `String` of its own, made when the source is polled.
+    /// Makes the data of each event a `String` of its own when the source is polled.
     /// Otherwise they are static, and only crates that take a `String` make one.
     pub owned: bool,
     /// Whether it has an id, which counts, and the event type `delta`.

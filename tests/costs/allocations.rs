@@ -1,4 +1,4 @@
-//! What the crate allocates of its own: nothing, once it is warm.
+//! A warm stream allocates nothing of its own.
 
 use allocation_counter::measure;
 use bytes::Bytes;

@@ -1,4 +1,4 @@
-//! What the hub costs: memory at rest and at a storm of resumes, and nothing for a delivery.
+//! The cost of a hub: memory at rest and at a storm of resumes, and no allocation for a delivery.
 
 use std::{
     pin::Pin,
@@ -132,7 +132,7 @@ fn stalled_or_not(stalls: bool) -> AllocationInfo {
     cost
 }
 
-/// How many bytes the history of a hub holds where it matters.
+/// The number of bytes in the history of a hub, if they matter.
 const HISTORY: usize = 1 << 20;
 
 /// One that does not read costs what one costs that reads, and no delivery to the others an
@@ -189,7 +189,7 @@ impl Wake for Another {
     fn wake(self: Arc<Self>) {}
 }
 
-/// What a hub has had and does not need goes, while something is there that keeps the rest.
+/// A hub frees what it no longer needs, even while something keeps the rest.
 #[test]
 fn what_is_over_leaves_nothing_on_the_heap() {
     watch();

@@ -90,7 +90,7 @@ impl Filter {
         output
     }
 
-    /// What it writes until it ends.
+    /// Returns everything that it writes until it ends.
     #[track_caller]
     fn rest(&mut self) -> Output {
         let stdout = self.stdout.take();

@@ -238,7 +238,7 @@ fn llm_refuses_a_request_without_a_prompt() {
     }
 }
 
-/// What the relay's upstream sends before it is silent for a while.
+/// The part that the relay's upstream sends before it is silent for a while.
 fn thought(prompt: &str) -> String {
     let quoted = format!("“{prompt}” ");
     ["You ", "asked: ", &quoted, "Let ", "me ", "think. "]

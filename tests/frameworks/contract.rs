@@ -983,7 +983,7 @@ impl Server {
         }
     }
 
-    /// How many keep-alives have been sent on the stream that was opened last, if it is open.
+    /// Returns the keep-alives sent on the stream that was opened last, if it is open.
     fn keep_alives(&self) -> Option<u64> {
         let snapshot = self.answers.connections.snapshot();
         let last = (self.paths.load(Relaxed) - 1).to_string();

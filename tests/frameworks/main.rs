@@ -1,4 +1,4 @@
-//! What needs the servers of all frameworks.
+//! Tests that need the servers of all frameworks.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../support/deadline.rs"]

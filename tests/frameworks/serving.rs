@@ -1,4 +1,4 @@
-//! What all servers here are started with.
+//! Listeners, runtimes and loops that all servers of these tests share.
 
 use std::{
     future::{Future, IntoFuture},
