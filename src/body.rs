@@ -104,6 +104,7 @@ pub(crate) struct Rare<E> {
     pub(crate) max_age: Option<Duration>,
     pub(crate) reconnect_within: Option<Duration>,
     pub(crate) end_with: Option<EncodedEvent>,
+    pub(crate) break_off_with: Option<EncodedEvent>,
     pub(crate) on_error: Option<Callback<E, Event>>,
     pub(crate) on_close: Option<Callback<Closed, ()>>,
     /// The method is `HEAD`: the response has no stream.
@@ -238,10 +239,14 @@ where
         if matches!(this.state, State::Open) && !this.output.has_chunks() {
             ready!(this.poll_fill(cx));
         }
-        if this.is_failing() && this.output.is_empty() {
-            ready!(this.poll_last_frame(cx));
+        if matches!(this.state, State::Open) {
+            let frame = this.output.pop();
+            if let Some(frame) = &frame {
+                this.count(frame.len());
+            }
+            return Poll::Ready(frame.map(Ok));
         }
-        Poll::Ready(this.hand_over())
+        this.poll_end(cx)
     }
 }
 
@@ -491,7 +496,10 @@ where
 
     fn fail(&mut self, error: ErrorOf<S>) {
         match self.rare.as_mut().and_then(|rare| rare.on_error.take()) {
-            None => *self.state = State::Failing(error),
+            None => {
+                self.write_break_off();
+                *self.state = State::Failing(error);
+            }
             Some(on_error) => match catch_unwind(AssertUnwindSafe(|| on_error.call(error))) {
                 Ok(event) => {
                     self.write_event(event);
@@ -504,7 +512,16 @@ where
     }
 
     #[cold]
+    fn write_break_off(&mut self) {
+        let rare = self.rare.as_mut();
+        if let Some(event) = rare.and_then(|rare| rare.break_off_with.take()) {
+            self.write_event(event);
+        }
+    }
+
+    #[cold]
     fn set_panicking(&mut self, panic: Panic) {
+        self.write_break_off();
         self.rare.get_or_insert_default().panic = Some(Mutex::new(panic));
         *self.state = State::Panicking;
     }
@@ -522,39 +539,24 @@ where
         *self.events += events;
     }
 
-    /// Yields the next frame, or what is at the end.
-    fn hand_over(&mut self) -> Option<Result<Bytes, ErrorOf<S>>> {
-        let frame = match self.state {
-            State::Ending(_) | State::Failing(_) | State::Panicking => self.output.pop_rest(),
-            State::New | State::Open | State::Closed => self.output.pop(),
-        };
-        if let Some(bytes) = frame {
-            *self.bytes += bytes.len() as u64;
-            if let Some(rare) = self.rare.as_mut() {
-                rare.linger_until = None;
-            }
-            if self.idle.is_some() || self.permit.is_some() {
-                let now = Instant::now();
-                if let Some(idle) = self.idle {
-                    idle.restart(now);
-                }
-                if let Some(permit) = self.permit.as_ref() {
-                    permit.sent(self.counts(), now);
-                }
-            }
-            if !self.output.is_empty() {
-                return Some(Ok(bytes));
-            }
-            return Some(Ok(match *self.state {
-                State::Ending(reason) => {
-                    self.close(reason);
-                    bytes
-                }
-                State::Failing(_) | State::Panicking => self.track(bytes),
-                State::New | State::Open | State::Closed => bytes,
-            }));
+    /// Yields what is left in the output, then the end, the error or the panic.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, ErrorOf<S>>>> {
+        if self.is_failing() && self.output.is_empty() {
+            ready!(self.poll_last_frame(cx));
         }
-        match mem::replace(self.state, State::Closed) {
+        if let Some(frame) = self.output.pop_rest() {
+            self.count(frame.len());
+            let is_last = self.output.is_empty();
+            return Poll::Ready(Some(Ok(match *self.state {
+                State::Ending(reason) if is_last => {
+                    self.close(reason);
+                    frame
+                }
+                State::Failing(_) | State::Panicking if is_last => self.track(frame),
+                _ => frame,
+            })));
+        }
+        Poll::Ready(match mem::replace(self.state, State::Closed) {
             State::Failing(error) => {
                 self.close(CloseReason::Error);
                 Some(Err(error))
@@ -573,6 +575,23 @@ where
                 None
             }
             State::New | State::Open | State::Closed => None,
+        })
+    }
+
+    /// Counts a frame of this many bytes as sent.
+    fn count(&mut self, bytes: usize) {
+        *self.bytes += bytes as u64;
+        if let Some(rare) = self.rare.as_mut() {
+            rare.linger_until = None;
+        }
+        if self.idle.is_some() || self.permit.is_some() {
+            let now = Instant::now();
+            if let Some(idle) = self.idle {
+                idle.restart(now);
+            }
+            if let Some(permit) = self.permit.as_ref() {
+                permit.sent(self.counts(), now);
+            }
         }
     }
 
@@ -716,6 +735,7 @@ impl<E> Default for Rare<E> {
             max_age: None,
             reconnect_within: None,
             end_with: None,
+            break_off_with: None,
             on_error: None,
             on_close: None,
             is_head: false,

@@ -89,7 +89,7 @@ impl EncodedEvent {
 impl Encode for EncodedEvent {
     type Error = Infallible;
 
-    #[inline]
+    #[inline(always)]
     fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), Infallible> {
         let events = is_event(&self.0).into();
         encoder.encoded(self.0, events);

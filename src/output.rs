@@ -77,6 +77,8 @@ pub(crate) struct Output {
     /// `None` where both are empty: an idle stream should be small.
     queues: Option<Box<Queues>>,
     sizes: Sizes,
+    /// One of the sizes is not the smallest.
+    grew: bool,
     /// There are chunks.
     has_chunks: bool,
     /// The block begins with the rest of an event whose beginning has left.
@@ -242,7 +244,7 @@ impl Output {
 
     /// Whether there is a frame that must leave before more is encoded.
     pub(crate) fn is_full(&self) -> bool {
-        self.block.len() >= BUDGET || self.lone.len() >= BUDGET || self.has_chunks
+        self.waiting() >= BUDGET || self.has_chunks
     }
 
     /// Whether frames are complete that stand before the block.
@@ -364,8 +366,7 @@ impl Output {
     }
 
     fn take_block(&mut self) -> Bytes {
-        let is_small = self.block.capacity() <= MIN_BLOCK && self.sizes == Sizes::default();
-        if !is_small && self.note_frame_size() {
+        if (self.block.capacity() > MIN_BLOCK || self.grew) && self.note_frame_size() {
             return mem::take(&mut self.block).freeze();
         }
         let block = self.block.split().freeze();
@@ -389,6 +390,7 @@ impl Output {
             next: class.min(self.sizes.last),
             kept: if outgrows { SizeClass::default() } else { kept },
         };
+        self.grew = self.sizes != Sizes::default();
         if let Some(queues) = self.queues.as_mut().filter(|_| outgrows) {
             queues.spent.clear();
         }
