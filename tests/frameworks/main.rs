@@ -14,6 +14,7 @@ mod undisturbed;
 
 mod contract;
 mod examples;
+mod lambda;
 mod servers;
 mod serving;
 mod shutdown;
