@@ -56,7 +56,7 @@
 //! | the client reads slowly | the source is not polled; nothing piles up |
 //! | the client leaves | the body is dropped, and with it the source |
 //! | the source ends | the response ends, and an `EventSource` comes back with its last event ID |
-//! | the source fails or panics | the response breaks off after what was encoded already; with rocket it ends |
+//! | the source fails or panics | the response breaks off after what was encoded already. rocket ends it cleanly: [`Sse::break_off_with`] |
 //! | the stream is too old ([`Sse::max_age`]) | as when the source ends, also if it is always ready |
 //! | the server shuts down ([`Connections::shutdown`]) | the same, behind a goodbye if there is one |
 //!

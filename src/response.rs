@@ -127,9 +127,37 @@ where
         self
     }
 
+    /// Sends this event before the response breaks off because the source failed or panicked. By
+    /// default nothing is sent, and only the broken response shows the failure.
+    ///
+    /// Use it where a client cannot see that a response broke off: behind a server or a proxy that
+    /// ends a failed response cleanly, as rocket does, and on HTTP/1.0. It is not sent if
+    /// [`on_error`](Self::on_error) turns the error into an event, and it is the last event if
+    /// `on_error` panics.
+    ///
+    /// ```
+    /// # use http_body_util::BodyExt as _;
+    /// # use http_sse::{EncodedEvent, Event, Sse};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// const FAILED: EncodedEvent = EncodedEvent::from_static("event: failed\ndata: \n\n");
+    /// let source = futures_util::stream::iter([Ok(Event::data("a")), Err("no more")]);
+    ///
+    /// let mut body = Sse::new(source).break_off_with(FAILED).into_body();
+    /// let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    /// assert_eq!(frame, ":\ndata: a\n\nevent: failed\ndata: \n\n");
+    /// drop(frame); // the connection has written it
+    /// assert_eq!(body.frame().await.unwrap().unwrap_err(), "no more");
+    /// # }
+    /// ```
+    pub fn break_off_with(mut self, event: impl Into<EncodedEvent>) -> Self {
+        self.body.options().break_off_with = Some(event.into());
+        self
+    }
+
     /// Turns an error into a last event, after which the stream ends cleanly. By default the body
-    /// fails, so that the client sees a broken response and not an end. rocket cannot break a
-    /// response off: there, only this tells an error from an end.
+    /// fails, so that the client sees a broken response and not an end. rocket ends a failed
+    /// response cleanly: there, use this or [`break_off_with`](Self::break_off_with).
     ///
     /// ```
     /// # use http_body_util::BodyExt as _;

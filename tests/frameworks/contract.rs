@@ -5,6 +5,7 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
+    panic::panic_any,
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -36,7 +37,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use crate::{
     deadline::{Background, joined, within},
     raw_client::RawClient,
-    serving::{Listener, runtime, serving},
+    serving::{Listener, WANTED_PANIC, runtime, serving},
     undisturbed::Undisturbed,
 };
 
@@ -148,6 +149,7 @@ pub fn run(framework: &'static Framework) {
         a_client_that_leaves_is_noticed
         an_error_is_a_broken_response
         an_error_can_be_an_event
+        an_event_of_choice_precedes_a_failure
         ends_are_clean
         stop_is_an_empty_204
         finite_responses_say_where_they_end
@@ -514,6 +516,37 @@ async fn an_error_is_a_broken_response(server: &Server) {
     assert_eq!(end.is_err(), server.framework.breaks_off, "{end:?}");
     let closed: Closed = value_from("the close report", &mut closed).await;
     assert_eq!((closed.reason, closed.events), (CloseReason::Error, 2));
+}
+
+/// The only sign of a failure where the framework ends a failed response cleanly.
+async fn an_event_of_choice_precedes_a_failure(server: &Server) {
+    fn panicking() -> Source {
+        let panics = stream::once(async { panic_any(WANTED_PANIC) });
+        Box::pin(stream::iter([Ok(Event::data("a"))]).chain(panics))
+    }
+
+    for (source, wire) in [
+        (
+            failing as fn() -> Source,
+            ":\ndata: a\n\ndata: b\n\ndata: failed\n\n",
+        ),
+        (panicking, ":\ndata: a\n\ndata: failed\n\n"),
+    ] {
+        let (closes, mut closed) = unbounded_channel();
+        let mut client = server
+            .get(move |_| {
+                Sse::new(source())
+                    .break_off_with(Event::data("failed"))
+                    .on_close(move |closed| closes.send(closed.reason).unwrap())
+            })
+            .await;
+        client.head().await;
+        client.exactly(wire).await;
+        let end = client.chunk().await;
+        assert_eq!(end.is_err(), server.framework.breaks_off, "{end:?}");
+        let reason = value_from("the close report", &mut closed).await;
+        assert_eq!(reason, CloseReason::Error);
+    }
 }
 
 async fn http2_breaks_a_failed_stream(server: &Server) {

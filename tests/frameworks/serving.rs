@@ -1,6 +1,7 @@
 //! Listeners, runtimes and loops that all servers of these tests share.
 
 use std::{
+    any::Any,
     future::{Future, IntoFuture},
     net::{SocketAddr, TcpListener},
     ops::ControlFlow,
@@ -13,7 +14,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     net::TcpStream,
     runtime::{Builder, Runtime},
-    task::JoinSet,
+    task::{JoinError, JoinSet},
 };
 
 use crate::deadline::{received, within_time};
@@ -78,8 +79,20 @@ pub(crate) async fn serving<F: IntoFuture>(server: F) -> F::Output {
     within_time(LIFE, "a server's work", server).await
 }
 
+/// The payload of a panic that a case wants.
+pub(crate) const WANTED_PANIC: &str = "as the test wants";
+
+/// Ignores the panic of a task if a case wants it.
+fn wanted(error: JoinError) -> Result<(), Box<dyn Any + Send>> {
+    let panic = error.into_panic();
+    match panic.downcast_ref() {
+        Some(&WANTED_PANIC) => Ok(()),
+        _ => Err(panic),
+    }
+}
+
 /// Accepts connections until it is told to stop, and returns those that are still served. Panics
-/// if serving one did.
+/// if serving one did, unless a case wants it.
 pub(crate) async fn serve_each<F: Future<Output = ()> + Send + 'static>(
     listener: tokio::net::TcpListener,
     stopped: impl Future,
@@ -93,7 +106,7 @@ pub(crate) async fn serve_each<F: Future<Output = ()> + Send + 'static>(
             tokio::select! {
                 accepted = listener.accept() => ControlFlow::Continue(Some(accepted)),
                 Some(ended) = connections.join_next() => {
-                    ended.unwrap();
+                    ended.or_else(wanted).unwrap();
                     ControlFlow::Continue(None)
                 }
                 _ = &mut stopped => ControlFlow::Break(()),

@@ -86,6 +86,50 @@ fn panicking(events: usize) -> impl Stream<Item = Event> + Unpin {
     })
 }
 
+#[test]
+fn an_event_of_choice_precedes_a_failure() {
+    const FAILED: EncodedEvent = EncodedEvent::from_static("data: failed\n\n");
+    let (mut body, reasons_of) =
+        closes(Sse::new(failing()).keep_alive(None).break_off_with(FAILED));
+    assert_eq!(frame(&mut body), ":\ndata: a\n\ndata: failed\n\n");
+    assert!(is_pending(&mut body));
+    let failed = StreamExt::next(&mut body).now_or_never();
+    assert_eq!(failed.unwrap().unwrap().unwrap_err(), "gone");
+    assert_eq!(reasons(&reasons_of), [CloseReason::Error]);
+
+    let sse = Sse::new(panicking(1)).keep_alive(None);
+    let mut body = sse.break_off_with(FAILED).into_body();
+    assert_eq!(frame(&mut body), ":\ndata: a\n\ndata: failed\n\n");
+    assert!(is_pending(&mut body));
+    assert_eq!(panics(&mut body), "the source panics");
+
+    let sse = Sse::new(failing()).keep_alive(None).break_off_with(FAILED);
+    let mut body = sse.on_error(|_| panic!("on_error panics")).into_body();
+    assert_eq!(frame(&mut body), ":\ndata: a\n\ndata: failed\n\n");
+    assert!(is_pending(&mut body));
+    assert_eq!(panics(&mut body), "on_error panics");
+}
+
+#[test]
+fn an_event_for_a_failure_is_not_sent_at_another_end() {
+    let sse = Sse::new(failing()).break_off_with(Event::data("failed"));
+    let mut body = sse.on_error(Event::data).into_body();
+    assert_eq!(frame(&mut body), ":\ndata: a\n\ndata: gone\n\n");
+    assert!(body.is_end_stream());
+
+    let ends = stream::iter([Ok::<_, &str>(Event::data("a"))]);
+    let mut body = Sse::new(ends)
+        .break_off_with(Event::data("failed"))
+        .into_body();
+    assert_eq!(frame(&mut body), ":\ndata: a\n\n");
+    assert!(body.is_end_stream());
+}
+
+/// A source that yields an event and then fails.
+fn failing() -> impl Stream<Item = Item> + Unpin {
+    stream::iter([Ok(Event::data("a")), Err("gone")])
+}
+
 /// A source whose drop panics.
 struct PanicsWhenDropped<S>(S);
 
