@@ -145,7 +145,7 @@ fn body(c: &mut Criterion) {
         || {
             let source = stream::iter((0..EVENTS).map(|_| Event::data(black_box(TOKEN))));
             let permit = connections.admit("a").unwrap();
-            drain(Sse::new(source).connection(permit).into_body())
+            drain(Sse::new(source).permit(permit).into_body())
         },
         || drain(ours(|_| Event::data(black_box(TOKEN)))),
     );

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use eventsource_stream::Eventsource as _;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
-use http_sse::{Decoded, Decoder, events};
+use http_sse::decode::{Decoded, Decoder, events};
 use memchr::memchr2;
 use sse_stream::SseStream;
 
@@ -29,7 +29,7 @@ fn ours(pieces: &[Bytes]) -> Read {
     let (mut events, mut bytes) = (0, 0);
     for piece in pieces {
         let mut input = &piece[..];
-        while let Some(decoded) = decoder.next(&mut input).unwrap() {
+        while let Some(decoded) = decoder.decode(&mut input).unwrap() {
             if let Decoded::Event { data, .. } = decoded {
                 events += 1;
                 bytes += black_box(&data).len();

@@ -25,7 +25,7 @@ use axum::response::{IntoResponse as _, sse};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _, stream};
 use http_body::Body;
-use http_sse::{Connections, Decoder, EncodedEvent, Event, EventType, Hub, Sse};
+use http_sse::{Connections, EncodedEvent, Event, EventType, Hub, Sse, decode::Decoder};
 
 const TICK: &str = "1234567890.12345";
 /// What an LLM sends for one token.
@@ -51,7 +51,7 @@ const OURS: [(&str, Run); 11] = [
         let connections = Connections::new();
         let permit = connections.admit("a").unwrap();
         let source = stream::iter((0..n).map(token));
-        drain(Sse::new(source).connection(permit).into_body());
+        drain(Sse::new(source).permit(permit).into_body());
     }),
     (SPARSE, |n| {
         drain(Sse::new(one_per_wake(n, token)).into_body())
@@ -69,7 +69,7 @@ const OURS: [(&str, Run); 11] = [
         let mut decoder = Decoder::new();
         for _ in 0..n {
             let mut chunk = black_box(wire.as_bytes());
-            while let Some(decoded) = decoder.next(&mut chunk).unwrap() {
+            while let Some(decoded) = decoder.decode(&mut chunk).unwrap() {
                 black_box(decoded);
             }
         }

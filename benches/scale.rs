@@ -106,7 +106,7 @@ fn per_connection() -> Curve {
             for _ in 0..streams {
                 let permit = connections.admit("a").unwrap();
                 let events = hub.subscribe(["a"]);
-                let mut body = Box::pin(Sse::new(events).connection(permit).into_body());
+                let mut body = Box::pin(Sse::new(events).permit(permit).into_body());
                 while body.as_mut().poll_frame(&mut cx).is_ready() {}
                 bodies.push(body);
             }

@@ -23,7 +23,7 @@ use std::{
     process::ExitCode,
 };
 
-use http_sse::{Decoded, Decoder};
+use http_sse::decode::{Decoded, Decoder};
 use serde_json::{Value, json};
 
 fn main() -> io::Result<ExitCode> {
@@ -33,7 +33,7 @@ fn main() -> io::Result<ExitCode> {
             eprintln!("usage: decode [--all] <event-stream");
             return Ok(ExitCode::from(2));
         }
-        decoder = decoder.all();
+        decoder = decoder.with_comments();
     }
     let mut stdin = io::stdin().lock();
     let mut stdout = io::stdout().lock();
@@ -45,7 +45,7 @@ fn main() -> io::Result<ExitCode> {
         }
         let mut input = &piece[..length];
         loop {
-            let line = match decoder.next(&mut input) {
+            let line = match decoder.decode(&mut input) {
                 Ok(None) => break,
                 Ok(Some(decoded)) => to_json(decoded),
                 Err(error) => {

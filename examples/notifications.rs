@@ -109,5 +109,5 @@ async fn events(
 ) -> Result<Sse<Subscription>, Sse<Subscription>> {
     let permit = server.connections.admit(&*user)?;
     let events = server.hub.subscribe([user]).after(last);
-    Ok(Sse::new(events).connection(permit))
+    Ok(Sse::new(events).permit(permit))
 }

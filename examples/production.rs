@@ -107,7 +107,7 @@ async fn events(
     match connections.admit(peer.ip().to_string()) {
         Ok(permit) => {
             let first = last.parse::<u64>().map_or(1, |last| last.saturating_add(1));
-            Sse::new(numbers(first)).connection(permit)
+            Sse::new(numbers(first)).permit(permit)
         }
         Err(full) => full.into(),
     }
@@ -151,7 +151,7 @@ sse_sent_bytes_total {}
         ("error", CloseReason::Error),
         ("max_age", CloseReason::MaxAge),
         ("shutdown", CloseReason::Shutdown),
-        ("closed", CloseReason::Closed),
+        ("closed", CloseReason::ByServer),
         ("client_gone", CloseReason::ClientGone),
     ] {
         let closed = totals.closed(reason);

@@ -49,7 +49,10 @@ use axum::{
 };
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use http_body_util::BodyDataStream;
-use http_sse::{Decoder, EncodedEvent, Event, EventType, KeepAlive, Sse, events};
+use http_sse::{
+    EncodedEvent, Event, EventType, KeepAlive, Sse,
+    decode::{Decoder, events},
+};
 use hyper::{
     Request, StatusCode,
     body::{Bytes, Incoming},

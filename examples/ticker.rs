@@ -31,7 +31,8 @@ use axum::{
     serve::ListenerExt as _,
 };
 use http_sse::{
-    Connections, Event, Hub, LastEventId, OnLag, PublishError, Retry, Sse, Subscription,
+    Connections, Event, Hub, LastEventId, Retry, Sse, Subscription,
+    hub::{OnLag, PublishError},
 };
 use serde::Serialize;
 use tokio::{net::TcpListener, time::interval};
@@ -90,10 +91,7 @@ async fn events(
     // the prices change, the last of each price.
     let prices = server.hub.subscribe(&server.symbols[..]);
     let prices = prices.after(last).on_lag(OnLag::Latest);
-    Ok(Sse::new(prices)
-        .retry(RETRY)
-        .linger(LINGER)
-        .connection(permit))
+    Ok(Sse::new(prices).retry(RETRY).linger(LINGER).permit(permit))
 }
 
 /// Closes every stream, as a network that fails does.

@@ -37,13 +37,13 @@
 //! - **Encoding**: [`Encode`] is the trait of what a stream may yield: `Event`s, [`Json`] values,
 //!   [`EncodedEvent`]s that were encoded once for many clients, `Result`s, and your own types.
 //! - **The response**: [`Sse`], with its headers and options, whose body is an [`SseBody`];
-//!   [`KeepAlive`]; [`stop`], which tells a client not to come back; and [`Closed`], what a server
+//!   [`KeepAlive`]; [`Sse::stop`], which tells a client not to come back; and [`CloseReport`], what a server
 //!   learns when a stream has ended.
 //! - **The server**: [`Connections`], with limits, shutdown, and what is open.
 //! - **The hub**: [`Hub`], with topics to publish and to subscribe to, and a history from which a
 //!   client gets what it missed.
 //! - **The request**: [`LastEventId`], and [`accepts_event_stream`].
-//! - **Decoding**: [`Decoder`], which reads an event stream as a client does, and [`events`], which
+//! - **Decoding**: [`decode::Decoder`], which reads an event stream as a client does, and [`decode::events`], which
 //!   makes a stream of bytes one of events, to be relayed or read.
 //!
 //! # What happens when
@@ -71,7 +71,7 @@
 //! - `base64`: [`Event::base64`].
 //! - `metrics`: nothing, but [`Connections`] tells the recorder of the crate `metrics` the totals.
 //! - `tracing`: nothing, but [`Connections`] makes a span for each stream.
-//! - `simdutf8`: nothing, but [`Decoder`] reads large texts in half the time.
+//! - `simdutf8`: nothing, but [`decode::Decoder`] reads large texts in half the time.
 //! - `actix-web`, `axum`, `poem`, `rocket`, `salvo`, `warp`: [`Sse`] is what a handler of that
 //!   framework returns, and [`LastEventId`] what it takes, with warp by [`LastEventId::filter`].
 //!   The current releases of actix-web and rocket need Rust 1.89, and that of salvo needs 1.95.
@@ -92,7 +92,7 @@
 //!
 //! # Frameworks
 //!
-#![doc = include_str!("frameworks.md")]
+#![doc = include_str!("guide/frameworks.md")]
 //!
 //! # Who was asked
 //!
@@ -104,54 +104,31 @@
 
 mod adapter;
 mod body;
-mod close;
 mod connections;
-mod decode;
-mod encode;
-mod encoded_event;
-mod event;
-mod events;
-mod field;
-mod full;
-#[cfg(feature = "hub")]
-mod hub;
-mod jitter;
-#[cfg(feature = "json")]
-mod json;
-#[cfg(feature = "json")]
-mod json_line;
-mod keep_alive;
-mod output;
-mod request;
-mod response;
-mod retry;
-mod telemetry;
-mod timer;
-mod written;
-
-pub use body::SseBody;
-pub use close::{CloseReason, Closed};
-pub use connections::{Connection, ConnectionId, Connections, Permit, Totals};
-pub use decode::{DecodeError, Decoded, Decoder};
-pub use encode::{Encode, Encoder, IntoSourceError, encode};
-pub use encoded_event::{EncodeEventError, EncodedEvent, NotAnEvent};
-pub use event::Event;
-pub use events::{Events, EventsError, events};
-pub use field::{EventId, EventType, InvalidField};
-pub use full::Full;
+pub mod decode;
 #[cfg(feature = "hub")]
 #[cfg_attr(docsrs, doc(cfg(feature = "hub")))]
-pub use hub::{
-    Answer, AppendError, EncodedEvents, Entry, Hub, HubBuilder, Log, LogError, LogHub, MemoryLog,
-    NotAPosition, OnLag, Page, Position, PublishError, Reset, Subscription, Topic,
+pub mod hub;
+mod request;
+mod response;
+mod wire;
+
+pub use body::{KeepAlive, SseBody};
+pub use connections::{
+    AdmitError, CloseReason, CloseReport, ConnectionId, ConnectionInfo, Connections, Permit, Totals,
 };
+#[cfg(feature = "hub")]
+#[cfg_attr(docsrs, doc(cfg(feature = "hub")))]
+pub use hub::{Hub, Subscription};
+pub use request::{LastEventId, accepts_event_stream, any_accepts_event_stream};
+pub use response::Sse;
 #[cfg(feature = "json")]
 #[cfg_attr(docsrs, doc(cfg(feature = "json")))]
-pub use json::Json;
-pub use keep_alive::KeepAlive;
-pub use request::{LastEventId, accepts_event_stream, any_accepts_event_stream};
-pub use response::{Sse, stop};
-pub use retry::{InvalidRetry, Retry};
+pub use wire::Json;
+pub use wire::{
+    Encode, EncodeEventError, EncodedEvent, Encoder, Event, EventId, EventType, IntoSourceError,
+    InvalidEvent, InvalidField, InvalidRetry, Retry, encode,
+};
 
 /// The README's code, compiled and run as tests.
 #[cfg(doctest)]

@@ -9,15 +9,9 @@ use http::{
 };
 
 use crate::{
-    body::{Callback, SseBody},
-    close::Closed,
-    connections::Permit,
-    encode::Encode,
-    encoded_event::EncodedEvent,
-    event::Event,
-    full::Full,
-    keep_alive::KeepAlive,
-    retry::Retry,
+    body::{Callback, KeepAlive, SseBody},
+    connections::{AdmitError, CloseReport, Permit},
+    wire::{Encode, EncodedEvent, Event, Retry},
 };
 
 /// A stream of items as a response with an event stream.
@@ -72,6 +66,40 @@ where
             status: StatusCode::OK,
             headers: HeaderMap::from_iter(HEADERS),
             body: SseBody::new(source),
+        }
+    }
+
+    /// The answer that tells an `EventSource` to stop: `204`, after which it does not connect again
+    /// (9.2.3 of the standard). Every other end makes it come back.
+    ///
+    /// It has no body, and may be returned wherever an [`Sse`] is. It must not be stored, or a cache
+    /// would stop clients that are welcome.
+    ///
+    /// ```
+    /// use futures_util::{Stream, stream};
+    /// use http_sse::{Event, LastEventId, Sse};
+    ///
+    /// async fn three(last: LastEventId) -> Sse<impl Stream<Item = Event>> {
+    ///     let next = last.parse::<u32>().unwrap_or(0) + 1;
+    ///     if next > 3 {
+    ///         return Sse::stop();
+    ///     }
+    ///     Sse::new(stream::iter((next..=3).map(|n| Event::data("x").id(n))))
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), std::convert::Infallible> {
+    /// let response = three("3".parse()?).await.into_response();
+    /// assert_eq!(response.status(), 204);
+    /// assert_eq!(response.headers()["cache-control"], "no-store");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn stop() -> Self {
+        Self {
+            status: StatusCode::NO_CONTENT,
+            headers: HeaderMap::from_iter([(CACHE_CONTROL, HeaderValue::from_static("no-store"))]),
+            body: SseBody::default(),
         }
     }
 
@@ -188,7 +216,7 @@ where
     /// A panic in it, while another panic drops the body, aborts the process.
     pub fn on_close<F>(mut self, on_close: F) -> Self
     where
-        F: FnOnce(Closed) + Send + 'static,
+        F: FnOnce(CloseReport) + Send + 'static,
     {
         self.body.options().on_close = Some(Callback::new(on_close));
         self
@@ -196,7 +224,7 @@ where
 
     /// Makes the stream one of a server's [`Connections`](crate::Connections), by the permit with
     /// which its client was admitted.
-    pub fn connection(mut self, permit: Permit) -> Self {
+    pub fn permit(mut self, permit: Permit) -> Self {
         self.body.set_permit(permit);
         self
     }
@@ -239,7 +267,7 @@ where
         self
     }
 
-    /// The response: the status 200 (204 for [`stop`]), the headers, and the body.
+    /// The response: the status 200 (204 for [`stop`](Self::stop)), the headers, and the body.
     ///
     /// In a handler of axum return the `Sse` itself, or turn this into one of axum's own
     /// responses with `.into_response().into_response()`.
@@ -271,53 +299,15 @@ where
     }
 }
 
-/// The answer that tells an `EventSource` to stop: `204`, after which it does not connect again
-/// (9.2.3 of the standard). Every other end makes it come back.
-///
-/// It has no body, and may be returned wherever an [`Sse`] is. It must not be stored, or a cache
-/// would stop clients that are welcome.
-///
-/// ```
-/// use futures_util::{Stream, stream};
-/// use http_sse::{Event, LastEventId, Sse, stop};
-///
-/// async fn three(last: LastEventId) -> Sse<impl Stream<Item = Event>> {
-///     let next = last.parse::<u32>().unwrap_or(0) + 1;
-///     if next > 3 {
-///         return stop();
-///     }
-///     Sse::new(stream::iter((next..=3).map(|n| Event::data("x").id(n))))
-/// }
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), std::convert::Infallible> {
-/// let response = three("3".parse()?).await.into_response();
-/// assert_eq!(response.status(), 204);
-/// assert_eq!(response.headers()["cache-control"], "no-store");
-/// # Ok(())
-/// # }
-/// ```
-pub fn stop<S>() -> Sse<S>
+impl<S> From<AdmitError> for Sse<S>
 where
     S: Stream,
     S::Item: Encode,
 {
-    Sse {
-        status: StatusCode::NO_CONTENT,
-        headers: HeaderMap::from_iter([(CACHE_CONTROL, HeaderValue::from_static("no-store"))]),
-        body: SseBody::default(),
-    }
-}
-
-impl<S> From<Full> for Sse<S>
-where
-    S: Stream,
-    S::Item: Encode,
-{
-    fn from(full: Full) -> Self {
+    fn from(full: AdmitError) -> Self {
         let time = full.retry_after();
         let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
-        let mut sse = stop().header(RETRY_AFTER, seconds.into());
+        let mut sse = Self::stop().header(RETRY_AFTER, seconds.into());
         sse.status = if full.is_by_key() {
             StatusCode::TOO_MANY_REQUESTS
         } else {

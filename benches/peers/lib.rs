@@ -16,7 +16,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _, stream};
 use http_body::Body;
-use http_sse::{Decoded, Decoder};
+use http_sse::decode::{Decoded, Decoder};
 use serde_json::value::RawValue;
 
 mod process;
@@ -589,7 +589,7 @@ pub fn dispatched<P: Peer>(payload: Payload) -> Vec<(String, String, String)> {
     let mut decoder = Decoder::new();
     let mut all = Vec::new();
     P::run(payload, |mut bytes| {
-        while let Some(decoded) = decoder.next(&mut bytes).unwrap() {
+        while let Some(decoded) = decoder.decode(&mut bytes).unwrap() {
             if let Decoded::Event {
                 event_type,
                 data,

@@ -6,7 +6,7 @@ mod read;
 
 use arbitrary::Arbitrary;
 use bytes::Bytes;
-use http_sse::{Decoder, EncodedEvent};
+use http_sse::{EncodedEvent, decode::Decoder};
 use libfuzzer_sys::fuzz_target;
 
 use self::{
@@ -29,7 +29,7 @@ fuzz_target!(|input: Input<'_>| {
     let last_event_id = if resumed { "0" } else { "" };
     let mut decoder = Decoder::new().with_last_event_id(last_event_id);
     if all {
-        decoder = decoder.all();
+        decoder = decoder.with_comments();
     }
 
     let text;

@@ -4,7 +4,7 @@ use std::{convert::Infallible, iter};
 
 use bytes::Buf as _;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
-use http_sse::{DecodeError, Decoded, Decoder, Event, EventsError, events};
+use http_sse::{Event, decode::{DecodeError, Decoded, Decoder, EventsError, events}};
 
 use crate::naive::{Item, Outcome, TooLong};
 
@@ -31,7 +31,7 @@ pub fn read(mut decoder: Decoder, pieces: &[&[u8]]) -> Outcome {
     let mut sent_on = Vec::new();
     'pieces: for mut piece in pieces.iter().copied() {
         loop {
-            match decoder.next(&mut piece) {
+            match decoder.decode(&mut piece) {
                 Ok(None) => break,
                 Ok(Some(decoded)) => {
                     sent_on.push(decoded.clone().into());
@@ -39,7 +39,7 @@ pub fn read(mut decoder: Decoder, pieces: &[&[u8]]) -> Outcome {
                 }
                 Err(error) => {
                     outcome.error = Some(too_long(error));
-                    assert_eq!(decoder.next(&mut &b"\n"[..]), Err(error), "it is over");
+                    assert_eq!(decoder.decode(&mut &b"\n"[..]), Err(error), "it is over");
                     break 'pieces;
                 }
             }

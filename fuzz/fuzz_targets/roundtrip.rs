@@ -6,7 +6,7 @@ mod read;
 
 use arbitrary::Arbitrary;
 use bytes::BytesMut;
-use http_sse::{Decoder, EncodedEvent, Event, EventId, EventType, Retry, encode};
+use http_sse::{EncodedEvent, Event, EventId, EventType, Retry, encode, decode::Decoder};
 use libfuzzer_sys::fuzz_target;
 
 use self::{
@@ -65,7 +65,7 @@ fuzz_target!(|input: Input<'_>| {
         .collect();
     let scale = 1 + wire.len() / 1024; // a large one not byte by byte
     let sizes = input.sizes.map(|size| scale * usize::from(size));
-    let outcome = read(Decoder::new().all(), &cut(&wire, &sizes));
+    let outcome = read(Decoder::new().with_comments(), &cut(&wire, &sizes));
     assert_eq!(outcome.items, expected);
     assert_eq!(outcome.last_event_id, last_event_id);
     assert_eq!(outcome, interpret(&wire, "", usize::MAX, usize::MAX));

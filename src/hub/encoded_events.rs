@@ -5,7 +5,7 @@ use std::{convert::Infallible, fmt};
 use bytes::{Bytes, BytesMut};
 
 use super::log::Entry;
-use crate::encode::{Encode, Encoder, set_last_id};
+use crate::wire::{Encode, Encoder, set_last_id};
 
 /// Events that were encoded before and follow each other, as a
 /// [`Subscription`](crate::Subscription) yields them. To clone it is to count a reference.

@@ -3,14 +3,14 @@
 use std::{error::Error, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use super::position::Position;
-use crate::encoded_event::EncodedEvent;
+use crate::wire::EncodedEvent;
 
 /// Where the events of several servers are kept in one order, such as a stream of a database;
-/// behind a [`LogHub`](crate::LogHub).
+/// behind a [`DistributedHub`](crate::hub::DistributedHub).
 ///
 /// Each call is a round trip, so that a boxed future costs nothing beside it. A call that is
 /// dropped is cancelled; one of `append` may have written then.
-pub trait Log: Send + Sync {
+pub trait EventLog: Send + Sync {
     /// Writes an event to the end, and tells its position. With an idempotency key, what was
     /// written with the same key before is not written again, and its position is told.
     fn append<'a>(
@@ -18,28 +18,29 @@ pub trait Log: Send + Sync {
         topic: &'a str,
         event: EncodedEvent,
         idempotency_key: Option<&'a str>,
-    ) -> Answer<'a, Position, AppendError>;
+    ) -> LogFuture<'a, Position, AppendError>;
 
     /// The position of the last entry, or of the start if there never was one.
-    fn head(&self) -> Answer<'_, Position>;
+    fn head(&self) -> LogFuture<'_, Position>;
 
     /// The first `max` entries behind `after`, up to and with `upto`. It proves that nothing is
     /// missing between `after` and the first of them: it looks `after` up too, and answers
     /// [`Page::Gap`] if that is neither there nor known to be the last that was dropped.
-    fn read(&self, after: Position, upto: Option<Position>, max: usize) -> Answer<'_, Page>;
+    fn read(&self, after: Position, upto: Option<Position>, max: usize) -> LogFuture<'_, Page>;
 
     /// The first `max` entries behind `after`, as soon as there are some, or none after `timeout`.
     /// It proves nothing: what was behind `after` may be gone.
-    fn wait(&self, after: Position, max: usize, timeout: Duration) -> Answer<'_, Vec<Entry>>;
+    fn wait(&self, after: Position, max: usize, timeout: Duration) -> LogFuture<'_, Vec<Entry>>;
 }
 
-/// The answer of a [`Log`].
-pub type Answer<'a, T, E = LogError> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
+/// The answer of a [`EventLog`].
+pub type LogFuture<'a, T, E = EventLogError> =
+    Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
 
 /// Why a log cannot be read now.
-pub type LogError = Box<dyn Error + Send + Sync>;
+pub type EventLogError = Box<dyn Error + Send + Sync>;
 
-/// An event in a [`Log`].
+/// An event in a [`EventLog`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Where it stands.
@@ -50,7 +51,7 @@ pub struct Entry {
     pub event: EncodedEvent,
 }
 
-/// What a [`Log`] has behind a position.
+/// What a [`EventLog`] has behind a position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Page {
     /// These, in order, and nothing in between.
@@ -64,12 +65,12 @@ pub enum Page {
 #[non_exhaustive]
 pub enum AppendError {
     /// It is not in the log: it can be published again.
-    NotWritten(LogError),
+    NotWritten(EventLogError),
     /// It may be in the log and may be sent, as after a time-out: to publish it again without an
     /// idempotency key may double it.
-    Unknown(LogError),
+    Unknown(EventLogError),
     /// The log will not have it, now or later, as when it is too large.
-    Rejected(LogError),
+    Rejected(EventLogError),
 }
 
 impl fmt::Display for AppendError {
@@ -83,3 +84,6 @@ impl fmt::Display for AppendError {
 }
 
 impl Error for AppendError {}
+
+/// The number of entries that are read at once.
+pub(super) const PAGE: usize = 500;

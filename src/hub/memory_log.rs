@@ -10,12 +10,12 @@ use std::{
 use tokio::{sync::Notify, time::timeout};
 
 use super::{
-    log::{Answer, AppendError, Entry, Log, Page},
+    log::{AppendError, Entry, EventLog, LogFuture, Page},
     position::Position,
 };
-use crate::encoded_event::EncodedEvent;
+use crate::wire::EncodedEvent;
 
-/// A [`Log`] in memory that keeps a number of entries.
+/// A [`EventLog`] in memory that keeps a number of entries.
 ///
 /// It remembers the idempotency keys of the entries that it keeps.
 pub struct MemoryLog {
@@ -81,13 +81,13 @@ impl Kept {
     }
 }
 
-impl Log for MemoryLog {
+impl EventLog for MemoryLog {
     fn append<'a>(
         &'a self,
         topic: &'a str,
         event: EncodedEvent,
         idempotency_key: Option<&'a str>,
-    ) -> Answer<'a, Position, AppendError> {
+    ) -> LogFuture<'a, Position, AppendError> {
         Box::pin(async move {
             let at = {
                 let mut kept = self.kept();
@@ -113,11 +113,11 @@ impl Log for MemoryLog {
         })
     }
 
-    fn head(&self) -> Answer<'_, Position> {
+    fn head(&self) -> LogFuture<'_, Position> {
         Box::pin(async { Ok(self.kept().head) })
     }
 
-    fn read(&self, after: Position, upto: Option<Position>, max: usize) -> Answer<'_, Page> {
+    fn read(&self, after: Position, upto: Option<Position>, max: usize) -> LogFuture<'_, Page> {
         Box::pin(async move {
             let kept = self.kept();
             if !kept.reaches(after) {
@@ -129,7 +129,7 @@ impl Log for MemoryLog {
         })
     }
 
-    fn wait(&self, after: Position, max: usize, time: Duration) -> Answer<'_, Vec<Entry>> {
+    fn wait(&self, after: Position, max: usize, time: Duration) -> LogFuture<'_, Vec<Entry>> {
         Box::pin(async move {
             let found = timeout(time, async {
                 loop {

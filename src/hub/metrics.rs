@@ -1,6 +1,6 @@
 //! What monitoring is told of a hub: by the feature `metrics`, and nothing without it.
 
-use super::{Reset, state::Held};
+use super::{reset::ResetReason, state::Held};
 
 pub(super) use self::told::Metrics;
 
@@ -10,7 +10,7 @@ mod told {
 
     use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
 
-    use super::{Held, Reset};
+    use super::{Held, ResetReason};
 
     /// The metrics of a hub. They have no label for the topic: topics are any text, and there can
     /// be a million of them. The recorder is asked for them once, when there is something to tell.
@@ -24,7 +24,7 @@ mod told {
         published: Counter,
         bytes: Counter,
         lagged: Counter,
-        resets: [Counter; Reset::ALL.len()],
+        resets: [Counter; ResetReason::ALL.len()],
     }
 
     impl Metrics {
@@ -50,7 +50,7 @@ mod told {
             self.handles().subscriptions.decrement(1);
         }
 
-        pub(in super::super) fn reset(&self, reason: Reset) {
+        pub(in super::super) fn reset(&self, reason: ResetReason) {
             self.handles().resets[reason as usize].increment(1);
         }
 
@@ -79,7 +79,7 @@ mod told {
                 published: counter!("sse_hub_published_total"),
                 bytes: counter!("sse_hub_published_bytes_total"),
                 lagged: counter!("sse_hub_lagged_total"),
-                resets: Reset::ALL
+                resets: ResetReason::ALL
                     .map(|reason| counter!("sse_hub_resets_total", "reason" => reason.as_str())),
             }
         }
@@ -88,7 +88,7 @@ mod told {
 
 #[cfg(not(feature = "metrics"))]
 mod told {
-    use super::{Held, Reset};
+    use super::{Held, ResetReason};
 
     #[derive(Default)]
     pub(in super::super) struct Metrics {}
@@ -102,6 +102,6 @@ mod told {
 
         pub(in super::super) fn left(&self) {}
 
-        pub(in super::super) fn reset(&self, _reason: Reset) {}
+        pub(in super::super) fn reset(&self, _reason: ResetReason) {}
     }
 }

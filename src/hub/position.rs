@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, str::FromStr};
 
-use crate::field::EventId;
+use crate::wire::EventId;
 
 /// Where an event stands in the log of a hub, over all its topics: the id that its event is sent
 /// with.
@@ -12,14 +12,14 @@ use crate::field::EventId;
 /// is, the second counts the events in it, from 1; zero is before the first.
 ///
 /// ```
-/// use http_sse::Position;
+/// use http_sse::hub::Position;
 ///
 /// let position: Position = "7-41".parse()?;
 /// assert_eq!(position, Position::new(7, 41));
 /// assert!(position < Position::new(7, 42) && position < Position::new(8, 0));
 /// assert_eq!(position.to_string(), "7-41");
 /// assert!("7-041".parse::<Position>().is_err());
-/// # Ok::<(), http_sse::NotAPosition>(())
+/// # Ok::<(), http_sse::hub::InvalidPosition>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
@@ -54,19 +54,19 @@ impl fmt::Display for Position {
 }
 
 impl FromStr for Position {
-    type Err = NotAPosition;
+    type Err = InvalidPosition;
 
     /// Reads what `Display` writes, and nothing else: one position has one text.
-    fn from_str(text: &str) -> Result<Self, NotAPosition> {
+    fn from_str(text: &str) -> Result<Self, InvalidPosition> {
         let number = |digits: &str| {
             let digits_only = digits.bytes().all(|byte| byte.is_ascii_digit());
             let leads_with_zero = digits.len() > 1 && digits.starts_with('0');
             if !digits_only || leads_with_zero {
-                return Err(NotAPosition);
+                return Err(InvalidPosition);
             }
-            digits.parse().map_err(|_| NotAPosition)
+            digits.parse().map_err(|_| InvalidPosition)
         };
-        let (hi, lo) = text.split_once('-').ok_or(NotAPosition)?;
+        let (hi, lo) = text.split_once('-').ok_or(InvalidPosition)?;
         Ok(Self::new(number(hi)?, number(lo)?))
     }
 }
@@ -80,15 +80,15 @@ impl From<Position> for EventId {
 /// The text is not a [`Position`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct NotAPosition;
+pub struct InvalidPosition;
 
-impl fmt::Display for NotAPosition {
+impl fmt::Display for InvalidPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the caller's text is not a position, two numbers with a hyphen in between")
     }
 }
 
-impl Error for NotAPosition {}
+impl Error for InvalidPosition {}
 
 #[cfg(test)]
 mod tests {
@@ -121,7 +121,7 @@ mod tests {
             "0-18446744073709551616",
         ];
         for text in garbage {
-            assert_eq!(text.parse::<Position>(), Err(NotAPosition), "{text:?}");
+            assert_eq!(text.parse::<Position>(), Err(InvalidPosition), "{text:?}");
         }
         assert!("9".repeat(1 << 20).parse::<Position>().is_err());
         assert!(

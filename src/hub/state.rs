@@ -17,10 +17,10 @@ use tokio::time::Instant;
 use super::{
     encoded_events::EncodedEvents,
     position::Position,
-    topic::{Entry, Piece, Topic},
+    topic::{Piece, Stored, Topic},
     wakers::Wakers,
 };
-use crate::encode::set_last_id;
+use crate::wire::set_last_id;
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +35,7 @@ pub(super) struct Limits {
 
 /// What an entry costs beyond its bytes: itself, its row in `order`, and what stands before the
 /// bytes of a shared allocation.
-const ENTRY: usize = mem::size_of::<Entry>() + mem::size_of::<(Position, usize)>() + 40;
+const ENTRY: usize = mem::size_of::<Stored>() + mem::size_of::<(Position, usize)>() + 40;
 
 /// What a topic costs beyond its name and its entries, with its row in the table of names.
 const TOPIC: usize = mem::size_of::<Topic>() + 96;
@@ -77,7 +77,7 @@ pub(super) struct Held {
 
 /// A subscriber's place in a topic.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Seat {
+pub(super) struct Place {
     topic: usize,
     seat: usize,
 }
@@ -85,8 +85,8 @@ pub(super) struct Seat {
 /// A subscriber's places in its topics. Mostly it has one.
 #[derive(Debug)]
 pub(super) enum Seats {
-    One([Seat; 1]),
-    Many(Box<[Seat]>),
+    One([Place; 1]),
+    Many(Box<[Place]>),
 }
 
 /// What there is for a subscriber.
@@ -100,9 +100,9 @@ pub(super) enum Read {
 }
 
 impl Deref for Seats {
-    type Target = [Seat];
+    type Target = [Place];
 
-    fn deref(&self) -> &[Seat] {
+    fn deref(&self) -> &[Place] {
         match self {
             Self::One(seat) => seat,
             Self::Many(seats) => seats,
@@ -110,9 +110,9 @@ impl Deref for Seats {
     }
 }
 
-impl FromIterator<Seat> for Seats {
-    fn from_iter<I: IntoIterator<Item = Seat>>(seats: I) -> Self {
-        let seats: Vec<Seat> = seats.into_iter().collect();
+impl FromIterator<Place> for Seats {
+    fn from_iter<I: IntoIterator<Item = Place>>(seats: I) -> Self {
+        let seats: Vec<Place> = seats.into_iter().collect();
         match seats[..] {
             [seat] => Self::One([seat]),
             _ => Self::Many(seats.into()),
@@ -153,7 +153,7 @@ impl State {
         set_last_id(&mut wire, at.hi(), at.lo());
         let bytes = wire.len();
         let index = self.topic_named(topic);
-        let entry = Entry {
+        let entry = Stored {
             at,
             time: now,
             events: EncodedEvents::new(wire.freeze(), events.max(1)),
@@ -244,7 +244,7 @@ impl State {
     }
 
     /// The names of these topics.
-    pub(super) fn names(&self, seats: &[Seat]) -> Vec<Arc<str>> {
+    pub(super) fn names(&self, seats: &[Place]) -> Vec<Arc<str>> {
         let names = seats.iter().map(|seat| self.topic(*seat).name.clone());
         names.collect()
     }
@@ -259,14 +259,14 @@ impl State {
     }
 
     /// Takes a place in a topic.
-    pub(super) fn join(&mut self, topic: &str) -> Seat {
+    pub(super) fn join(&mut self, topic: &str) -> Place {
         let topic = self.topic_named(topic);
         let seat = self.topic_mut(topic).waiting.join();
-        Seat { topic, seat }
+        Place { topic, seat }
     }
 
     /// Gives a place up, with its waker.
-    pub(super) fn leave(&mut self, seat: Seat) -> Option<Waker> {
+    pub(super) fn leave(&mut self, seat: Place) -> Option<Waker> {
         let topic = self.topic_mut(seat.topic);
         let waker = topic.waiting.leave(seat.seat);
         if topic.waiting.is_empty() {
@@ -278,7 +278,7 @@ impl State {
     }
 
     /// What stands behind `after` in these topics, up to a frame of it.
-    pub(super) fn read(&mut self, seats: &[Seat], after: Position) -> Read {
+    pub(super) fn read(&mut self, seats: &[Place], after: Position) -> Read {
         if self.loses(seats, after) {
             return Read::Lost;
         }
@@ -286,7 +286,7 @@ impl State {
             let read = self.read_one(seat, after);
             return read.map_or(Read::Nothing, |(last, events)| Read::Events(last, events));
         }
-        let more = |seat: &&Seat| self.topic(**seat).has_more(after);
+        let more = |seat: &&Place| self.topic(**seat).has_more(after);
         let heads = seats.iter().filter(more).map(|seat| {
             let topic = self.topic(*seat);
             let index = topic.index_after(after);
@@ -319,7 +319,7 @@ impl State {
     #[inline]
     pub(super) fn read_one(
         &mut self,
-        seat: Seat,
+        seat: Place,
         after: Position,
     ) -> Option<(Position, EncodedEvents)> {
         let topic = self.topic_mut(seat.topic);
@@ -334,14 +334,14 @@ impl State {
     }
 
     /// Whether something of these topics behind `after` is not there any more.
-    pub(super) fn loses(&self, seats: &[Seat], after: Position) -> bool {
+    pub(super) fn loses(&self, seats: &[Place], after: Position) -> bool {
         seats
             .iter()
             .any(|seat| self.topic(*seat).complete_since > after)
     }
 
     /// The newest event of each of these topics behind `after`, in order; `None` if there is none.
-    pub(super) fn newest(&self, seats: &[Seat], after: Position) -> Option<EncodedEvents> {
+    pub(super) fn newest(&self, seats: &[Place], after: Position) -> Option<EncodedEvents> {
         let newest = seats
             .iter()
             .filter_map(|seat| self.topic(*seat).entries.back());
@@ -351,7 +351,7 @@ impl State {
     }
 
     /// Whether there is something in these topics behind `after`.
-    pub(super) fn has_more(&self, seats: &[Seat], after: Position) -> bool {
+    pub(super) fn has_more(&self, seats: &[Place], after: Position) -> bool {
         seats.iter().any(|seat| self.topic(*seat).has_more(after))
     }
 
@@ -360,7 +360,7 @@ impl State {
     #[inline]
     pub(super) fn wait_one(
         &mut self,
-        seat: Seat,
+        seat: Place,
         after: Position,
         waker: &Waker,
     ) -> (bool, Option<Waker>) {
@@ -372,7 +372,7 @@ impl State {
     }
 
     /// Leaves a waker with each of these topics, and moves to `replaced` those of before.
-    pub(super) fn wait(&mut self, seats: &[Seat], waker: &Waker, replaced: &mut Vec<Waker>) {
+    pub(super) fn wait(&mut self, seats: &[Place], waker: &Waker, replaced: &mut Vec<Waker>) {
         for seat in seats {
             let waiting = &mut self.topic_mut(seat.topic).waiting;
             replaced.extend(waiting.arm(seat.seat, waker));
@@ -380,7 +380,7 @@ impl State {
     }
 
     /// Counts, for each of these topics of which something was lost behind `after`.
-    pub(super) fn count(&mut self, seats: &[Seat], after: Position, count: impl Fn(&mut Topic)) {
+    pub(super) fn count(&mut self, seats: &[Place], after: Position, count: impl Fn(&mut Topic)) {
         for seat in seats {
             let topic = self.topic_mut(seat.topic);
             if topic.complete_since > after {
@@ -405,7 +405,7 @@ impl State {
         self.memory
     }
 
-    fn topic(&self, seat: Seat) -> &Topic {
+    fn topic(&self, seat: Place) -> &Topic {
         self.topics[seat.topic].as_ref().expect(JOINED)
     }
 

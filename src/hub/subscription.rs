@@ -10,24 +10,23 @@ use std::{
 use futures_core::Stream;
 
 use super::{
-    Reset, Shared,
     encoded_events::EncodedEvents,
-    log::{Answer, Page},
-    log_hub::PAGE,
+    log::{LogFuture, PAGE, Page},
     position::Position,
+    reset::ResetReason,
+    shared::Shared,
     state::{Read, Seats},
 };
 use crate::{
-    encode::{encode_to, set_last_id},
-    output::Output,
     request::LastEventId,
+    wire::{Output, encode_to, set_last_id},
 };
 
 /// A stream of what is published to some topics, for [`Sse::new`](crate::Sse::new); made by
 /// [`Hub::subscribe`](crate::Hub::subscribe).
 ///
 /// Every event that was published to its topics since, or behind the id that it resumes
-/// [`after`](Self::after), it yields exactly once and in order, or a [`Reset`] in place of
+/// [`after`](Self::after), it yields exactly once and in order, or a [`ResetReason`] in place of
 /// what is lost. What is ready comes in one piece, of about 32 KiB at most.
 ///
 /// It holds a position, not a queue. It ends when the hub is [closed](crate::Hub::close) and
@@ -49,7 +48,7 @@ pub struct Subscription {
 
 /// Reading from the log what the history does not have.
 struct Replay {
-    page: Answer<'static, Page>,
+    page: LogFuture<'static, Page>,
     /// Up to where.
     upto: Position,
     /// How many pages there were.
@@ -102,7 +101,7 @@ enum Stage {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnLag {
-    /// It gets one [`Reset`] event, and then what is published from now on.
+    /// It gets one [`ResetReason`] event, and then what is published from now on.
     #[default]
     Reset,
     /// It ends; its client comes back with its last event ID, and is told then. A client whose id
@@ -274,7 +273,7 @@ impl Subscription {
     }
 
     /// What there is for it, or why it is to be reset.
-    fn poll_read(&mut self, waker: &Waker) -> Poll<Option<Result<EncodedEvents, Reset>>> {
+    fn poll_read(&mut self, waker: &Waker) -> Poll<Option<Result<EncodedEvents, ResetReason>>> {
         let mut replaced = Vec::new(); // dropped when the lock is released
         let mut state = self.hub.state();
         let stage = mem::replace(&mut self.stage, Stage::Live);
@@ -283,9 +282,9 @@ impl Subscription {
                 self.stage = Stage::Over;
                 return Poll::Ready(None);
             }
-            Stage::Unknown => Some(Reset::Unknown),
-            Stage::Expired => Some(Reset::Expired),
-            Stage::New if self.on_lag == OnLag::Latest => Some(Reset::Unknown),
+            Stage::Unknown => Some(ResetReason::Unknown),
+            Stage::Expired => Some(ResetReason::Expired),
+            Stage::New if self.on_lag == OnLag::Latest => Some(ResetReason::Unknown),
             Stage::New | Stage::Resuming | Stage::Claims | Stage::Proven | Stage::Live => {
                 match state.read(&self.seats, self.after) {
                     Read::Events(last, events) => {
@@ -297,18 +296,18 @@ impl Subscription {
                         return Poll::Ready(Some(Ok(events)));
                     }
                     Read::Nothing => None,
-                    Read::Lost if stage == Stage::Resuming => Some(Reset::Expired),
-                    Read::Lost => Some(Reset::Lagged),
+                    Read::Lost if stage == Stage::Resuming => Some(ResetReason::Expired),
+                    Read::Lost => Some(ResetReason::Lagged),
                 }
             }
         };
         if let Some(reset) = lost {
             // What is unknown is before everything.
             let after = match reset {
-                Reset::Unknown => Position::default(),
-                Reset::Expired | Reset::Lagged => self.after,
+                ResetReason::Unknown => Position::default(),
+                ResetReason::Expired | ResetReason::Lagged => self.after,
             };
-            let lagged = reset == Reset::Lagged;
+            let lagged = reset == ResetReason::Lagged;
             if lagged {
                 state.lagged += 1;
                 state.count(&self.seats, after, |topic| topic.lagged += 1);
@@ -316,7 +315,7 @@ impl Subscription {
             self.after = state.head;
             match self.on_lag {
                 OnLag::Latest => {
-                    if reset == Reset::Expired {
+                    if reset == ResetReason::Expired {
                         state.count(&self.seats, after, |topic| topic.resets += 1);
                     }
                     if let Some(events) = state.newest(&self.seats, after) {
@@ -346,7 +345,7 @@ impl Subscription {
     }
 
     /// The event that says so, with the id from which on it gets all.
-    fn reset(&self, reason: Reset) -> EncodedEvents {
+    fn reset(&self, reason: ResetReason) -> EncodedEvents {
         self.hub.metrics.reset(reason);
         let mut output = Output::default();
         let Ok(events) = encode_to(&mut output, (self.hub.reset.0)(reason));

@@ -5,14 +5,14 @@ use std::{collections::VecDeque, mem, sync::Arc};
 use tokio::time::Instant;
 
 use super::{encoded_events::EncodedEvents, position::Position, wakers::Wakers};
-use crate::output::BUDGET;
+use crate::wire::BUDGET;
 
 /// A topic of a hub.
 #[derive(Debug)]
 pub(super) struct Topic {
     pub(super) name: Arc<str>,
     /// In the order of their positions.
-    pub(super) entries: VecDeque<Entry>,
+    pub(super) entries: VecDeque<Stored>,
     /// Every event of the topic behind this position is in `entries`.
     pub(super) complete_since: Position,
     pub(super) waiting: Wakers,
@@ -33,7 +33,7 @@ const MAX_RUNS: usize = 8;
 
 /// One published item.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct Stored {
     pub(super) at: Position,
     /// When it was published, if that matters.
     pub(super) time: Option<Instant>,
@@ -88,7 +88,7 @@ impl Topic {
         self.entries.is_empty() && self.waiting.is_empty()
     }
 
-    pub(super) fn push(&mut self, entry: Entry) {
+    pub(super) fn push(&mut self, entry: Stored) {
         self.bytes += entry.events.len();
         self.published += 1;
         self.before_last = self.last().unwrap_or(self.complete_since);
@@ -96,7 +96,7 @@ impl Topic {
     }
 
     /// Drops the oldest entry.
-    pub(super) fn trim(&mut self) -> Option<Entry> {
+    pub(super) fn trim(&mut self) -> Option<Stored> {
         let entry = self.entries.pop_front()?;
         self.bytes -= entry.events.len();
         self.complete_since = entry.at;

@@ -3,7 +3,10 @@
 use allocation_counter::measure;
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
-use http_sse::{Decoded, Decoder, EncodedEvent, Event, EventType, Json, KeepAlive, Sse};
+use http_sse::{
+    EncodedEvent, Event, EventType, Json, KeepAlive, Sse,
+    decode::{Decoded, Decoder},
+};
 use tokio::time::{Sleep, advance};
 
 const TICK: EventType = EventType::from_static("tick");
@@ -177,7 +180,7 @@ fn a_decoder_allocates_in_proportion_to_a_line() {
     let mut events = 0;
     let info = measure(|| {
         for mut byte in wire.chunks(1) {
-            if let Some(Decoded::Event { data, .. }) = decoder.next(&mut byte).unwrap() {
+            if let Some(Decoded::Event { data, .. }) = decoder.decode(&mut byte).unwrap() {
                 assert_eq!(data.len() as u64, LENGTH);
                 events += 1;
             }

@@ -56,7 +56,7 @@ fn a_counted_event_allocates_as_one_that_is_not() {
         let source = stream::iter((0..EVENTS).map(|_| Event::data("x")));
         let mut sse = Sse::new(source).keep_alive(None);
         if let Some(connections) = connections {
-            sse = sse.connection(connections.admit("a").unwrap());
+            sse = sse.permit(connections.admit("a").unwrap());
         }
         let mut body = pin!(sse.into_body());
         let mut cx = Context::from_waker(Waker::noop());

@@ -124,7 +124,7 @@ fn stalled_or_not(stalls: bool) -> AllocationInfo {
         }
     });
     let read = all[0].next().now_or_never().map(Option::unwrap);
-    let lagged = |events: &http_sse::EncodedEvents| {
+    let lagged = |events: &http_sse::hub::EncodedEvents| {
         let wire = format!("event: reset\ndata: lagged\nid: {}\n\n", hub.head());
         events.as_bytes() == wire.as_bytes()
     };

@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::VecDeque, rc::Rc, task::Poll};
 use allocation_counter::measure;
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
-use http_sse::{Decoder, Encode, EncodedEvent, Encoder, Event, Json, Sse};
+use http_sse::{Encode, EncodedEvent, Encoder, Event, Json, Sse, decode::Decoder};
 
 /// Bytes that a stream may hold beyond one that never sent a large event.
 const SLACK: i64 = 4 * 1024;
@@ -164,7 +164,7 @@ fn heap_of_decoder(stream: &[u8], piece: usize, small_piece: usize) -> i64 {
         let decoder = decoder.insert(Decoder::new());
         let small = b"data: a small\ndata: event\n\n";
         for mut piece in stream.chunks(piece).chain(small.chunks(small_piece)) {
-            while decoder.next(&mut piece).unwrap().is_some() {}
+            while decoder.decode(&mut piece).unwrap().is_some() {}
         }
     });
     measured.bytes_current

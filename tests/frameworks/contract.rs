@@ -19,7 +19,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty};
-use http_sse::{CloseReason, Closed, Connections, Event, KeepAlive, LastEventId, Sse, stop};
+use http_sse::{CloseReason, CloseReport, Connections, Event, KeepAlive, LastEventId, Sse};
 use hyper::{Response, body::Incoming, client::conn::http2::SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use socket2::SockRef;
@@ -64,10 +64,10 @@ impl Answers {
     /// The body of the handler, the same in every framework.
     pub fn answer(&self, path: &str, last: LastEventId) -> Sse<Source> {
         let Some(answer) = self.by_path.lock().unwrap().remove(path) else {
-            return stop();
+            return Sse::stop();
         };
         match answer.connections.admit(answer.key) {
-            Ok(permit) => (answer.respond)(last).connection(permit),
+            Ok(permit) => (answer.respond)(last).permit(permit),
             Err(full) => full.into(),
         }
     }
@@ -232,7 +232,7 @@ fn a_drain_lets_streams_end_by_themselves(mut server: Server, runtime: &Runtime)
     let (closes, mut closed) = unbounded_channel();
     let on_close = move || {
         let closes = closes.clone();
-        move |closed: Closed| closes.send(closed.reason).unwrap()
+        move |closed: CloseReport| closes.send(closed.reason).unwrap()
     };
     let (events, source) = channel();
     let (of_one, of_other) = (on_close(), on_close());
@@ -497,7 +497,7 @@ fn with(keep_alive: Option<&KeepAlive>) -> &'static str {
 
 /// `sent` is how many keep-alives there had been when the client had left, if it was not noticed
 /// already.
-fn assert_noticed(report: &Closed, sent: Option<u64>) {
+fn assert_noticed(report: &CloseReport, sent: Option<u64>) {
     assert_eq!(report.reason, CloseReason::ClientGone);
     let more = sent.map(|sent| report.keep_alives - sent);
     assert!(more <= Some(2), "noticed after {more:?} keep-alives");
@@ -514,7 +514,7 @@ async fn an_error_is_a_broken_response(server: &Server) {
     client.exactly(":\ndata: a\n\ndata: b\n\n").await;
     let end = client.chunk().await;
     assert_eq!(end.is_err(), server.framework.breaks_off, "{end:?}");
-    let closed: Closed = value_from("the close report", &mut closed).await;
+    let closed: CloseReport = value_from("the close report", &mut closed).await;
     assert_eq!((closed.reason, closed.events), (CloseReason::Error, 2));
 }
 
@@ -639,7 +639,7 @@ async fn finite_responses_say_where_they_end(server: &Server) {
             "",
         ),
         ("GET", &full_key, never, 429, ""),
-        ("GET", own, |_| stop(), 204, ""),
+        ("GET", own, |_| Sse::stop(), 204, ""),
         ("GET", own, ended, 200, ":\ndata: a\n\n"),
         ("HEAD", own, ended, 200, ""),
         ("HEAD", &full, never, 503, ""),

@@ -367,7 +367,7 @@ impl Streams {
             flood.boxed()
         };
         match self.connections.admit(key) {
-            Ok(permit) => Sse::new(source).keep_alive(None).connection(permit),
+            Ok(permit) => Sse::new(source).keep_alive(None).permit(permit),
             Err(full) => full.into(),
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use futures_util::{StreamExt as _, stream};
-use http_sse::{EncodedEvent, Event, EventId, EventType, Retry, Sse, stop};
+use http_sse::{EncodedEvent, Event, EventId, EventType, Retry, Sse};
 use serde_json::{Value, json};
 use tokio::join;
 
@@ -202,7 +202,7 @@ async fn ids(browser: &mut Browser, server: &Server) -> &'static str {
     const IDS: [&str; 4] = ["AZaz09._~-", "ü☃", "", "5"];
     let url = server.route("/ids", |ask| {
         let Some(id) = IDS.get(ask.nth) else {
-            return sse(stop::<Source>());
+            return sse(Sse::<Source>::stop());
         };
         let events = [
             Event::data("with").id(EventId::from_static(id)),
@@ -234,7 +234,7 @@ async fn id_without_data(browser: &mut Browser, server: &Server) -> &'static str
                     .event_type(EventType::from_static("nobody listens"))
                     .id(3),
             ],
-            _ => return sse(stop::<Source>()),
+            _ => return sse(Sse::<Source>::stop()),
         };
         sse(Sse::new(stream::iter(events)).retry(AT_ONCE))
     });

@@ -12,7 +12,7 @@ use std::{
 
 use futures_util::{StreamExt as _, stream};
 use http::StatusCode;
-use http_sse::{Event, Retry, Sse, stop};
+use http_sse::{Event, Retry, Sse};
 use serde_json::json;
 use tokio::{join, time::sleep};
 
@@ -61,7 +61,7 @@ async fn reconnection_times(browser: &mut Browser, server: &Server) -> (Vec<u128
                 sse(Sse::new(stream::iter([event, last])))
             }
             3 => sse(Sse::new(stream::iter([event.retry(Retry::MAX)]))),
-            _ => sse(stop::<Source>()),
+            _ => sse(Sse::<Source>::stop()),
         }
     });
     // Without a reconnection time Chromium takes 3 s, and Firefox 5 s.
@@ -133,7 +133,7 @@ pub(crate) async fn open_before_a_byte(browser: &mut Browser, server: &Server) -
 
 pub(crate) async fn statuses(browser: &mut Browser, server: &Server) -> &'static str {
     const STATUSES: [u16; 12] = [201, 202, 203, 205, 206, 400, 401, 404, 429, 500, 502, 503];
-    let stopped = server.route("/stopped", |_| sse(stop::<Source>()));
+    let stopped = server.route("/stopped", |_| sse(Sse::<Source>::stop()));
     let mut urls = vec![stopped];
     for status in STATUSES {
         let status = StatusCode::from_u16(status).unwrap();
@@ -216,7 +216,7 @@ pub(crate) async fn ends(browser: &mut Browser, server: &Server) -> &'static str
                     .max_age(Duration::from_millis(50))
                     .reconnect_within(Duration::from_millis(20)),
             ),
-            _ => sse(stop::<Source>()),
+            _ => sse(Sse::<Source>::stop()),
         }
     });
     let seen = browser.watch(&url, &[], CLOSED).await;

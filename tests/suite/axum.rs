@@ -12,7 +12,7 @@ use axum::{
 use futures_util::{Stream, StreamExt as _, stream};
 use http::{HeaderValue, Request};
 use http_body_util::BodyExt as _;
-use http_sse::{Event, Json, KeepAlive, LastEventId, Sse, stop};
+use http_sse::{Event, Json, KeepAlive, LastEventId, Sse};
 use tower::ServiceExt as _;
 
 use crate::deadline::within;
@@ -39,7 +39,7 @@ async fn fails() -> Sse<impl Stream<Item = Result<Event, std::io::Error>>> {
 
 async fn maybe(last: LastEventId) -> Sse<impl Stream<Item = Event>> {
     match last.parse::<u64>() {
-        Some(99) => stop(),
+        Some(99) => Sse::stop(),
         _ => Sse::new(stream::empty()),
     }
 }

@@ -17,7 +17,7 @@ use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
 use http::Method;
 use http_body::Body;
 use http_sse::{
-    CloseReason, Closed, Encode, EncodedEvent, Encoder, Event, EventId, KeepAlive, Retry, Sse,
+    CloseReason, CloseReport, Encode, EncodedEvent, Encoder, Event, EventId, KeepAlive, Retry, Sse,
     SseBody,
 };
 use proptest::prelude::Rng as _;
@@ -104,7 +104,7 @@ where
 }
 
 /// Calls of `on_close`.
-fn closes<S>(sse: Sse<S>) -> (SseBody<S>, mpsc::Receiver<Closed>)
+fn closes<S>(sse: Sse<S>) -> (SseBody<S>, mpsc::Receiver<CloseReport>)
 where
     S: Stream,
     S::Item: Encode,
@@ -117,7 +117,7 @@ where
 }
 
 /// The one call that there was: its reason, events, bytes and keep-alives.
-fn closed(closes: &mpsc::Receiver<Closed>) -> (CloseReason, u64, u64, u64) {
+fn closed(closes: &mpsc::Receiver<CloseReport>) -> (CloseReason, u64, u64, u64) {
     let closed = closes.try_recv().expect("on_close was called");
     assert!(closes.try_recv().is_err(), "on_close was called once");
     (

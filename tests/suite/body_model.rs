@@ -173,7 +173,7 @@ async fn run(plan: &Plan) {
     // The response.
     let (sender, reports) = std::sync::mpsc::channel();
     let mut sse = Sse::new(source)
-        .connection(permit)
+        .permit(permit)
         .on_close(move |report| sender.send(report).unwrap());
     let keep = |interval| KeepAlive::new().interval(interval).comment("keep");
     sse = sse.keep_alive(plan.keep_alive.map(keep));
@@ -268,7 +268,7 @@ fn check(
     plan: &Plan,
     outcome: &Outcome,
     left: bool,
-    reports: &[http_sse::Closed],
+    reports: &[http_sse::CloseReport],
     yielded: usize,
     connections: &Connections,
 ) {
@@ -339,7 +339,7 @@ fn check(
             plan.order,
             Some((_, Order::Shutdown | Order::Drain(_)))
         )),
-        CloseReason::Closed => assert!(matches!(plan.order, Some((_, Order::Close)))),
+        CloseReason::ByServer => assert!(matches!(plan.order, Some((_, Order::Close)))),
         CloseReason::ClientGone => assert!(left),
         reason => panic!("{reason:?}"),
     }

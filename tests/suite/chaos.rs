@@ -20,7 +20,7 @@ use axum::{
     routing::get,
 };
 use futures_util::{Stream, StreamExt as _, future, stream};
-use http_sse::{CloseReason, Connections, Event, Sse, stop};
+use http_sse::{CloseReason, Connections, Event, Sse};
 use proptest::{
     prelude::{Rng as _, RngExt as _},
     test_runner::{RngAlgorithm, TestRng},
@@ -99,10 +99,10 @@ async fn answer(
         _ => some.chain(stream::pending()).boxed(),
     };
     let mut sse = Sse::new(source)
-        .connection(permit)
+        .permit(permit)
         .on_close(move |_| _ = closed[number].fetch_add(1, SeqCst));
     match end {
-        End::BeforeFirstPoll => return stop(), // which drops the other
+        End::BeforeFirstPoll => return Sse::stop(), // which drops the other
         End::MaxAge => sse = sse.max_age(Duration::from_millis(250)),
         _ => {}
     }
@@ -192,7 +192,7 @@ async fn wave(chance: &mut TestRng) -> [u64; 6] {
         }
         let totals = connections.totals();
         let (opened, open) = (totals.opened, totals.open);
-        let closed = totals.closed(CloseReason::Closed);
+        let closed = totals.closed(CloseReason::ByServer);
         if opened == WAVE as u64 && open == to_shut_down && closed == to_close {
             break;
         }
@@ -217,7 +217,7 @@ async fn wave(chance: &mut TestRng) -> [u64; 6] {
         CloseReason::Error,
         CloseReason::MaxAge,
         CloseReason::Shutdown,
-        CloseReason::Closed,
+        CloseReason::ByServer,
         CloseReason::ClientGone,
     ]
     .map(|reason| totals.closed(reason));

@@ -8,8 +8,8 @@ use bytes::BytesMut;
 use eventsource_stream::Eventsource as _;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use http_sse::{
-    DecodeError, Decoded, Decoder, EncodedEvent, Event, EventId, EventType, EventsError, Retry,
-    events,
+    EncodedEvent, Event, EventId, EventType, Retry,
+    decode::{DecodeError, Decoded, Decoder, EventsError, events},
 };
 use serde::Deserialize;
 
@@ -38,7 +38,7 @@ fn decode<'a>(decoder: Decoder, pieces: impl IntoIterator<Item = &'a [u8]>) -> O
     let mut decoder = decoder;
     let mut outcome = Outcome::default();
     for mut input in pieces {
-        while let Some(decoded) = decoder.next(&mut input).unwrap() {
+        while let Some(decoded) = decoder.decode(&mut input).unwrap() {
             match decoded {
                 Decoded::Event {
                     event_type,
@@ -68,7 +68,7 @@ fn decode<'a>(decoder: Decoder, pieces: impl IntoIterator<Item = &'a [u8]>) -> O
 
 /// Asserts that the outcome is the same for the whole, byte by byte, and at every split point.
 fn decode_every_way(bytes: &[u8]) -> Outcome {
-    let decoder = || Decoder::new().all();
+    let decoder = || Decoder::new().with_comments();
     let whole = decode(decoder(), [bytes]);
     assert_eq!(decode(decoder(), bytes.chunks(1)), whole, "byte by byte");
     for at in 0..=bytes.len() {
@@ -146,7 +146,7 @@ fn everything_can_be_asked_for() {
 
     let wire = ": a\nid: 1\n\nretry: 2147483647\nevent: e\nid: 2\ndata: x\ndata: y\n\ndata: \n\n";
     let body = stream::iter([Ok::<_, ()>(wire.as_bytes())]);
-    let relayed = events(body, Decoder::new().all());
+    let relayed = events(body, Decoder::new().with_comments());
     let relayed: Vec<_> = relayed
         .map(Result::unwrap)
         .collect()
@@ -191,11 +191,11 @@ fn lines_and_events_have_limits() {
         let mut decoder = decoder;
         let mut events = 0;
         for mut input in bytes.chunks(piece) {
-            while decoder.next(&mut input)?.is_some() {
+            while decoder.decode(&mut input)?.is_some() {
                 events += 1;
             }
         }
-        assert_eq!(decoder.next(&mut &b""[..]), Ok(None));
+        assert_eq!(decoder.decode(&mut &b""[..]), Ok(None));
         Ok(events)
     }
 
@@ -233,7 +233,7 @@ fn lines_and_events_have_limits() {
 
     let mut decoder = Decoder::new().max_line(3);
     for _ in 0..3 {
-        let error = decoder.next(&mut &b"data: x\n\n"[..]).unwrap_err();
+        let error = decoder.decode(&mut &b"data: x\n\n"[..]).unwrap_err();
         assert_eq!(
             error.to_string(),
             "the stream has a line of more than 3 bytes"
@@ -254,7 +254,7 @@ fn a_long_line_in_single_bytes_is_read() {
 fn data_in_one_piece_is_not_copied() {
     let wire = b"id: 1\ndata: abc\n\n";
     let mut decoder = Decoder::new();
-    let Ok(Some(Decoded::Event { data, .. })) = decoder.next(&mut &wire[..]) else {
+    let Ok(Some(Decoded::Event { data, .. })) = decoder.decode(&mut &wire[..]) else {
         panic!()
     };
     assert_eq!(data.as_ptr(), wire[12..].as_ptr());
@@ -350,7 +350,11 @@ fn the_decoder_vectors_are_decoded_in_every_split() {
             let chunks: Vec<_> = chunks.iter().map(|chunk| bytes(chunk)).collect();
             assert_eq!(chunks.concat(), input, "{name}");
             let chunks = chunks.iter().map(|chunk| &chunk[..]);
-            assert_eq!(decode(Decoder::new().all(), chunks), outcome, "{name}");
+            assert_eq!(
+                decode(Decoder::new().with_comments(), chunks),
+                outcome,
+                "{name}"
+            );
         }
     }
 }

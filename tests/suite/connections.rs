@@ -29,7 +29,7 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 fn silent(connections: &Connections, key: &str) -> SseBody<stream::Pending<Event>> {
     Sse::new(stream::pending())
         .keep_alive(None)
-        .connection(connections.admit(key).unwrap())
+        .permit(connections.admit(key).unwrap())
         .into_body()
 }
 
@@ -52,7 +52,7 @@ const REASONS: [CloseReason; 6] = [
     CloseReason::Error,
     CloseReason::MaxAge,
     CloseReason::Shutdown,
-    CloseReason::Closed,
+    CloseReason::ByServer,
     CloseReason::ClientGone,
 ];
 
@@ -189,7 +189,7 @@ mod ends {
     async fn the_earlier_of_two_ends_counts() {
         let connections = Connections::new();
         let permit = connections.admit("a").unwrap();
-        let sse = Sse::new(stream::pending::<Event>()).connection(permit);
+        let sse = Sse::new(stream::pending::<Event>()).permit(permit);
         let mut body = sse.keep_alive(None).max_age(SECOND).into_body();
         assert_eq!(frame(&mut body), ":\n");
         connections.drain(60 * SECOND);
@@ -209,7 +209,7 @@ mod ends {
         let connections = Connections::new();
         let permit = connections.admit("a").unwrap();
         let source = stream::iter([Ok(Event::data("a")), Err("gone")]);
-        let mut body = Sse::new(source).connection(permit).into_body();
+        let mut body = Sse::new(source).permit(permit).into_body();
         let unwritten = frame(&mut body);
         connections.drain(SECOND);
         let start = Instant::now();
@@ -223,7 +223,7 @@ mod ends {
     async fn the_servers_window_for_reconnection_goes_before_the_streams_own() {
         let connections = Connections::new().reconnect_within(MILLISECOND);
         let permit = connections.admit("a").unwrap();
-        let sse = Sse::new(stream::pending::<Event>()).connection(permit);
+        let sse = Sse::new(stream::pending::<Event>()).permit(permit);
         let mut body = sse.reconnect_within(1_000_000 * SECOND).into_body();
         assert_eq!(frame(&mut body), ":\n");
         connections.shutdown();
@@ -237,9 +237,9 @@ mod ends {
             .reconnect_within(10 * SECOND);
         let mut silent = silent(&connections, "a");
         let busy = Sse::new(stream::repeat_with(|| Event::data("x")));
-        let mut busy = busy.connection(connections.admit("b").unwrap()).into_body();
+        let mut busy = busy.permit(connections.admit("b").unwrap()).into_body();
         let ends = Sse::new(stream::empty::<Event>());
-        let mut new = ends.connection(connections.admit("c").unwrap()).into_body();
+        let mut new = ends.permit(connections.admit("c").unwrap()).into_body();
         assert_eq!(frame(&mut silent), ":\n");
         assert!(frame(&mut busy).ends_with(b"data: x\n\n"));
 
@@ -282,7 +282,7 @@ mod ends {
         let ends_soon = stream::once(tokio::time::sleep(SECOND)).map(|()| Event::data("last"));
         let ends_soon = Sse::new(ends_soon.boxed());
         let mut ends_soon = ends_soon
-            .connection(connections.admit("a").unwrap())
+            .permit(connections.admit("a").unwrap())
             .into_body();
         let mut goes_on = silent(&connections, "b");
         assert_eq!(frame(&mut ends_soon), ":\n");
@@ -329,7 +329,7 @@ mod ends {
         let permit = connections.admit("a").unwrap();
         let id = permit.id();
         let one = Sse::new(stream::pending::<Event>()).keep_alive(None);
-        let mut one = one.connection(permit).into_body();
+        let mut one = one.permit(permit).into_body();
         let mut others = ["a", "b", "b"].map(|key| silent(&connections, key));
         frame(&mut one);
         for other in &mut others {
@@ -351,7 +351,7 @@ mod ends {
         assert!(a.next().now_or_never().is_none());
         assert!(matches!(b.next().now_or_never(), Some(None)));
         assert!(matches!(c.next().now_or_never(), Some(None)));
-        assert_eq!(connections.totals().closed(CloseReason::Closed), 3);
+        assert_eq!(connections.totals().closed(CloseReason::ByServer), 3);
     }
 
     #[tokio::test(start_paused = true)]
@@ -360,7 +360,7 @@ mod ends {
         let large = "x".repeat(64 * 1024);
         let source = stream::iter([Event::data(large)]).chain(stream::pending());
         let mut body = Sse::new(source)
-            .connection(connections.admit("a").unwrap())
+            .permit(connections.admit("a").unwrap())
             .into_body();
         assert_eq!(frame(&mut body), ":\ndata: ");
         connections.shutdown();
@@ -386,7 +386,7 @@ mod counts {
         let sse = Sse::new(source).keep_alive(keep_alive);
         let permit = connections.admit("user 7").unwrap();
         let id = permit.id();
-        let mut body = sse.connection(permit).into_body();
+        let mut body = sse.permit(permit).into_body();
         advance(5 * SECOND).await;
         frame(&mut body);
         let frame = within("a keep-alive", body.next()).await;
@@ -415,7 +415,7 @@ mod counts {
         let connections = Connections::new();
         let stalled = || connections.snapshot()[0].stalled_for;
         let mut body = Sse::new(stream::repeat_with(|| Event::data("x")))
-            .connection(connections.admit("a").unwrap())
+            .permit(connections.admit("a").unwrap())
             .into_body();
         assert_eq!(stalled(), None);
         frame(&mut body);
@@ -438,17 +438,17 @@ mod counts {
         let connections = Connections::new().max(1);
         let admit = || connections.admit("a").unwrap();
         drop(admit());
-        drop(Sse::new(stream::pending::<Event>()).connection(admit()));
+        drop(Sse::new(stream::pending::<Event>()).permit(admit()));
         drop(
             Sse::new(stream::pending::<Event>())
-                .connection(admit())
+                .permit(admit())
                 .into_body(),
         );
 
         let mut panics = Sse::new(stream::once(future::lazy(|_| -> Event {
             panic!("its own")
         })))
-        .connection(admit())
+        .permit(admit())
         .into_body();
         drop(panics.next().now_or_never()); // what precedes the panic
         drop(panics.next().now_or_never());
@@ -456,15 +456,15 @@ mod counts {
         drop(panics);
 
         let fails = Sse::new(stream::iter([Err::<Event, _>("gone")])).keep_alive(None);
-        let mut fails = fails.connection(admit()).into_body();
+        let mut fails = fails.permit(admit()).into_body();
         while !http_body::Body::is_end_stream(&fails) {
             fails.next().now_or_never();
         }
         let ends = Sse::new(stream::iter([EncodedEvent::from_static("data: x\n\n")]));
-        let mut ends = ends.connection(admit()).into_body();
+        let mut ends = ends.permit(admit()).into_body();
         assert_eq!(frame(&mut ends), ":\ndata: x\n\n");
 
-        let head = Sse::new(stream::pending::<Event>()).connection(admit());
+        let head = Sse::new(stream::pending::<Event>()).permit(admit());
         drop(head.for_method(&http::Method::HEAD));
 
         let totals = connections.totals();
@@ -493,7 +493,7 @@ mod counts {
                     Ok(Event::data(n.to_string()))
                 })
                 .chain(stream::iter(fails.then_some(Err("failed"))));
-            let sse = Sse::new(source.boxed()).connection(permit);
+            let sse = Sse::new(source.boxed()).permit(permit);
             let mut sse = sse.on_close(move |_| _ = on_closes.fetch_add(1, SeqCst));
             if random.next_u32() % 5 == 0 {
                 sse = sse.max_age(10 * MILLISECOND);

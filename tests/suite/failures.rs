@@ -15,7 +15,6 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use http_sse::{
     CloseReason, Connections, Encode, EncodeEventError, EncodedEvent, Encoder, Event, Sse, SseBody,
-    stop,
 };
 use tokio::{
     sync::mpsc::unbounded_channel,
@@ -236,7 +235,7 @@ async fn an_error_does_not_wait_when_the_server_ends_the_stream() {
     let connections = Connections::new();
     let permit = connections.admit("a").unwrap();
     let source = stream::iter([Ok(Event::data("a")), Err("gone")]);
-    let sse = Sse::new(source).keep_alive(None).connection(permit);
+    let sse = Sse::new(source).keep_alive(None).permit(permit);
     let mut body = sse.into_body();
     let last = frame(&mut body);
     assert!(is_pending(&mut body));
@@ -346,13 +345,13 @@ async fn a_response_without_a_stream_ends() {
 
     let connections = Connections::new().max_per_key(0);
     let refused = || Sse::<Source>::from(connections.admit("a").unwrap_err());
-    let responses: [fn() -> Sse<Source>; 2] = [stop, || {
+    let responses: [fn() -> Sse<Source>; 2] = [Sse::stop, || {
         Sse::new(stream::pending()).for_method(&Method::HEAD)
     }];
     for response in responses {
         let admitted = Connections::new();
         let permit = admitted.admit("a").unwrap();
-        let (body, closes) = closes(response().connection(permit));
+        let (body, closes) = closes(response().permit(permit));
         assert!(body.is_end_stream());
         drop(body);
         assert_eq!(reasons(&closes), [CloseReason::End]);
@@ -445,7 +444,7 @@ async fn a_stream_of_comments_gives_others_their_turn() {
         PIECES.fetch_add(1, Relaxed);
         Ok::<_, std::convert::Infallible>(&b": idle\n"[..])
     });
-    let mut events = http_sse::events(pieces, http_sse::Decoder::new());
+    let mut events = http_sse::decode::events(pieces, http_sse::decode::Decoder::new());
     assert!(StreamExt::next(&mut events).now_or_never().is_none());
     assert_eq!(PIECES.load(Relaxed), 256);
 }

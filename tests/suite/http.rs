@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Empty};
-use http_sse::{CloseReason, Closed, Event, LastEventId, Sse, SseBody, stop};
+use http_sse::{CloseReason, CloseReport, Event, LastEventId, Sse, SseBody};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -29,7 +29,7 @@ type Source = stream::BoxStream<'static, Result<Event, &'static str>>;
 /// A server, and the ends of its streams.
 struct Server {
     address: SocketAddr,
-    closed: UnboundedReceiver<Closed>,
+    closed: UnboundedReceiver<CloseReport>,
     /// The client's ends of HTTP/2 connections. They stop before the server does.
     clients: Vec<Background>,
     _serving: Background,
@@ -74,7 +74,7 @@ impl Server {
     }
 
     /// The next end of a stream.
-    async fn next_end(&mut self) -> Closed {
+    async fn next_end(&mut self) -> CloseReport {
         within("the end of a stream", self.closed.recv())
             .await
             .expect("the server runs")
@@ -97,7 +97,7 @@ impl Server {
 
 fn respond(
     request: &Request<Incoming>,
-    on_close: impl FnOnce(Closed) + Send + 'static,
+    on_close: impl FnOnce(CloseReport) + Send + 'static,
 ) -> Response<SseBody<Source>> {
     let a_and_b = stream::iter(["a", "b"]).map(|data| Ok(Event::data(data)));
     let source = match request.uri().path() {
@@ -110,7 +110,7 @@ fn respond(
             let last = LastEventId::from_request(request);
             stream::iter([Ok(Event::data(format!("{:?}", last.as_str())))]).boxed()
         }
-        _ => return stop().into_response(),
+        _ => return Sse::stop().into_response(),
     };
     Sse::new(source)
         .keep_alive(None)

@@ -4,8 +4,8 @@ use std::{convert::Infallible, time::Duration};
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use http_sse::{
-    Encode, Encoder, Event, EventType, Hub, LastEventId, OnLag, Position, PublishError, Reset, Sse,
-    Subscription,
+    Encode, Encoder, Event, EventType, Hub, LastEventId, Sse, Subscription,
+    hub::{OnLag, Position, PublishError, ResetReason},
 };
 use tokio::time::advance;
 
@@ -274,7 +274,7 @@ mod resume {
     fn the_reset_event_is_what_the_server_wants() {
         const SYNC: EventType = EventType::from_static("sync");
         let builder = Hub::builder().reset_event(|reason| match reason {
-            Reset::Unknown => Event::data("who?").event_type(SYNC),
+            ResetReason::Unknown => Event::data("who?").event_type(SYNC),
             _ => Event::data(reason.to_string()),
         });
         let hub = builder.build();
@@ -366,8 +366,9 @@ mod lag {
         let next = publish(&hub, "c", "c");
         assert_eq!(read(&mut slow), (wire("c", next), true));
         // Nothing is skipped in silence: the one that was slow, and the one that came back late.
-        let counts =
-            |count: fn(&http_sse::Topic) -> u64| -> u64 { hub.topics().iter().map(count).sum() };
+        let counts = |count: fn(&http_sse::hub::TopicInfo) -> u64| -> u64 {
+            hub.topics().iter().map(count).sum()
+        };
         assert_eq!(counts(|topic| topic.lagged), 1);
         assert_eq!(counts(|topic| topic.resets), 1);
     }

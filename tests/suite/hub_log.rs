@@ -12,8 +12,11 @@ use std::{
 
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture};
 use http_sse::{
-    AppendError, EncodedEvent, EncodedEvents, Entry, Event, Hub, LastEventId, Log, LogError,
-    LogHub, MemoryLog, OnLag, Page, Position, PublishError, Subscription,
+    EncodedEvent, Event, Hub, LastEventId, Subscription,
+    hub::{
+        AppendError, DistributedHub, EncodedEvents, Entry, EventLog, EventLogError, MemoryLog,
+        OnLag, Page, Position, PublishError,
+    },
 };
 use proptest::{prelude::RngExt as _, test_runner::TestRng};
 use tokio::time::{Instant, sleep};
@@ -28,17 +31,17 @@ const HOUR: Duration = Duration::from_secs(3_600);
 
 /// A server: a hub on the log, and the task that follows it.
 struct Node {
-    hub: LogHub,
+    hub: DistributedHub,
     _follows: Background,
 }
 
 impl Node {
-    async fn start(log: &Arc<impl Log + 'static>, history: usize) -> Self {
-        let hub = Hub::builder().history(history).log(log.clone());
+    async fn start(log: &Arc<impl EventLog + 'static>, history: usize) -> Self {
+        let hub = Hub::builder().history(history).distributed(log.clone());
         Self::of(within("the log to be loaded", hub).await.unwrap())
     }
 
-    fn of(hub: LogHub) -> Self {
+    fn of(hub: DistributedHub) -> Self {
         let follows = hub.clone();
         let _follows = Background::spawn(async move {
             within_time(HOUR, "the hub to be closed", follows.follow()).await;
@@ -56,14 +59,14 @@ impl Node {
 }
 
 impl Deref for Node {
-    type Target = LogHub;
+    type Target = DistributedHub;
 
-    fn deref(&self) -> &LogHub {
+    fn deref(&self) -> &DistributedHub {
         &self.hub
     }
 }
 
-async fn publish(hub: &LogHub, topic: &str, data: &str) -> Position {
+async fn publish(hub: &DistributedHub, topic: &str, data: &str) -> Position {
     let published = hub.publish(topic, Event::data(data.to_owned()));
     within("the log to take an event", published).await.unwrap()
 }
@@ -185,7 +188,7 @@ async fn an_id_that_the_log_does_not_have_is_reset() {
 async fn a_client_from_a_server_that_is_ahead_is_served_from_its_own_id() {
     let log = Arc::new(MemoryLog::new(7, 100));
     // It does not follow yet.
-    let behind = Hub::builder().log(log.clone());
+    let behind = Hub::builder().distributed(log.clone());
     let behind = within("the log to be loaded", behind).await.unwrap();
     let ahead = Node::start(&log, 100).await;
     publish(&ahead, "x", "1").await;
@@ -235,7 +238,7 @@ struct Faulty {
 
 impl Faulty {
     /// One in `of` calls fails.
-    fn fails(&self, of: u32) -> Result<(), LogError> {
+    fn fails(&self, of: u32) -> Result<(), EventLogError> {
         if self.chance.lock().unwrap().random_range(0..of) == 0 {
             self.faults.fetch_add(1, SeqCst);
             return Err("the engine is away".into());
@@ -249,7 +252,7 @@ impl Faulty {
     }
 }
 
-impl Log for Faulty {
+impl EventLog for Faulty {
     fn append<'a>(
         &'a self,
         topic: &'a str,
@@ -264,7 +267,7 @@ impl Log for Faulty {
         })
     }
 
-    fn head(&self) -> BoxFuture<'_, Result<Position, LogError>> {
+    fn head(&self) -> BoxFuture<'_, Result<Position, EventLogError>> {
         Box::pin(async move {
             self.fails(10)?;
             within("the log in memory", self.log.head()).await
@@ -276,7 +279,7 @@ impl Log for Faulty {
         after: Position,
         upto: Option<Position>,
         max: usize,
-    ) -> BoxFuture<'_, Result<Page, LogError>> {
+    ) -> BoxFuture<'_, Result<Page, EventLogError>> {
         Box::pin(async move {
             self.fails(10)?;
             let page = within("the log in memory", self.log.read(after, upto, max)).await;
@@ -290,7 +293,7 @@ impl Log for Faulty {
         after: Position,
         max: usize,
         timeout: Duration,
-    ) -> BoxFuture<'_, Result<Vec<Entry>, LogError>> {
+    ) -> BoxFuture<'_, Result<Vec<Entry>, EventLogError>> {
         Box::pin(async move {
             self.fails(50)?;
             let entries = within("an entry", self.log.wait(after, max, timeout)).await;
@@ -366,7 +369,7 @@ impl EngineState {
         behind.take(max).cloned().collect()
     }
 
-    fn is_there(&self) -> Result<(), LogError> {
+    fn is_there(&self) -> Result<(), EventLogError> {
         if self.is_away {
             return Err("the engine is away".into());
         }
@@ -374,7 +377,7 @@ impl EngineState {
     }
 }
 
-impl Log for Engine {
+impl EventLog for Engine {
     fn append<'a>(
         &'a self,
         topic: &'a str,
@@ -390,7 +393,7 @@ impl Log for Engine {
         })
     }
 
-    fn head(&self) -> BoxFuture<'_, Result<Position, LogError>> {
+    fn head(&self) -> BoxFuture<'_, Result<Position, EventLogError>> {
         Box::pin(async { Ok(self.state().head()) })
     }
 
@@ -399,7 +402,7 @@ impl Log for Engine {
         after: Position,
         upto: Option<Position>,
         max: usize,
-    ) -> BoxFuture<'_, Result<Page, LogError>> {
+    ) -> BoxFuture<'_, Result<Page, EventLogError>> {
         Box::pin(async move {
             let delay = {
                 let mut state = self.state();
@@ -435,7 +438,7 @@ impl Log for Engine {
         after: Position,
         max: usize,
         timeout: Duration,
-    ) -> BoxFuture<'_, Result<Vec<Entry>, LogError>> {
+    ) -> BoxFuture<'_, Result<Vec<Entry>, EventLogError>> {
         Box::pin(async move {
             let end = Instant::now() + timeout;
             if timeout > Duration::ZERO {
@@ -624,7 +627,7 @@ async fn a_server_starts_at_the_head_of_a_log_that_gives_nothing() {
     let log = Arc::new(Engine::default());
     let head = Position::new(0, 9);
     log.state().head = Some(head);
-    let hub = Hub::builder().log(log.clone());
+    let hub = Hub::builder().distributed(log.clone());
     let hub = within("the log to be loaded", hub).await.unwrap();
     assert_eq!(hub.head(), head);
     assert_eq!(log.state().followed.len(), 1);
@@ -734,13 +737,13 @@ async fn clients_that_hop_between_servers_lose_and_double_nothing_untold() {
     });
     let mut nodes = Vec::new();
     while nodes.len() < 3 {
-        let hub = Hub::builder().history(50).log(log.clone());
+        let hub = Hub::builder().history(50).distributed(log.clone());
         if let Ok(hub) = within("the log to be loaded, or not", hub).await {
             nodes.push(Node::of(hub));
         }
         assert!(log.faults.load(SeqCst) < 1_000, "the log cannot be loaded");
     }
-    let hubs: Vec<LogHub> = nodes.iter().map(|node| node.hub.clone()).collect();
+    let hubs: Vec<DistributedHub> = nodes.iter().map(|node| node.hub.clone()).collect();
     // One publisher counts in each topic. What is not known to be written is published again with
     // its key.
     let publishers = (0..TOPICS).map(|topic| {
@@ -784,7 +787,7 @@ async fn clients_that_hop_between_servers_lose_and_double_nothing_untold() {
     drop(trims);
     // Those who are away come back, and all read on; they publish too, so there is no end.
     sleep(Duration::from_secs(10)).await;
-    hubs.iter().for_each(LogHub::close);
+    hubs.iter().for_each(DistributedHub::close);
     let mut sums = [0_u64; 3];
     for client in clients {
         let counts = finished("a client", client).await;
@@ -799,7 +802,7 @@ async fn clients_that_hop_between_servers_lose_and_double_nothing_untold() {
 }
 
 /// Reads two topics, now here, now there; tells how many events, resets and hops.
-async fn hop(nodes: &[LogHub], chance: &mut TestRng) -> [u64; 3] {
+async fn hop(nodes: &[DistributedHub], chance: &mut TestRng) -> [u64; 3] {
     let topics = [chance.random_range(0..3), chance.random_range(3..6)];
     let names = topics.map(|topic: usize| topic.to_string());
     let mut next: BTreeMap<String, u64> = BTreeMap::new();

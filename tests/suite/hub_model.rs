@@ -13,7 +13,10 @@ use std::{
 };
 
 use futures_util::{FutureExt as _, StreamExt as _};
-use http_sse::{Event, Hub, LastEventId, OnLag, Position, Subscription};
+use http_sse::{
+    Event, Hub, LastEventId, Subscription,
+    hub::{OnLag, Position},
+};
 use proptest::{prelude::RngExt as _, test_runner::TestRng};
 
 use crate::{

@@ -14,7 +14,7 @@ use std::{
 };
 
 use futures_util::{FutureExt as _, Stream as _, StreamExt as _};
-use http_sse::{Event, Hub, OnLag, Subscription};
+use http_sse::{Event, Hub, Subscription, hub::OnLag};
 use tokio::task::{LocalSet, spawn_local, yield_now};
 
 use crate::deadline::{finished, within};

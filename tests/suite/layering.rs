@@ -1,45 +1,74 @@
-//! The layers: a file imports only from files below it, and only what its layer may.
+//! The layers: a file imports only from files above its row in the table, and names only what its
+//! layer may.
+//!
+//! The whole list of what is forbidden: an import that does not point upwards in [`ROWS`], a name of
+//! [`FROM_LAYER`] below its layer, and wire syntax in a literal outside [`WIRE_SYNTAX`].
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-/// Each file and its layer, from the bottom up: a file imports only from those above its row. A
-/// new file gets a row here first.
-const LAYERS: [(&str, u32); 24] = [
-    ("field", 0),
-    ("retry", 0),
-    ("output", 0),
-    ("jitter", 0),
-    ("json_line", 0),
-    ("encode", 0),
-    ("event", 0),
-    ("json", 0),
-    ("encoded_event", 0),
-    ("decode", 0),
+/// Each file and its layer, from the bottom up. A new file gets a row here first.
+const ROWS: [(&str, u32); 50] = [
+    ("wire/retry", 0),
+    ("wire/field", 0),
+    ("wire/output", 0),
+    ("wire/json_line", 0),
+    ("wire/encode", 0),
+    ("wire/check", 0),
+    ("wire/item", 0),
+    ("wire/event", 0),
+    ("wire/json", 0),
+    ("wire/encoded_event", 0),
+    ("wire/decoder", 0),
+    ("wire", 0),
     ("request", 1),
-    ("keep_alive", 1),
-    ("close", 1),
-    ("full", 1),
-    ("telemetry", 2),
+    ("body/keep_alive", 1),
+    ("body/jitter", 1),
+    ("connections/report", 1),
+    ("connections/admit_error", 1),
+    ("body/deadlines", 1),
+    ("connections/telemetry", 2),
+    ("connections/info", 2),
+    ("connections/registry", 2),
+    ("connections/permit", 2),
     ("connections", 2),
-    ("events", 2),
-    ("timer", 2),
-    ("written", 2),
+    ("decode", 2),
+    ("body/options", 2),
+    ("body/timer", 2),
+    ("body/last_frame", 2),
     ("body", 2),
     ("response", 3),
+    ("hub/sync", 3),
+    ("hub/position", 3),
+    ("hub/log", 3),
+    ("hub/encoded_events", 3),
+    ("hub/reset", 3),
+    ("hub/publish_error", 3),
+    ("hub/info", 3),
+    ("hub/wakers", 3),
+    ("hub/topic", 3),
+    ("hub/state", 3),
+    ("hub/metrics", 3),
+    ("hub/shared", 3),
+    ("hub/subscription", 3),
+    ("hub/hub", 3),
+    ("hub/builder", 3),
+    ("hub/memory_log", 3),
+    ("hub/distributed", 3),
     ("hub", 3),
+    ("adapter/others", 4),
     ("adapter", 4),
     ("lib", 5),
 ];
 
-/// What a layer may not name, because only those above it may.
+/// Names that only this layer and those above it may use.
 const FROM_LAYER: [(&str, u32); 14] = [
+    ("tokio", 1),
+    ("http::", 1),
     ("futures_core", 2),
     ("http_body", 2),
     ("pin_project_lite", 2),
-    ("tokio", 1),
     ("Instant::now", 2),
     ("Sleep", 2),
-    ("http::", 1),
     ("actix", 4),
     ("axum", 4),
     ("poem", 4),
@@ -49,75 +78,216 @@ const FROM_LAYER: [(&str, u32); 14] = [
     ("spawn", 5),
 ];
 
-/// The code of a file: without its tests, comments and literals of bytes.
-fn code(path: &Path) -> String {
-    let text = fs::read_to_string(path).unwrap();
-    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
-    code.lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
-        .collect::<Vec<_>>()
-        .join("\n")
-}
+/// The files that write or read wire syntax. `check` has the encoder's fields as a table, and
+/// `json_line` drops line ends, and `field` rejects them.
+const WIRE_SYNTAX: [&str; 5] = [
+    "wire/encode",
+    "wire/field",
+    "wire/check",
+    "wire/decoder",
+    "wire/json_line",
+];
 
+/// The files of `src`, by module: `wire/event`, and `wire` for `wire/mod.rs`.
 fn files() -> BTreeMap<String, String> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../src");
-    let mut files = BTreeMap::new();
-    for entry in fs::read_dir(source).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension != "rs") {
-            continue; // a page of the documentation
-        }
-        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        let mut paths = vec![path.clone()];
-        if path.is_dir() {
-            paths = fs::read_dir(path)
-                .unwrap()
-                .map(|entry| entry.unwrap().path())
-                .collect();
-        }
-        files.insert(name, paths.iter().map(|path| code(path)).collect());
-    }
-    files
-}
-
-/// The modules of the crate that a file imports from.
-fn imports(code: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for (at, _) in code.match_indices("crate::") {
-        let rest = &code[at + "crate::".len()..];
-        let list = match rest.strip_prefix('{') {
-            Some(list) => &list[..list.find(";").unwrap()],
-            None => &rest[..rest.find([':', ';', '<', '(', ' ']).unwrap()],
-        };
-        for (module, _) in LAYERS {
-            let named = |text: &str| {
-                text.split(|c: char| !(c.is_alphanumeric() || c == '_'))
-                    .any(|word| word == module)
+    fn visit(folder: &Path, module: &str, files: &mut BTreeMap<String, String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            let below = |name| match module {
+                "" => String::from(name),
+                module => format!("{module}/{name}"),
             };
-            if named(list) {
-                found.push(module.to_owned());
+            if path.is_dir() {
+                visit(&path, &below(name), files);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let module = if name == "mod" {
+                    module.into()
+                } else {
+                    below(name)
+                };
+                files.insert(module, code(&fs::read_to_string(&path).unwrap()));
             }
         }
     }
-    found
+    let mut files = BTreeMap::new();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../src");
+    visit(&source, "", &mut files);
+    files
 }
 
-/// Where a file stands in the table.
+/// The code of a file, without its tests and comments.
+fn code(text: &str) -> String {
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+    let lines = code.lines().map(|line| match line.trim_start() {
+        comment if comment.starts_with("//") => "",
+        _ => line.split(" // ").next().unwrap(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The paths in a file that begin in this crate, such as `crate::wire::Event`. A list in braces
+/// becomes one path for each name.
+fn paths(code: &str) -> Vec<Vec<String>> {
+    let mut paths = Vec::new();
+    for root in ["crate::", "super::", "self::"] {
+        for (at, _) in code.match_indices(root) {
+            let is_visibility = code[..at].ends_with("pub(in ");
+            let is_start = !is_visibility
+                && !code[..at].ends_with(|c: char| c.is_alphanumeric() || ":_".contains(c));
+            if is_start {
+                let mut found = Vec::new();
+                expand(&mut &code[at..], &[], &mut found);
+                // In a module within the file, `super` is the file.
+                if code[..at].ends_with("    use ") {
+                    found.iter_mut().for_each(|path| drop(path.remove(0)));
+                }
+                paths.append(&mut found);
+            }
+        }
+    }
+    paths
+}
+
+/// Reads one path of a `use`, or what stands in its braces.
+fn expand(rest: &mut &str, before: &[String], paths: &mut Vec<Vec<String>>) {
+    let mut path = before.to_vec();
+    loop {
+        *rest = rest.trim_start();
+        if let Some(list) = rest.strip_prefix('{') {
+            *rest = list;
+            loop {
+                *rest = rest.trim_start_matches([' ', '\n', ',']);
+                if let Some(after) = rest.strip_prefix('}') {
+                    *rest = after;
+                    return;
+                }
+                expand(rest, &path, paths);
+            }
+        }
+        let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_'));
+        let (name, after) = rest.split_at(end.unwrap_or(rest.len()));
+        assert!(!name.is_empty(), "a path goes on with {rest:.20?}");
+        path.push(name.to_owned());
+        *rest = after;
+        match rest.strip_prefix("::") {
+            Some(after) if !after.starts_with('<') => *rest = after,
+            _ => break,
+        }
+    }
+    paths.push(path);
+}
+
+/// Returns the file that a path leads to. Follows the names that a folder re-exports.
+fn resolve(files: &BTreeMap<String, String>, from: &str, path: &[String]) -> String {
+    let parent = |module: &str| {
+        module
+            .rsplit_once('/')
+            .map_or("lib", |(parent, _)| parent)
+            .to_owned()
+    };
+    let mut module = from.to_owned();
+    for (depth, name) in path.iter().enumerate() {
+        let child = match &*module {
+            "lib" => name.clone(),
+            module => format!("{module}/{name}"),
+        };
+        let is_folder = |child: &String| {
+            files
+                .keys()
+                .any(|file| file.starts_with(&format!("{child}/")))
+        };
+        match &**name {
+            "crate" => module = "lib".into(),
+            "super" => module = parent(&module),
+            "self" => {}
+            _ if files.contains_key(&child) || is_folder(&child) => module = child,
+            _ => {
+                let exported = files.get(&module).and_then(|code| {
+                    let uses = code.lines().enumerate().filter_map(|(line, text)| {
+                        let list = ["use ", "pub use ", "pub(crate) use "];
+                        let rest = list.iter().find_map(|list| text.strip_prefix(list))?;
+                        let tail: Vec<&str> = code.lines().skip(line + 1).collect();
+                        let whole = format!("{rest}\n{}", tail.join("\n"));
+                        let whole = &whole[..whole.find(';').unwrap()];
+                        Some(format!("self::{}", whole.trim_start_matches("self::")))
+                    });
+                    let mut exports = uses.flat_map(|list| {
+                        let mut paths = Vec::new();
+                        expand(&mut &*list, &[], &mut paths);
+                        paths
+                    });
+                    exports.find(|export| export.last() == Some(name) && export.len() > 2)
+                });
+                // A definition of this very module, or what follows a name that is no module.
+                let Some(export) = exported.filter(|_| depth > 0 && is_table(&module)) else {
+                    return module;
+                };
+                return resolve(files, &module, &export);
+            }
+        }
+    }
+    module
+}
+
+/// Whether a module is a folder, whose names may come from its files.
+fn is_table(module: &str) -> bool {
+    ["lib", "wire", "body", "connections", "hub"].contains(&module)
+}
+
 fn row(module: &str) -> usize {
-    let row = LAYERS.iter().position(|(name, _)| *name == module);
+    // Adapters do not know each other, and share a row.
+    let module = match module.strip_prefix("adapter/") {
+        Some(_) => "adapter/others",
+        None => module,
+    };
+    let row = ROWS.iter().position(|(name, _)| *name == module);
     row.unwrap_or_else(|| panic!("src/{module} has no row in the table"))
 }
 
 fn layer(module: &str) -> u32 {
-    LAYERS[row(module)].1
+    ROWS[row(module)].1
+}
+
+/// The literals of a file: strings, byte strings, bytes and characters, as they are written.
+fn literals(code: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut rest = code;
+    while let Some(start) = rest.find(['"', '\'']) {
+        let quote = &rest[start..=start];
+        let body = &rest[start + 1..];
+        let mut end = 0;
+        while !body[end..].starts_with(quote) && end < body.len() {
+            let escaped = body[end..].starts_with('\\');
+            end += if escaped {
+                2
+            } else {
+                body[end..].chars().next().unwrap().len_utf8()
+            };
+        }
+        // A lifetime has no second quote nearby.
+        if quote == "'" && end > 4 {
+            rest = body;
+            continue;
+        }
+        found.push(&body[..end]);
+        rest = &body[end + 1..];
+    }
+    found
 }
 
 #[test]
-fn a_file_imports_only_from_those_below_it() {
-    for (module, code) in files() {
-        for import in imports(&code) {
-            let below = row(&import) < row(&module) || import == module;
-            assert!(below, "{module} imports from {import}");
+fn a_file_imports_only_from_those_above_it_in_the_table() {
+    let files = files();
+    for (module, code) in &files {
+        for path in paths(code) {
+            let import = resolve(&files, module, &path);
+            let is_own = import == *module;
+            assert!(
+                is_own || row(&import) < row(module),
+                "{module} imports {} from {import}",
+                path.join("::")
+            );
         }
     }
 }
@@ -137,23 +307,66 @@ fn a_file_names_only_what_its_layer_may() {
 #[test]
 fn every_row_of_the_table_is_a_file() {
     let files = files();
-    for (module, _) in LAYERS {
-        assert!(files.contains_key(module), "no src/{module}");
+    for (module, _) in ROWS {
+        let exists = files.contains_key(module) || module == "adapter/others";
+        assert!(exists, "no src/{module}");
     }
 }
 
-/// Only `encode.rs` writes a colon or a line end, and only `decode.rs` reads them; `json_line.rs`
-/// drops line ends.
 #[test]
 fn wire_syntax_is_written_in_one_place() {
     for (module, code) in files() {
-        let writes = [
-            "b\":", "b\"data", "b\"id", "b\"event", "b\"retry", "b\"\\n", "b'\\n'",
-        ];
-        let found = writes.iter().find(|bytes| code.contains(**bytes));
-        assert!(
-            ["encode", "decode", "json_line"].contains(&&*module) || found.is_none(),
-            "{module} has {found:?}"
-        );
+        for literal in literals(&code) {
+            let fields = ["data:", "event:", "id:", "retry:"];
+            let is_syntax = literal.starts_with(':')
+                || ["\\n", "\\r"].iter().any(|end| literal.contains(end))
+                || fields.iter().any(|field| literal.starts_with(field));
+            assert!(
+                !is_syntax || WIRE_SYNTAX.contains(&&*module),
+                "{module} has {literal:?}"
+            );
+        }
     }
+}
+
+/// The test sees what it is to forbid.
+#[test]
+fn forbidden_imports_and_literals_are_found() {
+    let files = BTreeMap::from(
+        [
+            (
+                "lib",
+                "mod wire;\nmod body;\npub use body::SseBody;\npub use wire::Event;",
+            ),
+            (
+                "wire",
+                "pub use self::{event::Event, retry::{Retry, InvalidRetry}};",
+            ),
+            (
+                "wire/event",
+                "use super::retry::Retry; fn f() { crate::SseBody::new() }",
+            ),
+            ("wire/retry", ""),
+            (
+                "body",
+                "use crate::wire::{Event, InvalidRetry}; use self::timer::{Timer};",
+            ),
+            (
+                "body/timer",
+                "use super::SseBody; use super::super::wire::Retry;",
+            ),
+        ]
+        .map(|(file, code)| (file.to_owned(), code.to_owned())),
+    );
+    let resolved = |module: &str| {
+        let paths = paths(&files[module]);
+        let resolved = paths.iter().map(|path| resolve(&files, module, path));
+        resolved.collect::<Vec<_>>()
+    };
+    assert_eq!(resolved("wire/event"), ["body", "wire/retry"]);
+    assert_eq!(resolved("body"), ["wire/event", "wire/retry", "body/timer"]);
+    assert_eq!(resolved("body/timer"), ["body", "wire/retry"]);
+
+    let code = r#"fn f<'a>() { g("data: x", b':', b"\n", 'x', "a \" b") }"#;
+    assert_eq!(literals(code), ["data: x", ":", "\\n", "x", "a \\\" b"]);
 }

@@ -96,7 +96,7 @@ async fn open(
     }));
     let mut body = Sse::new(source)
         .keep_alive(KeepAlive::new().interval(Duration::from_secs(10)))
-        .connection(connections.admit("user 7").unwrap())
+        .permit(connections.admit("user 7").unwrap())
         .into_body();
     for expected in [":\ndata: a\n\n", ":\n"] {
         let frame = within("an event and a keep-alive", body.next()).await;
@@ -155,7 +155,7 @@ fn the_recorder_is_told_the_totals() {
         connections.shutdown();
         let permit = connections.admit("user 7").unwrap();
         let mut ended = Sse::new(stream::pending::<Event>())
-            .connection(permit)
+            .permit(permit)
             .into_body();
         while within("the end", ended.next()).await.is_some() {}
 

@@ -7,7 +7,7 @@
 //! ```
 
 use futures_util::StreamExt as _;
-use http_sse::{Event, Hub, Position, Subscription};
+use http_sse::{Event, Hub, Subscription, hub::Position};
 use shuttle::{future::block_on, thread};
 
 const ITERATIONS: usize = 20_000;

@@ -1,5 +1,12 @@
 //! The one poll loop: items in, frames out.
 
+mod deadlines;
+mod jitter;
+mod keep_alive;
+mod last_frame;
+mod options;
+mod timer;
+
 use std::{
     any::Any,
     convert::Infallible,
@@ -8,7 +15,6 @@ use std::{
     pin::Pin,
     sync::{Mutex, PoisonError},
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -17,19 +23,17 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use crate::{
-    close::{CloseReason, Closed},
-    connections::{Order, Permit},
-    encode::{Encode, OPENING, encode_to},
-    encoded_event::EncodedEvent,
-    event::Event,
-    jitter,
-    keep_alive::{IdleTimer, KeepAlive},
-    output::Output,
-    retry::Retry,
-    telemetry::Counts,
+pub use self::keep_alive::KeepAlive;
+pub(crate) use self::options::Callback;
+use self::{
+    deadlines::{Deadlines, IdleTimer},
+    last_frame::LastFrame,
+    options::Options,
     timer::Timer,
-    written::Written,
+};
+use crate::{
+    connections::{CloseReason, CloseReport, Counts, Order, Permit},
+    wire::{Encode, Event, OPENING, Output, Retry, encode_to},
 };
 
 pin_project! {
@@ -63,8 +67,8 @@ pin_project! {
         // `None` from the end on.
         #[pin]
         source: Option<S>,
-        state: State<ErrorOf<S>>,
-        rare: Option<Box<Rare<ErrorOf<S>>>>,
+        progress: Progress<ErrorOf<S>>,
+        extras: Option<Box<Extras<ErrorOf<S>>>>,
         output: Output,
         idle: Option<IdleTimer>,
         timer: Timer,
@@ -81,11 +85,11 @@ pin_project! {
     {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
-            let reason = match *this.state {
-                State::New => CloseReason::End,
-                State::Failing(_) | State::Panicking => CloseReason::Error,
-                State::Ending(reason) if this.output.is_empty() => reason,
-                State::Open | State::Ending(_) | State::Closed => CloseReason::ClientGone,
+            let reason = match *this.progress {
+                Progress::New => CloseReason::End,
+                Progress::Failing(_) | Progress::Panicking => CloseReason::Error,
+                Progress::Ending(reason) if this.output.is_empty() => reason,
+                Progress::Open | Progress::Ending(_) | Progress::Closed => CloseReason::ClientGone,
             };
             let mut closing = Closing { body: this, reason };
             closing.body.source.set(None);
@@ -96,57 +100,22 @@ pin_project! {
 /// Why a body of `S` fails.
 type ErrorOf<S> = <<S as Stream>::Item as Encode>::Error;
 
-/// What a body is asked to do beyond sending items, and the times that come of it. Most are asked
-/// for none of this, and an idle stream should be small.
-pub(crate) struct Rare<E> {
-    pub(crate) retry: Option<Retry>,
-    pub(crate) linger: Option<Duration>,
-    pub(crate) max_age: Option<Duration>,
-    pub(crate) reconnect_within: Option<Duration>,
-    pub(crate) end_with: Option<EncodedEvent>,
-    pub(crate) break_off_with: Option<EncodedEvent>,
-    pub(crate) on_error: Option<Callback<E, Event>>,
-    pub(crate) on_close: Option<Callback<Closed, ()>>,
-    /// The method is `HEAD`: the response has no stream.
-    is_head: bool,
-    /// The end of the batch that is held back.
-    linger_until: Option<Instant>,
-    /// When the stream is to end, and why: its age, or that of the server's patience.
-    ends_at: Option<(Instant, CloseReason)>,
+/// The parts of a body that most streams do not need. They have a box of their own because an idle
+/// stream should be small.
+struct Extras<E> {
+    options: Options<E>,
+    deadlines: Deadlines,
     /// The last frame before an error or a panic.
     last_frame: Option<LastFrame>,
     /// The panic of the source or of a callback.
     panic: Option<Mutex<Panic>>,
 }
 
-/// A user's closure, called at most once. The mutex makes the body `Sync`, and is never contended.
-pub(crate) struct Callback<T, R>(Mutex<Box<dyn FnOnce(T) -> R + Send>>);
-
-impl<T, R> Callback<T, R> {
-    pub(crate) fn new(call: impl FnOnce(T) -> R + Send + 'static) -> Self {
-        Self(Mutex::new(Box::new(call)))
-    }
-
-    fn call(self, argument: T) -> R {
-        let call = self.0.into_inner();
-        call.unwrap_or_else(PoisonError::into_inner)(argument)
-    }
-}
-
 /// The payload of a panic.
 type Panic = Box<dyn Any + Send>;
 
-/// The last frame before an error or a panic, and what is known of it.
-struct LastFrame {
-    written: Written,
-    /// The time at which the error stops waiting for the frame.
-    until: Option<Instant>,
-    /// The connection has had a turn since it took the frame. hyper on HTTP/1.1 may copy a frame
-    /// and drop it before it writes the copy, which it does in that turn.
-    had_turn: bool,
-}
-
-enum State<E> {
+/// How far a body has come.
+enum Progress<E> {
     /// Before the first poll.
     New,
     Open,
@@ -154,13 +123,13 @@ enum State<E> {
     Ending(CloseReason),
     /// The same, with an error at the end.
     Failing(E),
-    /// The same, with the panic of [`Rare`] at the end.
+    /// The same, with the panic of [`Extras`] at the end.
     Panicking,
     Closed,
 }
 
-/// Why no more was taken from the source.
-enum Source<E> {
+/// Why reading from the source stopped.
+enum Stopped<E> {
     Pending,
     /// The frame is full.
     Full,
@@ -198,7 +167,7 @@ where
     pub(crate) fn new(source: S) -> Self {
         let mut body = Self::default();
         body.source = Some(source);
-        body.state = State::New;
+        body.progress = Progress::New;
         body.set_keep_alive(Some(KeepAlive::new()));
         body
     }
@@ -206,18 +175,20 @@ where
     /// Ends the stream before it has begun, for a response without a body.
     pub(crate) fn skip(&mut self) {
         self.source = None;
-        self.state = State::Ending(CloseReason::End);
+        self.progress = Progress::Ending(CloseReason::End);
         self.options().is_head = true;
     }
 
     /// Returns whether the stream is omitted because the method is `HEAD`.
     #[allow(dead_code, reason = "only one framework asks")]
     pub(crate) fn is_head(&self) -> bool {
-        self.rare.as_ref().is_some_and(|rare| rare.is_head)
+        self.extras
+            .as_ref()
+            .is_some_and(|extras| extras.options.is_head)
     }
 
-    pub(crate) fn options(&mut self) -> &mut Rare<ErrorOf<S>> {
-        self.rare.get_or_insert_default()
+    pub(crate) fn options(&mut self) -> &mut Options<ErrorOf<S>> {
+        &mut self.extras.get_or_insert_default().options
     }
 
     pub(crate) fn set_permit(&mut self, permit: Permit) {
@@ -233,13 +204,13 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, ErrorOf<S>>>> {
         let mut this = self.project();
-        if matches!(this.state, State::New) {
+        if matches!(this.progress, Progress::New) {
             this.open();
         }
-        if matches!(this.state, State::Open) && !this.output.has_chunks() {
+        if matches!(this.progress, Progress::Open) && !this.output.has_chunks() {
             ready!(this.poll_fill(cx));
         }
-        if matches!(this.state, State::Open) {
+        if matches!(this.progress, Progress::Open) {
             let frame = this.output.pop();
             if let Some(frame) = &frame {
                 this.count(frame.len());
@@ -256,10 +227,10 @@ where
     S::Item: Encode,
 {
     fn open(&mut self) {
-        *self.state = State::Open;
+        *self.progress = Progress::Open;
         self.output.push(OPENING);
-        let (retry, max_age) = match self.rare {
-            Some(rare) => (rare.retry, rare.max_age),
+        let (retry, max_age) = match self.extras {
+            Some(extras) => (extras.options.retry, extras.options.max_age),
             None => (None, None),
         };
         if let Some(retry) = retry {
@@ -275,23 +246,23 @@ where
     /// Ready when there is something to hand over, or the stream is no longer open.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // What ends the stream comes first: a source that is always ready must not outlive it.
-        let told = self.ordered(cx).or_else(|| self.is_over(Instant::now));
+        let told = self.ordered(cx).or_else(|| self.ended(Instant::now));
         if let Some(reason) = told {
             self.end(reason);
             return Poll::Ready(());
         }
         match self.poll_source(cx) {
-            Source::Pending => {}
-            Source::Full => return Poll::Ready(()),
-            Source::Ended => {
+            Stopped::Pending => {}
+            Stopped::Full => return Poll::Ready(()),
+            Stopped::Ended => {
                 self.end(CloseReason::End);
                 return Poll::Ready(());
             }
-            Source::Failed(error) => {
+            Stopped::Failed(error) => {
                 self.fail(error);
                 return Poll::Ready(());
             }
-            Source::Panicked(panic) => {
+            Stopped::Panicked(panic) => {
                 self.set_panicking(panic);
                 self.drop_source();
                 return Poll::Ready(());
@@ -311,7 +282,7 @@ where
                 return Poll::Pending;
             };
             let now = ready!(self.timer.poll(cx, deadline));
-            if let Some(reason) = self.is_over(|| now) {
+            if let Some(reason) = self.ended(|| now) {
                 self.end(reason);
                 return Poll::Ready(());
             }
@@ -337,36 +308,37 @@ where
                 None
             }
             Order::Shutdown => Some(CloseReason::Shutdown),
-            Order::Close => Some(CloseReason::Closed),
+            Order::Close => Some(CloseReason::ByServer),
         }
     }
 
-    /// Sets when the stream is to end, unless it is to end before.
+    /// Ends the stream at this time, unless it ends earlier or the clock does not reach that far.
     fn end_at(&mut self, at: Option<Instant>, reason: CloseReason) {
-        let before = self.ends_at();
-        if let Some(at) = at.filter(|at| before.is_none_or(|(before, _)| *at < before)) {
-            self.rare.get_or_insert_default().ends_at = Some((at, reason));
+        if let Some(at) = at {
+            let extras = self.extras.get_or_insert_default();
+            extras.deadlines.end_at(at, reason);
         }
     }
 
-    fn ends_at(&self) -> Option<(Instant, CloseReason)> {
-        self.rare.as_ref().and_then(|rare| rare.ends_at)
-    }
-
-    /// Why the time of the stream is over, if it is. The clock is read only if it has a time.
-    fn is_over(&self, now: impl FnOnce() -> Instant) -> Option<CloseReason> {
-        let (at, reason) = self.ends_at()?;
-        (at <= now()).then_some(reason)
+    /// Returns the reason for which the stream ends now, if its time is over. The clock is read only
+    /// if the stream has an end.
+    fn ended(&self, now: impl FnOnce() -> Instant) -> Option<CloseReason> {
+        let deadlines = &self.extras.as_ref()?.deadlines;
+        if deadlines.has_end() {
+            deadlines.ended(now())
+        } else {
+            None
+        }
     }
 
     /// Encodes what is ready.
     #[inline]
-    fn poll_source(&mut self, cx: &mut Context<'_>) -> Source<ErrorOf<S>> {
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Stopped<ErrorOf<S>> {
         /// How many items in a row may come to nothing before others have their turn.
         const MAX_EMPTY: u32 = 1024;
 
         let Some(mut source) = self.source.as_mut().as_pin_mut() else {
-            return Source::Ended;
+            return Stopped::Ended;
         };
         let _entered = self.permit.as_ref().map(|permit| permit.trace().enter());
         let mut before = self.output.waiting();
@@ -379,107 +351,93 @@ where
                 match source.as_mut().poll_next(cx) {
                     Poll::Ready(Some(item)) => match encode_to(output, item) {
                         Ok(encoded) => *events += encoded,
-                        Err(error) => return Source::Failed(error),
+                        Err(error) => return Stopped::Failed(error),
                     },
-                    Poll::Ready(None) => return Source::Ended,
-                    Poll::Pending => return Source::Pending,
+                    Poll::Ready(None) => return Stopped::Ended,
+                    Poll::Pending => return Stopped::Pending,
                 }
                 let waiting = output.waiting();
                 if waiting == before {
                     empty += 1;
                     if empty == MAX_EMPTY {
                         cx.waker().wake_by_ref();
-                        return Source::Pending;
+                        return Stopped::Pending;
                     }
                 }
                 before = waiting;
             }
-            Source::Full
+            Stopped::Full
         }));
         polled.unwrap_or_else(|panic| {
             self.output.truncate(before);
-            Source::Panicked(panic)
+            Stopped::Panicked(panic)
         })
     }
 
-    /// Whether what is in the output is held back for more to join it.
+    /// Returns whether the output is held back so that more events join it.
     fn lingers(&mut self) -> bool {
-        let Some(rare) = self.rare.as_mut() else {
+        let Some(extras) = self.extras.as_mut() else {
             return false;
         };
-        let Some(linger) = rare.linger else {
+        let Some(linger) = extras.options.linger else {
             return false;
         };
         // The opening must not wait, nor the rest of an event that has begun to leave.
         if *self.bytes == 0 || self.output.is_torn() {
             return false;
         }
-        if rare.linger_until.is_none() {
-            rare.linger_until = Instant::now().checked_add(linger);
-        }
+        extras.deadlines.hold_batch(Instant::now(), linger);
         true
     }
 
-    /// When there is something to do, though nothing comes from the source.
+    /// Returns the first time at which the body acts without its source.
     fn deadline(&self) -> Option<Instant> {
         let idle = self.idle.as_ref().and_then(IdleTimer::due);
-        let Some(rare) = &self.rare else {
+        let Some(extras) = &self.extras else {
             return idle;
         };
-        let ends_at = rare.ends_at.map(|(at, _)| at);
-        [idle, rare.linger_until, ends_at]
-            .into_iter()
-            .flatten()
-            .min()
+        [idle, extras.deadlines.next()].into_iter().flatten().min()
     }
 
     fn is_failing(&self) -> bool {
-        matches!(self.state, State::Failing(_) | State::Panicking)
+        matches!(self.progress, Progress::Failing(_) | Progress::Panicking)
     }
 
     /// Waits until the connection has written the frame before an error or a panic. On failure hyper
     /// discards unwritten bytes, and on HTTP/2 the headers too.
     #[cold]
     fn poll_last_frame(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        const PATIENCE: Duration = Duration::from_secs(10);
-
-        let rare = self.rare.get_or_insert_default();
-        let Some(last) = &mut rare.last_frame else {
+        let extras = self.extras.get_or_insert_default();
+        let Some(last_frame) = &mut extras.last_frame else {
             // The last frame left before the failure, untracked. A comment follows it and is tracked.
             self.output.push(OPENING);
             return Poll::Ready(());
         };
-        if !mem::replace(&mut last.had_turn, true) {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        if last.written.poll(cx).is_ready() {
+        ready!(last_frame.poll_turn(cx));
+        if last_frame.poll_dropped(cx).is_ready() {
             return Poll::Ready(());
         }
-        let mut until = *last.until.get_or_insert_with(|| Instant::now() + PATIENCE);
-        match self.permit.as_ref().map(|permit| permit.order(cx.waker())) {
-            None | Some(Order::GoOn) => {}
-            Some(Order::Drain) => {
-                let drained = self.permit.as_ref().and_then(Permit::drained_at);
-                until = drained.map_or(until, |drained| drained.min(until));
-            }
+        let drained_at = match self.permit.as_ref().map(|permit| permit.order(cx.waker())) {
+            None | Some(Order::GoOn) => None,
+            Some(Order::Drain) => self.permit.as_ref().and_then(Permit::drained_at),
             Some(Order::Shutdown | Order::Close) => return Poll::Ready(()),
-        }
+        };
+        let until = extras.deadlines.failure(Instant::now(), drained_at);
         self.timer.poll_or_ready(cx, until).map(drop)
     }
 
     fn end(&mut self, reason: CloseReason) {
         match reason {
             CloseReason::End => {
-                if let Some(event) = self.rare.as_mut().and_then(|rare| rare.end_with.take()) {
+                if let Some(event) = self.take_option(|options| options.end_with.take()) {
                     self.write_event(event);
                 }
             }
-            CloseReason::MaxAge | CloseReason::Shutdown | CloseReason::Closed => {
+            CloseReason::MaxAge | CloseReason::Shutdown | CloseReason::ByServer => {
                 let permit = self.permit.as_ref();
                 let window = permit.and_then(Permit::reconnect_within);
                 let goodbye = permit.and_then(Permit::goodbye);
-                let own_window = self.rare.as_ref().and_then(|rare| rare.reconnect_within);
+                let own_window = self.take_option(|options| options.reconnect_within);
                 if let Some(window) = window.or(own_window) {
                     let retry = Retry::saturating(jitter::up_to(window));
                     self.write_event(Event::new().retry(retry));
@@ -490,20 +448,20 @@ where
             }
             CloseReason::Error | CloseReason::ClientGone => {}
         }
-        *self.state = State::Ending(reason);
+        *self.progress = Progress::Ending(reason);
         self.drop_source();
     }
 
     fn fail(&mut self, error: ErrorOf<S>) {
-        match self.rare.as_mut().and_then(|rare| rare.on_error.take()) {
+        match self.take_option(|options| options.on_error.take()) {
             None => {
                 self.write_break_off();
-                *self.state = State::Failing(error);
+                *self.progress = Progress::Failing(error);
             }
             Some(on_error) => match catch_unwind(AssertUnwindSafe(|| on_error.call(error))) {
                 Ok(event) => {
                     self.write_event(event);
-                    *self.state = State::Ending(CloseReason::Error);
+                    *self.progress = Progress::Ending(CloseReason::Error);
                 }
                 Err(panic) => self.set_panicking(panic),
             },
@@ -513,8 +471,7 @@ where
 
     #[cold]
     fn write_break_off(&mut self) {
-        let rare = self.rare.as_mut();
-        if let Some(event) = rare.and_then(|rare| rare.break_off_with.take()) {
+        if let Some(event) = self.take_option(|options| options.break_off_with.take()) {
             self.write_event(event);
         }
     }
@@ -522,8 +479,8 @@ where
     #[cold]
     fn set_panicking(&mut self, panic: Panic) {
         self.write_break_off();
-        self.rare.get_or_insert_default().panic = Some(Mutex::new(panic));
-        *self.state = State::Panicking;
+        self.extras.get_or_insert_default().panic = Some(Mutex::new(panic));
+        *self.progress = Progress::Panicking;
     }
 
     fn drop_source(&mut self) {
@@ -547,22 +504,22 @@ where
         if let Some(frame) = self.output.pop_rest() {
             self.count(frame.len());
             let is_last = self.output.is_empty();
-            return Poll::Ready(Some(Ok(match *self.state {
-                State::Ending(reason) if is_last => {
+            return Poll::Ready(Some(Ok(match *self.progress {
+                Progress::Ending(reason) if is_last => {
                     self.close(reason);
                     frame
                 }
-                State::Failing(_) | State::Panicking if is_last => self.track(frame),
+                Progress::Failing(_) | Progress::Panicking if is_last => self.track(frame),
                 _ => frame,
             })));
         }
-        Poll::Ready(match mem::replace(self.state, State::Closed) {
-            State::Failing(error) => {
+        Poll::Ready(match mem::replace(self.progress, Progress::Closed) {
+            Progress::Failing(error) => {
                 self.close(CloseReason::Error);
                 Some(Err(error))
             }
-            State::Panicking => {
-                let panic = self.rare.as_mut().and_then(|rare| rare.panic.take());
+            Progress::Panicking => {
+                let panic = self.extras.as_mut().and_then(|extras| extras.panic.take());
                 self.close(CloseReason::Error);
                 let panic = panic.map(|panic| panic.into_inner());
                 resume_unwind(match panic {
@@ -570,19 +527,19 @@ where
                     None => Box::new("the source panicked"),
                 })
             }
-            State::Ending(reason) => {
+            Progress::Ending(reason) => {
                 self.close(reason);
                 None
             }
-            State::New | State::Open | State::Closed => None,
+            Progress::New | Progress::Open | Progress::Closed => None,
         })
     }
 
     /// Counts a frame of this many bytes as sent.
     fn count(&mut self, bytes: usize) {
         *self.bytes += bytes as u64;
-        if let Some(rare) = self.rare.as_mut() {
-            rare.linger_until = None;
+        if let Some(extras) = self.extras.as_mut() {
+            extras.deadlines.end_batch();
         }
         if self.idle.is_some() || self.permit.is_some() {
             let now = Instant::now();
@@ -598,13 +555,18 @@ where
     /// Makes this the frame that an error or a panic waits for.
     #[cold]
     fn track(&mut self, frame: Bytes) -> Bytes {
-        let (frame, written) = Written::track(frame);
-        self.rare.get_or_insert_default().last_frame = Some(LastFrame {
-            written,
-            until: None,
-            had_turn: false,
-        });
+        let (frame, last_frame) = LastFrame::track(frame);
+        self.extras.get_or_insert_default().last_frame = Some(last_frame);
         frame
+    }
+
+    /// Takes an option, if one was set.
+    fn take_option<T>(
+        &mut self,
+        take: impl FnOnce(&mut Options<ErrorOf<S>>) -> Option<T>,
+    ) -> Option<T> {
+        let extras = self.extras.as_mut()?;
+        take(&mut extras.options)
     }
 
     fn counts(&self) -> Counts {
@@ -617,13 +579,13 @@ where
 
     /// Tells `on_close`, the first time.
     fn close(&mut self, reason: CloseReason) {
-        *self.state = State::Closed;
+        *self.progress = Progress::Closed;
         if let Some(permit) = self.permit.take() {
             permit.close(reason, self.counts());
         }
-        let on_close = self.rare.as_mut().and_then(|rare| rare.on_close.take());
+        let on_close = self.take_option(|options| options.on_close.take());
         if let Some(on_close) = on_close {
-            on_close.call(Closed {
+            on_close.call(CloseReport {
                 reason,
                 events: *self.events,
                 bytes: *self.bytes,
@@ -642,8 +604,8 @@ where
     fn default() -> Self {
         Self {
             source: None,
-            state: State::Ending(CloseReason::End),
-            rare: None,
+            progress: Progress::Ending(CloseReason::End),
+            extras: None,
             output: Output::default(),
             idle: None,
             timer: Timer::default(),
@@ -672,19 +634,19 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        match self.state {
-            State::Ending(_) => self.output.is_empty(),
-            State::New | State::Open | State::Failing(_) | State::Panicking => false,
-            State::Closed => true,
+        match self.progress {
+            Progress::Ending(_) => self.output.is_empty(),
+            Progress::New | Progress::Open | Progress::Failing(_) | Progress::Panicking => false,
+            Progress::Closed => true,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         let mut hint = SizeHint::new();
         let waiting = self.output.len() as u64;
-        match self.state {
-            State::Ending(_) | State::Closed => hint.set_exact(waiting),
-            State::New | State::Open | State::Failing(_) | State::Panicking => {
+        match self.progress {
+            Progress::Ending(_) | Progress::Closed => hint.set_exact(waiting),
+            Progress::New | Progress::Open | Progress::Failing(_) | Progress::Panicking => {
                 hint.set_lower(waiting);
             }
         }
@@ -727,20 +689,11 @@ where
     }
 }
 
-impl<E> Default for Rare<E> {
+impl<E> Default for Extras<E> {
     fn default() -> Self {
         Self {
-            retry: None,
-            linger: None,
-            max_age: None,
-            reconnect_within: None,
-            end_with: None,
-            break_off_with: None,
-            on_error: None,
-            on_close: None,
-            is_head: false,
-            linger_until: None,
-            ends_at: None,
+            options: Options::default(),
+            deadlines: Deadlines::default(),
             last_frame: None,
             panic: None,
         }

@@ -1,15 +1,10 @@
-//! What is sent when a stream is idle, and when.
+//! The bytes that are sent when a stream is idle, and the interval.
 
 use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
-use tokio::time::Instant;
 
-use crate::{
-    encode::{OPENING, comment_block},
-    encoded_event::EncodedEvent,
-    event::Event,
-};
+use crate::wire::{EncodedEvent, Event, OPENING, comment_block};
 
 /// What is sent when a stream is idle, and how soon. On by default: `:` and LF after 15 s.
 ///
@@ -35,7 +30,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeepAlive {
     interval: Duration,
-    bytes: Bytes,
+    pub(super) bytes: Bytes,
 }
 
 impl KeepAlive {
@@ -98,77 +93,9 @@ impl Default for KeepAlive {
     }
 }
 
-static DEFAULT: KeepAlive = KeepAlive::new();
-
-/// When a stream is idle: the part of [`KeepAlive`] that lasts as long as the stream.
-///
-/// It only compares times that it is told, and is told one per frame, not per event.
-#[derive(Debug)]
-pub(crate) struct IdleTimer {
-    /// `None` is the default one.
-    policy: Option<Box<KeepAlive>>,
-    /// When the stream will have been idle; `None` before the first byte, and where the clock does
-    /// not reach.
-    due: Option<Instant>,
-}
-
-impl IdleTimer {
-    pub(crate) fn new(policy: KeepAlive) -> Self {
-        let policy = (policy != DEFAULT).then(|| Box::new(policy));
-        Self { policy, due: None }
-    }
-
-    fn policy(&self) -> &KeepAlive {
-        self.policy.as_deref().unwrap_or(&DEFAULT)
-    }
-
-    /// Something was sent.
-    pub(crate) fn restart(&mut self, now: Instant) {
-        self.due = now.checked_add(self.policy().interval);
-    }
-
-    /// When to ask for the keep-alive.
-    pub(crate) fn due(&self) -> Option<Instant> {
-        self.due
-    }
-
-    /// The keep-alive, if it is due.
-    pub(crate) fn keep_alive(&self, now: Instant) -> Option<Bytes> {
-        self.due
-            .is_some_and(|due| due <= now)
-            .then(|| self.policy().bytes.clone())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_keep_alive_is_due_after_a_full_interval() {
-        let start = Instant::now();
-        let policy = KeepAlive::new().interval(Duration::from_secs(10));
-        let mut idle = IdleTimer::new(policy);
-        assert_eq!(idle.keep_alive(start + Duration::from_secs(99)), None);
-
-        idle.restart(start);
-        assert_eq!(idle.due(), Some(start + Duration::from_secs(10)));
-        assert_eq!(idle.keep_alive(start + Duration::from_millis(9_999)), None);
-        assert_eq!(
-            idle.keep_alive(start + Duration::from_secs(10)).unwrap(),
-            ":\n"
-        );
-
-        idle.restart(start + Duration::from_secs(9));
-        assert_eq!(idle.keep_alive(start + Duration::from_secs(18)), None);
-    }
-
-    #[test]
-    fn an_interval_that_never_ends_is_never_due() {
-        let mut idle = IdleTimer::new(KeepAlive::new().interval(Duration::MAX));
-        idle.restart(Instant::now());
-        assert_eq!(idle.due(), None);
-    }
 
     #[test]
     fn the_forms_are_these_bytes() {

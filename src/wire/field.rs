@@ -166,10 +166,10 @@ impl EventId {
     }
 
     /// The id as it is written; a number is written to `digits`.
-    pub(crate) fn as_bytes<'a>(&'a self, digits: &'a mut Digits) -> &'a [u8] {
+    pub(crate) fn as_bytes<'a>(&'a self, digits: &'a mut itoa::Buffer) -> &'a [u8] {
         match &self.0 {
             Id::Text(text) => text.as_bytes(),
-            Id::Number(number) => digits.of(*number),
+            Id::Number(number) => digits.format(*number).as_bytes(),
         }
     }
 }
@@ -197,7 +197,7 @@ from_number!(unsigned: u8 u16 u32 u64 usize, signed: i8 i16 i32 i64 isize);
 /// Two ids are equal if they are written alike.
 impl PartialEq for EventId {
     fn eq(&self, other: &Self) -> bool {
-        self.as_bytes(&mut Digits::default()) == other.as_bytes(&mut Digits::default())
+        self.as_bytes(&mut itoa::Buffer::new()) == other.as_bytes(&mut itoa::Buffer::new())
     }
 }
 
@@ -205,7 +205,7 @@ impl Eq for EventId {}
 
 impl Hash for EventId {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.as_bytes(&mut Digits::default()).hash(state);
+        self.as_bytes(&mut itoa::Buffer::new()).hash(state);
     }
 }
 
@@ -311,24 +311,6 @@ impl fmt::Display for InvalidField {
 
 impl Error for InvalidField {}
 
-/// Room for a number in decimal.
-#[derive(Default)]
-pub(crate) struct Digits([u8; 20]); // u64::MAX has 20 digits
-
-impl Digits {
-    pub(crate) fn of(&mut self, mut number: u64) -> &[u8] {
-        let mut start = self.0.len();
-        loop {
-            start -= 1;
-            self.0[start] = b'0' + (number % 10) as u8;
-            number /= 10;
-            if number == 0 {
-                return &self.0[start..];
-            }
-        }
-    }
-}
-
 /// Where the first byte of `text` is that is one of `forbidden`.
 ///
 /// A loop and not `memchr`, because it runs in constants; fields are short.
@@ -351,13 +333,6 @@ const fn first_of<const N: usize>(text: &str, forbidden: [u8; N]) -> Option<usiz
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn digits_are_those_of_the_standard_library() {
-        for number in [0, 1, 9, 10, 99, 100, 12_345_678_901, u64::MAX - 1, u64::MAX] {
-            assert_eq!(Digits::default().of(number), number.to_string().as_bytes());
-        }
-    }
 
     #[test]
     fn an_id_equals_the_same_text() {

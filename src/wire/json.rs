@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use crate::encode::{Encode, Encoder, IntoSourceError};
+use super::{
+    encode::Encoder,
+    item::{Encode, IntoSourceError},
+};
 
 /// An item whose data is its value as one line of JSON, serialised straight into the response.
 ///

@@ -17,7 +17,7 @@ pub enum CloseReason {
     Shutdown,
     /// The server closed this stream: [`Connections::close`](crate::Connections::close) and
     /// [`close_where`](crate::Connections::close_where).
-    Closed,
+    ByServer,
     /// The body was dropped after its first poll and before its end, or a permit without a body
     /// was dropped: the client went away, or the server gave the stream up.
     ClientGone,
@@ -34,7 +34,7 @@ impl CloseReason {
         Self::Error,
         Self::MaxAge,
         Self::Shutdown,
-        Self::Closed,
+        Self::ByServer,
         Self::ClientGone,
     ];
 
@@ -46,7 +46,7 @@ impl CloseReason {
             Self::Error => "error",
             Self::MaxAge => "max_age",
             Self::Shutdown => "shutdown",
-            Self::Closed => "closed",
+            Self::ByServer => "closed",
             Self::ClientGone => "client_gone",
         }
     }
@@ -55,7 +55,7 @@ impl CloseReason {
 /// The end of a stream, as [`Sse::on_close`](crate::Sse::on_close) is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Closed {
+pub struct CloseReport {
     /// Why it ended.
     pub reason: CloseReason,
     /// How many events were encoded for the client, [`end_with`](crate::Sse::end_with) and the

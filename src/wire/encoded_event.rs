@@ -4,9 +4,11 @@ use std::{convert::Infallible, error::Error, fmt};
 
 use bytes::Bytes;
 
-use crate::{
-    encode::{Encode, Encoder, OPENING, check, encode_to, is_event, is_one_block},
+use super::{
+    check::{check, is_event, is_one_block},
+    encode::{Encoder, OPENING},
     event::Event,
+    item::{Encode, encode_to},
     output::Output,
 };
 
@@ -68,7 +70,7 @@ impl EncodedEvent {
     pub const fn from_static(wire: &'static str) -> Self {
         assert!(
             check(wire.as_bytes()).is_ok(),
-            "not one whole event, such as \"data: x\\n\\n\""
+            "the literal is not one whole event as this crate writes it"
         );
         Self(Bytes::from_static(wire.as_bytes()))
     }
@@ -109,16 +111,16 @@ impl From<Event> for EncodedEvent {
 
 /// Takes bytes that were one whole event before, such as from a store, without a copy.
 impl TryFrom<Bytes> for EncodedEvent {
-    type Error = NotAnEvent;
+    type Error = InvalidEvent;
 
-    fn try_from(bytes: Bytes) -> Result<Self, NotAnEvent> {
+    fn try_from(bytes: Bytes) -> Result<Self, InvalidEvent> {
         let checked = match std::str::from_utf8(&bytes) {
             Ok(_) => check(&bytes),
             Err(error) => Err(error.valid_up_to()),
         };
         match checked {
             Ok(()) => Ok(Self(bytes)),
-            Err(offset) => Err(NotAnEvent { offset, bytes }),
+            Err(offset) => Err(InvalidEvent { offset, bytes }),
         }
     }
 }
@@ -168,12 +170,12 @@ impl<E: Error> Error for EncodeEventError<E> {
 /// Bytes that are not one whole event as this crate writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct NotAnEvent {
+pub struct InvalidEvent {
     offset: usize,
     bytes: Bytes,
 }
 
-impl NotAnEvent {
+impl InvalidEvent {
     /// Where the bytes cease to be an event, in bytes from the start.
     #[must_use]
     pub fn offset(&self) -> usize {
@@ -187,7 +189,7 @@ impl NotAnEvent {
     }
 }
 
-impl fmt::Display for NotAnEvent {
+impl fmt::Display for InvalidEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let offset = self.offset;
         write!(
@@ -197,7 +199,7 @@ impl fmt::Display for NotAnEvent {
     }
 }
 
-impl Error for NotAnEvent {}
+impl Error for InvalidEvent {}
 
 #[cfg(test)]
 mod tests {

@@ -4,16 +4,22 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 
+use tokio::sync::Semaphore;
+
 use super::{
-    Hub, PublishError, Topic,
-    log::{Log, LogError, Page},
+    builder::HubBuilder,
+    hub::Hub,
+    info::TopicInfo,
+    log::{EventLog, EventLogError, PAGE, Page},
     position::Position,
+    publish_error::PublishError,
+    shared::Backing,
     subscription::Subscription,
 };
-use crate::{encode::Encode, encoded_event::EncodedEvent};
+use crate::wire::{Encode, EncodedEvent};
 
-/// A [`Hub`] on one of several servers that publish to one [`Log`]; made by
-/// [`HubBuilder::log`](crate::HubBuilder::log).
+/// A [`Hub`] on one of several servers that publish to one [`EventLog`]; made by
+/// [`HubBuilder::distributed`].
 ///
 /// The history of the hub is what this server has read of the log: [`follow`](Self::follow) is
 /// the one reader, to be run in a task by whoever made the hub. What a client missed beyond it is
@@ -21,17 +27,14 @@ use crate::{encode::Encode, encoded_event::EncodedEvent};
 /// have one order.
 ///
 /// A client may come from a server that is ahead of this one: it is served from its own id on. One
-/// whose id is not in the log, or not any more, gets a [`Reset`](crate::Reset), as does one that
+/// whose id is not in the log, or not any more, gets a [`ResetReason`](crate::hub::ResetReason), as does one that
 /// would be sent more than 10,000 entries. If the log cannot be read when a client resumes, its
 /// subscription ends, and the client comes back.
 #[derive(Clone)]
-pub struct LogHub {
+pub struct DistributedHub {
     hub: Hub,
-    log: Arc<dyn Log>,
+    log: Arc<dyn EventLog>,
 }
-
-/// How many entries are read at once.
-pub(super) const PAGE: usize = 500;
 
 /// How long the reader waits for an entry.
 const WAIT: Duration = Duration::from_secs(1);
@@ -39,8 +42,29 @@ const WAIT: Duration = Duration::from_secs(1);
 /// How long the reader waits when the log cannot be read, at first and at most.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-impl LogHub {
-    pub(super) fn new(hub: Hub, log: Arc<dyn Log>) -> Self {
+impl HubBuilder {
+    /// A hub that keeps its events in `log`, with what the log has loaded into its history.
+    ///
+    /// # Errors
+    ///
+    /// What the log says if it cannot be read.
+    pub async fn distributed(
+        self,
+        log: Arc<dyn EventLog>,
+    ) -> Result<DistributedHub, EventLogError> {
+        const READERS: usize = 4;
+        let backing = Backing {
+            log: log.clone(),
+            readers: Semaphore::new(READERS),
+        };
+        let hub = DistributedHub::new(self.starting_at(Position::default(), Some(backing)), log);
+        hub.load().await?;
+        Ok(hub)
+    }
+}
+
+impl DistributedHub {
+    pub(super) fn new(hub: Hub, log: Arc<dyn EventLog>) -> Self {
         Self { hub, log }
     }
 
@@ -58,7 +82,7 @@ impl LogHub {
     }
 
     /// The same, with a key by which the log knows that it has the event, so that it can be
-    /// published again when the outcome is [unknown](crate::AppendError::Unknown).
+    /// published again when the outcome is [unknown](crate::hub::AppendError::Unknown).
     ///
     /// # Errors
     ///
@@ -90,7 +114,7 @@ impl LogHub {
 
     /// What is known here of every topic, in no order.
     #[must_use]
-    pub fn topics(&self) -> Vec<Topic> {
+    pub fn topics(&self) -> Vec<TopicInfo> {
         self.hub.topics()
     }
 
@@ -124,7 +148,7 @@ impl LogHub {
     }
 
     /// Loads what the log has, so that clients who come back after a restart are served.
-    pub(super) async fn load(&self) -> Result<(), LogError> {
+    pub(super) async fn load(&self) -> Result<(), EventLogError> {
         let head = self.log.head().await?;
         let start = Position::default();
         let first = self.log.wait(start, 1, Duration::ZERO).await?;
@@ -142,13 +166,13 @@ impl LogHub {
 
     /// Waits for an entry, which proves nothing: those before it may be gone. Tells whether the
     /// end is still where it was.
-    async fn wait(&self) -> Result<bool, LogError> {
+    async fn wait(&self) -> Result<bool, EventLogError> {
         let entries = self.log.wait(self.hub.head(), 1, WAIT).await?;
         Ok(entries.is_empty())
     }
 
     /// Reads on, with proof that nothing is missing; tells whether it came to the end.
-    async fn read(&self) -> Result<bool, LogError> {
+    async fn read(&self) -> Result<bool, EventLogError> {
         match self.log.read(self.hub.head(), None, PAGE).await? {
             Page::Entries(entries) => {
                 self.hub.deliver(&entries);
@@ -177,8 +201,8 @@ impl LogHub {
     }
 }
 
-impl fmt::Debug for LogHub {
+impl fmt::Debug for DistributedHub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("LogHub").field(&self.hub).finish()
+        f.debug_tuple("DistributedHub").field(&self.hub).finish()
     }
 }

@@ -2,9 +2,10 @@
 
 use std::{borrow::Cow, convert::Infallible};
 
-use crate::{
-    encode::{Encode, Encoder},
+use super::{
+    encode::{Encoder, join_lines},
     field::{EventId, EventType},
+    item::Encode,
     output::LARGE,
     retry::Retry,
 };
@@ -103,7 +104,7 @@ impl Event {
     #[cfg(feature = "json")]
     #[cfg_attr(docsrs, doc(cfg(feature = "json")))]
     pub fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
-        crate::json_line::to_line(value).map(Self::data)
+        super::json_line::to_line(value).map(Self::data)
     }
 
     /// An event whose data is `bytes` in base64 (RFC 4648, section 4), since an event stream
@@ -203,8 +204,7 @@ impl Event {
         let text = text.into();
         self.comments = Some(match self.comments {
             None => text,
-            // CRLF, for behind a CR an LF alone would end no line.
-            Some(before) => Cow::Owned(format!("{before}\r\n{text}")),
+            Some(before) => Cow::Owned(join_lines(&before, &text)),
         });
         self
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::close::CloseReason;
+use super::report::CloseReason;
 
 /// What a stream has sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use std::{error::Error, fmt, time::Duration};
 /// fn feed(connections: &Connections, user: &str) -> Sse<impl Stream<Item = Event> + use<>> {
 ///     match connections.admit(user) {
 ///         Err(full) => full.into(),
-///         Ok(permit) => Sse::new(stream::pending()).connection(permit),
+///         Ok(permit) => Sse::new(stream::pending()).permit(permit),
 ///     }
 /// }
 ///
@@ -24,7 +24,7 @@ use std::{error::Error, fmt, time::Duration};
 /// assert_eq!(second.headers()["retry-after"], "5");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full {
+pub struct AdmitError {
     by: FullBy,
     retry_after: Duration,
 }
@@ -36,7 +36,7 @@ pub(crate) enum FullBy {
     Key,
 }
 
-impl Full {
+impl AdmitError {
     pub(crate) const fn new(by: FullBy, retry_after: Duration) -> Self {
         Self { by, retry_after }
     }
@@ -54,7 +54,7 @@ impl Full {
     }
 }
 
-impl fmt::Display for Full {
+impl fmt::Display for AdmitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.by {
             FullBy::Server => "the server has as many streams as it may",
@@ -63,4 +63,4 @@ impl fmt::Display for Full {
     }
 }
 
-impl Error for Full {}
+impl Error for AdmitError {}

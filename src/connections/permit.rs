@@ -1,0 +1,134 @@
+//! One admitted stream, from the side of its body.
+
+use std::{fmt, mem, sync::Arc, task::Waker, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    info::ConnectionId,
+    registry::{OpenStream, Order, Phase, Shared},
+    report::CloseReason,
+    telemetry::{Counts, Trace},
+};
+use crate::wire::EncodedEvent;
+
+/// That a client is admitted. It is given to [`Sse::connection`](crate::Sse::permit), and
+/// returned when the stream is over, however that comes; or when it is dropped.
+#[must_use = "a permit that is dropped is returned"]
+pub struct Permit {
+    pub(super) shared: Arc<Shared>,
+    pub(super) stream: Arc<OpenStream>,
+    pub(super) trace: Trace,
+    pub(super) place: u32,
+    pub(super) closed: bool,
+}
+
+impl Permit {
+    /// The name of the stream, for [`Connections::close`](super::Connections::close).
+    #[must_use]
+    pub fn id(&self) -> ConnectionId {
+        ConnectionId {
+            opened: self.stream.opened,
+            place: self.place,
+        }
+    }
+
+    /// What the stream is to do. Whoever polls it is woken when that changes.
+    pub(crate) fn order(&self, waker: &Waker) -> Order {
+        let mut state = self.stream.state();
+        state.stalled = false;
+        match &mut state.waker {
+            Some(stored) => stored.clone_from(waker),
+            None => state.waker = Some(waker.clone()),
+        }
+        state.order
+    }
+
+    /// When draining ends.
+    pub(crate) fn drained_at(&self) -> Option<Instant> {
+        match self.shared.registry().phase {
+            Phase::Draining(until) => until,
+            Phase::Running | Phase::Shutdown => None,
+        }
+    }
+
+    /// The connection took a frame: what the stream has come to, and when.
+    pub(crate) fn sent(&self, counts: Counts, now: Instant) {
+        let taken = (now - self.shared.started).as_millis() as u32;
+        self.count(counts, Some(taken));
+    }
+
+    pub(crate) fn goodbye(&self) -> Option<EncodedEvent> {
+        self.shared.settings.goodbye.clone()
+    }
+
+    pub(crate) fn reconnect_within(&self) -> Option<Duration> {
+        self.shared.settings.reconnect_within
+    }
+
+    /// Makes what is logged while the source is polled part of the stream.
+    pub(crate) fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// Returns the permit, with why the stream is over and what it has come to.
+    pub(crate) fn close(mut self, reason: CloseReason, counts: Counts) {
+        self.count(counts, None);
+        self.release(reason);
+    }
+
+    fn count(&self, counts: Counts, taken: Option<u32>) {
+        let before = {
+            let mut state = self.stream.state();
+            state.stalled = taken.is_some();
+            state.taken = taken.unwrap_or_default();
+            mem::replace(&mut state.counts, counts)
+        };
+        self.shared.metrics.sent(Counts {
+            events: counts.events - before.events,
+            bytes: counts.bytes - before.bytes,
+            keep_alives: counts.keep_alives - before.keep_alives,
+        });
+    }
+
+    fn release(&mut self, reason: CloseReason) {
+        if mem::replace(&mut self.closed, true) {
+            return;
+        }
+        let age = self.stream.age(self.shared.now());
+        let counts = self.stream.state().counts;
+        self.shared.metrics.closed(reason, age);
+        self.trace.closed(reason, counts, age);
+        let mut guard = self.shared.registry();
+        let registry = &mut *guard;
+        registry.places[self.place as usize] = None;
+        registry.free.push(self.place);
+        registry.totals.closed[reason as usize] += 1;
+        registry.totals.add(counts);
+        if let Some(of_key) = registry.per_key.get_mut(&self.stream.key) {
+            *of_key -= 1;
+            if *of_key == 0 {
+                registry.per_key.remove(&self.stream.key);
+            }
+        }
+        if registry.open() == 0 {
+            drop(guard);
+            self.shared.emptied.notify_waiters();
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.release(CloseReason::ClientGone);
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit")
+            .field("id", &self.id())
+            .field("key", &self.stream.key.0)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,192 @@
+//! The items that a stream may yield, and how one is added to an output.
+
+use std::{convert::Infallible, mem};
+
+use bytes::BytesMut;
+
+use super::{
+    encode::Encoder,
+    output::{Mark, Output},
+};
+
+/// An item of a stream that is sent as an event stream.
+///
+/// Implemented for [`Event`](crate::Event), [`EncodedEvent`](crate::EncodedEvent), `Json<T>` (feature `json`),
+/// and a `Result` of what cannot fail to encode or of a `Json<T>`. Implement it for a type of your
+/// own to write its fields straight into the response:
+///
+/// ```
+/// use std::convert::Infallible;
+/// use http_sse::{Encode, EncodedEvent, Encoder, EventType};
+///
+/// struct Price { cents: u32, at: u64 }
+///
+/// impl Encode for Price {
+///     type Error = Infallible;
+///
+///     fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), Infallible> {
+///         const PRICE: EventType = EventType::from_static("price");
+///         encoder.event_type(&PRICE);
+///         encoder.id(&self.at.into());
+///         encoder.data(&self.cents.to_string());
+///         Ok(())
+///     }
+/// }
+///
+/// let event = EncodedEvent::new(Price { cents: 250, at: 7 })?;
+/// assert_eq!(event, "event: price\nid: 7\ndata: 250\n\n");
+/// # Ok::<(), http_sse::EncodeEventError<Infallible>>(())
+/// ```
+pub trait Encode {
+    /// Why an item could not be encoded; [`Infallible`] where it always can.
+    type Error;
+
+    /// Writes the item as one event, or as several with
+    /// [`end_event`](Encoder::end_event) between them. What ends the last one is written by the
+    /// caller.
+    ///
+    /// # Errors
+    ///
+    /// What the item says. Nothing of it is in the output then.
+    fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), Self::Error>;
+}
+
+/// Encodes `item` behind what `buffer` holds; for event streams that are not sent with
+/// [`Sse`](crate::Sse).
+///
+/// # Errors
+///
+/// What the item says; `buffer` is as it was then.
+///
+/// ```
+/// use bytes::BytesMut;
+/// use http_sse::Event;
+///
+/// let mut buffer = BytesMut::from(":\n");
+/// http_sse::encode(Event::data("a"), &mut buffer)?;
+/// http_sse::encode(Event::data("b"), &mut buffer)?;
+/// assert_eq!(buffer, ":\ndata: a\n\ndata: b\n\n");
+/// # Ok::<(), std::convert::Infallible>(())
+/// ```
+pub fn encode<T: Encode>(item: T, buffer: &mut BytesMut) -> Result<(), T::Error> {
+    let mut output = Output::default();
+    output.swap_block(buffer);
+    let lent = Lent {
+        mark: output.begin(),
+        output: &mut output,
+        buffer,
+    };
+    let encoded = encode_to(lent.output, item);
+    lent.give_back();
+    encoded.map(drop)
+}
+
+/// The caller's buffer, lent to an output. If the item panics, the buffer is restored.
+struct Lent<'a> {
+    output: &'a mut Output,
+    buffer: &'a mut BytesMut,
+    mark: Mark,
+}
+
+impl Lent<'_> {
+    fn give_back(mut self) {
+        self.swap();
+        mem::forget(self); // which holds nothing but references
+    }
+
+    fn swap(&mut self) {
+        self.output.join();
+        self.output.swap_block(self.buffer);
+    }
+}
+
+impl Drop for Lent<'_> {
+    #[cold]
+    fn drop(&mut self) {
+        self.output.roll_back(self.mark);
+        self.swap();
+    }
+}
+
+/// Encodes `item` and returns the number of events. If the item fails, the output is left
+/// unchanged. If it panics, the caller must [roll back](Output::roll_back) the output.
+///
+/// Inlined, so that the fields which a source never sets are not looked at.
+#[inline(always)]
+pub(crate) fn encode_to<T: Encode>(output: &mut Output, item: T) -> Result<u64, T::Error> {
+    let mark = output.begin();
+    let mut encoder = Encoder::new(output);
+    match item.encode(&mut encoder) {
+        Ok(()) => Ok(encoder.finish()),
+        Err(error) => {
+            output.roll_back(mark);
+            Err(error)
+        }
+    }
+}
+
+/// An item from a source that can fail. The error of the item becomes one of the source.
+impl<T, E> Encode for Result<T, E>
+where
+    T: Encode,
+    T::Error: IntoSourceError<E>,
+{
+    type Error = E;
+
+    #[inline]
+    fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), E> {
+        self?
+            .encode(encoder)
+            .map_err(IntoSourceError::into_source_error)
+    }
+}
+
+/// Converts an item's own error into the error `E` of its stream of `Result<_, E>`.
+///
+/// [`Infallible`] implements it for every `E`. With the feature `json`, `serde_json::Error`
+/// implements it for every `E: From<serde_json::Error>`. Implement it for the error of your own
+/// [`Encode`] type to yield that type in a `Result`:
+///
+/// ```
+/// use http_sse::{Encode, Encoder, Event, IntoSourceError, Sse};
+///
+/// #[derive(Debug)]
+/// enum AppError { Upstream, TooLong }
+///
+/// struct Line(String);
+///
+/// impl Encode for Line {
+///     type Error = AppError;
+///
+///     fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), AppError> {
+///         if self.0.len() > 80 {
+///             return Err(AppError::TooLong);
+///         }
+///         encoder.data(&self.0);
+///         Ok(())
+///     }
+/// }
+///
+/// impl IntoSourceError<AppError> for AppError {
+///     fn into_source_error(self) -> AppError {
+///         self
+///     }
+/// }
+///
+/// let source = futures_util::stream::iter([Ok(Line("a".into())), Err(AppError::Upstream)]);
+/// let sse = Sse::new(source).on_error(|error| Event::data(format!("{error:?}")));
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "cannot convert the item's error `{Self}` into the stream's error `{E}`",
+    note = "implement `http_sse::IntoSourceError<{E}>` for `{Self}`, or let the stream fail with `{Self}`"
+)]
+pub trait IntoSourceError<E> {
+    /// Returns the error of the stream.
+    fn into_source_error(self) -> E;
+}
+
+impl<E> IntoSourceError<E> for Infallible {
+    fn into_source_error(self) -> E {
+        match self {}
+    }
+}

@@ -1,0 +1,34 @@
+//! Values and their bytes, in both directions, without IO, time or tasks.
+
+mod check;
+mod decoder;
+mod encode;
+mod encoded_event;
+mod event;
+mod field;
+mod item;
+#[cfg(feature = "json")]
+mod json;
+#[cfg(feature = "json")]
+mod json_line;
+mod output;
+mod retry;
+
+#[cfg(feature = "json")]
+pub use self::json::Json;
+pub use self::{
+    decoder::{DecodeError, Decoded, Decoder},
+    encode::Encoder,
+    encoded_event::{EncodeEventError, EncodedEvent, InvalidEvent},
+    event::Event,
+    field::{EventId, EventType, InvalidField},
+    item::{Encode, IntoSourceError, encode},
+    retry::{InvalidRetry, Retry},
+};
+#[cfg(feature = "hub")]
+pub(crate) use self::{encode::set_last_id, output::BUDGET};
+pub(crate) use self::{
+    encode::{OPENING, comment_block},
+    item::encode_to,
+    output::Output,
+};
