@@ -7,7 +7,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, Sleep, sleep_until},
+};
 
 /// A timer that is moved only when it must be.
 ///
@@ -46,10 +49,15 @@ impl Timer {
         }
     }
 
+    /// Returns whether this is called in a tokio runtime.
+    pub(super) fn has_runtime() -> bool {
+        Handle::try_current().is_ok()
+    }
+
     /// Makes the timer, and returns whether there is one.
     fn start(&mut self, deadline: Instant) -> bool {
-        if self.0.is_none() {
-            // tokio panics without a runtime. Checking first needs another of its features.
+        if self.0.is_none() && Self::has_runtime() {
+            // tokio panics if the runtime has no timers, and offers no way to ask.
             self.0 = catch_unwind(|| Box::pin(sleep_until(deadline))).ok();
         }
         self.0.is_some()
