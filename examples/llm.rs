@@ -1,4 +1,5 @@
-//! An answer token by token, as language models stream it: JSON deltas, then `[DONE]`.
+//! An answer token by token, as language models stream it: JSON deltas, the reason for the end,
+//! then `[DONE]`.
 //!
 //! ```text
 //! $ cargo run --example llm
@@ -11,11 +12,13 @@
 //! $ curl -N 'http://127.0.0.1:3000/chat?prompt=Why%3F'
 //! $ curl -N http://127.0.0.1:3000/chat --json '{"prompt":"Why?"}'
 //! :
-//! data: {"choices":[{"delta":{"content":"You "}}]}
+//! data: {"choices":[{"delta":{"content":"You "},"index":0}]}
 //!
-//! data: {"choices":[{"delta":{"content":"asked: "}}]}
+//! data: {"choices":[{"delta":{"content":"asked: "},"index":0}]}
 //!
 //! (some 50 ms between them)
+//! data: {"choices":[{"delta":{},"finish_reason":"stop","index":0}]}
+//!
 //! data: [DONE]
 //!
 //! ```
@@ -57,12 +60,16 @@ async fn main() -> io::Result<()> {
 }
 
 fn answer(chat: Chat) -> Sse<impl Stream<Item = Json<Value>>> {
-    let deltas = generate(&chat.prompt)
-        .map(|token| Json(json!({ "choices": [{ "delta": { "content": token } }] })));
-    Sse::new(deltas)
+    let deltas =
+        generate(&chat.prompt).map(|token| json!({ "delta": { "content": token }, "index": 0 }));
+    // Without it, Vercel's AI SDK reports an error after a complete answer.
+    let finish = json!({ "delta": {}, "finish_reason": "stop", "index": 0 });
+    let choices = deltas.chain(stream::iter([finish]));
+    Sse::new(choices.map(|choice| Json(json!({ "choices": [choice] }))))
         .end_with(DONE)
         .on_close(|closed| match closed.reason {
-            CloseReason::End => println!("finished after {} tokens", closed.events - 1), // less DONE
+            // The last two events are the reason and `[DONE]`.
+            CloseReason::End => println!("finished after {} tokens", closed.events - 2),
             CloseReason::ClientGone => println!("cancelled after {} tokens", closed.events),
             reason => println!("ended after {} tokens: {reason:?}", closed.events),
         })

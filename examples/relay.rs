@@ -12,14 +12,16 @@
 //! ```text
 //! $ curl -N 'http://127.0.0.1:3000/chat?prompt=Why%3F'
 //! :
-//! data: {"choices":[{"delta":{"content":"You "}}]}
+//! data: {"choices":[{"delta":{"content":"You "},"index":0}]}
 //!
 //! (and so on)
-//! data: {"choices":[{"delta":{"content":"think. "}}]}
+//! data: {"choices":[{"delta":{"content":"think. "},"index":0}]}
 //!
 //! : keep-alive
 //! : keep-alive
-//! data: {"choices":[{"delta":{"content":"Because."}}]}
+//! data: {"choices":[{"delta":{"content":"Because."},"index":0}]}
+//!
+//! data: {"choices":[{"delta":{},"finish_reason":"stop","index":0}]}
 //!
 //! data: [DONE]
 //!
@@ -140,12 +142,13 @@ async fn completions(Json(request): Json<Value>) -> Result<impl IntoResponse, St
     let prompt = request["messages"][0]["content"].as_str();
     let prompt = prompt.filter(|prompt| !prompt.is_empty());
     let prompt = prompt.ok_or(StatusCode::BAD_REQUEST)?;
-    let delta = |content| json!({ "choices": [{ "delta": { "content": content } }] });
-    let event = |token| format!("data: {}\r\n\r\n", delta(token));
+    let event = |choice| format!("data: {}\r\n\r\n", json!({ "choices": [choice] }));
+    let delta = |token| event(json!({ "delta": { "content": token }, "index": 0 }));
     let thought = format!("You asked: “{prompt}” Let me think. ");
-    let thought = thought.split_inclusive(' ').map(event).collect::<String>();
+    let thought = thought.split_inclusive(' ').map(delta).collect::<String>();
     let answer = format!(": thinking\r\n{thought}");
-    let last = format!("{}data: [DONE]\r\n\r\n", event("Because."));
+    let finish = event(json!({ "delta": {}, "finish_reason": "stop", "index": 0 }));
+    let last = format!("{}{finish}data: [DONE]\r\n\r\n", delta("Because."));
 
     let in_crlf = answer.find("}\r\n").map_or(0, |at| at + 2); // behind the CR
     let in_quote = answer.find('“').map_or(0, |at| at + 1); // of its three bytes

@@ -178,6 +178,15 @@ async fn hyper_counts_over_http2_with_prior_knowledge() {
     assert_eq!(body, b":\nid: 42\ndata: 42\n\nid: 43\ndata: 43\n\n");
 }
 
+/// Returns the event of one token, which is already escaped for JSON.
+fn delta(token: &str) -> String {
+    format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{token}\"}},\"index\":0}}]}}\n\n")
+}
+
+/// The event after the last token. Without it, Vercel's AI SDK reports an error.
+const FINISH: &str =
+    "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\",\"index\":0}]}\n\n";
+
 #[test]
 fn llm_answers_get_and_post_alike() {
     let (server, address) = Process::serve("llm");
@@ -189,17 +198,15 @@ fn llm_answers_get_and_post_alike() {
 
     let get = get.read_to_end();
     assert_eq!(get, post.read_to_end());
-    let token =
-        |token| format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{token}\"}}}}]}}\n\n");
     let start = [
         ":\n",
-        &token("You "),
-        &token("asked: "),
-        &token("“Why?\\n”\\n\\nI "),
+        &delta("You "),
+        &delta("asked: "),
+        &delta("“Why?\\n”\\n\\nI "),
     ]
     .concat();
     assert!(get.starts_with(&start), "{get}");
-    let end = [&token("server."), "data: [DONE]\n\n"].concat();
+    let end = [&delta("server."), FINISH, "data: [DONE]\n\n"].concat();
     assert!(get.ends_with(&end), "{get}");
     let tokens = get.matches("\"content\"").count();
     for _ in 0..2 {
@@ -242,9 +249,7 @@ fn llm_refuses_a_request_without_a_prompt() {
 fn thought(prompt: &str) -> String {
     let quoted = format!("“{prompt}” ");
     ["You ", "asked: ", &quoted, "Let ", "me ", "think. "]
-        .map(|token| {
-            format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{token}\"}}}}]}}\n\n")
-        })
+        .map(delta)
         .concat()
 }
 
@@ -259,10 +264,9 @@ fn relay_sends_on_what_comes_and_keep_alives_while_nothing_does() {
     assert_event_stream(&get);
     assert_event_stream(&post);
     let body = format!(
-        ":\n{}{RELAY_KEEP_ALIVES}\
-         data: {{\"choices\":[{{\"delta\":{{\"content\":\"Because.\"}}}}]}}\n\n\
-         data: [DONE]\n\n",
-        thought("Why?")
+        ":\n{}{RELAY_KEEP_ALIVES}{}{FINISH}data: [DONE]\n\n",
+        thought("Why?"),
+        delta("Because.")
     );
     assert_eq!(get.read_to_end(), body);
     assert_eq!(post.read_to_end(), body);
