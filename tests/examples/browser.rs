@@ -129,7 +129,8 @@ fn notifications_are_shown_and_outlive_a_restart() {
     browser.wait_for(&format!("{list} == 'three'"));
 }
 
-fn start(name: &str) -> Option<Browser> {
+/// Starts a browser, or reports that the running test is skipped.
+pub(crate) fn start(name: &str) -> Option<Browser> {
     let browser = Browser::start(name);
     if browser.is_none() {
         skipped("chromium or chromedriver");

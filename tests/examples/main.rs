@@ -17,5 +17,6 @@ mod skip;
 mod webdriver;
 
 mod browser;
+mod cross_origin;
 mod filters;
 mod programs;

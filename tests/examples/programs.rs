@@ -93,8 +93,9 @@ fn the_servers_with_a_page_serve_it() {
         ("relay", "token streaming"),
         ("ticker", "ticker"),
         ("notifications", "notifications"),
+        ("cross_origin", "cross origin"),
     ] {
-        let (_server, address) = Process::serve(name);
+        let (_server, address) = Process::serve_with(name, &[("STREAM_PORT", "0")]);
         let answer = Answer::to(address, "GET /", "", "");
         assert!(
             answer.head.starts_with("http/1.1 200 ok\r\n"),
