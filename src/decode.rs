@@ -118,7 +118,8 @@ where
     }
 }
 
-/// The number of pieces read in a row without an event before the task yields.
+/// The number of pieces that one poll reads without finding an event. It bounds the time for which
+/// other tasks wait.
 const MAX_PIECES: u32 = 256;
 
 /// Why [`Events`] has no more.

@@ -120,7 +120,7 @@ pub use connections::{
 #[cfg(feature = "hub")]
 #[cfg_attr(docsrs, doc(cfg(feature = "hub")))]
 pub use hub::{Hub, Subscription};
-pub use request::{LastEventId, accepts_event_stream, any_accepts_event_stream};
+pub use request::{LastEventId, accepts_event_stream};
 pub use response::Sse;
 #[cfg(feature = "json")]
 #[cfg_attr(docsrs, doc(cfg(feature = "json")))]

@@ -3,7 +3,7 @@
 use std::{convert::Infallible, str::FromStr};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Uri, header::ACCEPT};
+use http::{HeaderMap, HeaderValue, Request, Uri};
 
 /// The last event ID with which a client comes back, raw: as it was sent, whatever it is.
 ///
@@ -98,45 +98,32 @@ impl FromStr for LastEventId {
     }
 }
 
-/// Whether the client takes an event stream, by its `accept` headers (RFC 9110, section 12.5.1).
+/// Returns whether a client accepts an event stream, from the values of its `accept` headers
+/// (RFC 9110, section 12.5.1).
 ///
-/// The most specific of the ranges that match decides, by whether its quality is above zero: the
-/// type itself, then `text/*`, then `*/*`. Parameters other than `q` are not looked at. Without an
-/// `accept` header anything is taken. A range that cannot be read is passed over.
+/// The most specific media range that matches decides: `text/event-stream`, then `text/*`, then
+/// `*/*`. It accepts if its quality is above zero. Parameters other than `q` are ignored, as are
+/// ranges that cannot be read. A client without an `accept` header accepts everything.
+///
+/// The values may come from the header map of any framework.
 ///
 /// ```
-/// use http::{HeaderMap, HeaderValue, header::ACCEPT};
+/// use http::{HeaderMap, header::ACCEPT};
 /// use http_sse::accepts_event_stream;
 ///
-/// let accept = |value| HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(value))]);
-/// assert!(accepts_event_stream(&accept("text/event-stream")));
-/// assert!(accepts_event_stream(&accept("application/json, text/*;q=0.1")));
-/// assert!(!accepts_event_stream(&accept("*/*, text/event-stream;q=0")));
-/// assert!(!accepts_event_stream(&accept("application/json")));
-/// assert!(accepts_event_stream(&HeaderMap::new()));
+/// assert!(accepts_event_stream(["text/event-stream"]));
+/// assert!(accepts_event_stream(["text/html", "application/json, text/*;q=0.1"]));
+/// assert!(!accepts_event_stream(["*/*, text/event-stream;q=0"]));
+/// assert!(!accepts_event_stream(["application/json"]));
+///
+/// let headers = HeaderMap::new();
+/// assert!(accepts_event_stream(headers.get_all(ACCEPT)));
 /// ```
 #[must_use]
-pub fn accepts_event_stream(headers: &HeaderMap) -> bool {
-    any_accepts_event_stream(headers.get_all(ACCEPT))
-}
-
-/// Returns whether the client accepts an event stream, from the values of its `accept` headers.
-///
-/// Use it with a framework that has its own header map, such as actix-web or rocket.
-/// [`accepts_event_stream`] has the rules.
-///
-/// ```
-/// use http_sse::any_accepts_event_stream;
-///
-/// assert!(any_accepts_event_stream(["text/html", "text/event-stream"]));
-/// assert!(!any_accepts_event_stream(["text/html"]));
-/// assert!(any_accepts_event_stream::<&str>([]));
-/// ```
-#[must_use]
-pub fn any_accepts_event_stream<V: AsRef<[u8]>>(values: impl IntoIterator<Item = V>) -> bool {
+pub fn accepts_event_stream<V: AsRef<[u8]>>(accept: impl IntoIterator<Item = V>) -> bool {
     let mut any_range = false;
     let mut best: Option<(Specificity, bool)> = None;
-    for value in values {
+    for value in accept {
         for range in split_unquoted(value.as_ref(), b',').map(<[u8]>::trim_ascii) {
             any_range |= !range.is_empty();
             let Some((specificity, accepted)) = media_range(range) else {
@@ -345,11 +332,7 @@ mod tests {
             (&["\u{80}, text/event-stream"], true),
             (&[], true),
         ] {
-            let values = lines
-                .iter()
-                .map(|line| HeaderValue::from_bytes(line.as_bytes()).unwrap());
-            let headers = HeaderMap::from_iter(values.map(|value| (ACCEPT, value)));
-            assert_eq!(accepts_event_stream(&headers), accepted, "{lines:?}");
+            assert_eq!(accepts_event_stream(lines), accepted, "{lines:?}");
         }
     }
 }

@@ -69,7 +69,7 @@ fn check_accept(values: &[HeaderValue]) {
             let value = HeaderValue::from_bytes(value).expect("it was one before");
             headers.append(ACCEPT, value);
         }
-        accepts_event_stream(&headers)
+        accepts_event_stream(headers.get_all(ACCEPT))
     };
     let values: Vec<&[u8]> = values.iter().map(HeaderValue::as_bytes).collect();
     let accepted = accepts(&values);

@@ -63,10 +63,12 @@ where
     fn size(&self) -> BodySize {
         // Responses to `HEAD` have no body, so actix-web must write no framing. It omits the length
         // itself if the status has no body.
-        match self.is_end_stream() {
-            true if self.is_head() => BodySize::None,
-            true => BodySize::Sized(0),
-            false => BodySize::Stream,
+        if !self.is_end_stream() {
+            BodySize::Stream
+        } else if self.is_head() {
+            BodySize::None
+        } else {
+            BodySize::Sized(0)
         }
     }
 

@@ -33,17 +33,17 @@ where
             };
             response.adjoin_header(Header::new(name.as_str().to_owned(), value.to_owned()));
         }
-        let body = body.map_ok(Frame).map_err(io::Error::other);
+        let body = body.map_ok(FreedOnceRead).map_err(io::Error::other);
         response.set_streamed_body(StreamReader::new(body));
         Ok(response)
     }
 }
 
-/// A frame that frees its bytes once they are read. `StreamReader` keeps a frame until it has the
-/// next, so the body would not count it as written.
-struct Frame(Bytes);
+/// A frame that frees its bytes once they are read. `StreamReader` keeps each frame until it has the
+/// next, so an error would wait 10 s for the last one.
+struct FreedOnceRead(Bytes);
 
-impl Buf for Frame {
+impl Buf for FreedOnceRead {
     fn remaining(&self) -> usize {
         self.0.len()
     }

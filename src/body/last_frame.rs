@@ -44,7 +44,7 @@ impl LastFrame {
     }
 
     /// Gives the connection one turn, whether or not it has dropped the frame.
-    pub(super) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_turn(&mut self, cx: &Context<'_>) -> Poll<()> {
         if mem::replace(&mut self.had_turn, true) {
             return Poll::Ready(());
         }
@@ -107,10 +107,10 @@ mod tests {
     fn the_connection_has_one_turn() {
         let wakes = Arc::new(Wakes::default());
         let waker = wakes.clone().into();
-        let mut cx = Context::from_waker(&waker);
+        let cx = Context::from_waker(&waker);
         let (_frame, mut last_frame) = LastFrame::track(Bytes::from_static(b"data: a\n\n"));
-        assert!(last_frame.poll_turn(&mut cx).is_pending());
+        assert!(last_frame.poll_turn(&cx).is_pending());
         assert_eq!(wakes.0.load(SeqCst), 1);
-        assert!(last_frame.poll_turn(&mut cx).is_ready());
+        assert!(last_frame.poll_turn(&cx).is_ready());
     }
 }

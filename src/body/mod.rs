@@ -176,11 +176,14 @@ where
     pub(crate) fn skip(&mut self) {
         self.source = None;
         self.progress = Progress::Ending(CloseReason::End);
-        self.options().is_head = true;
+        #[cfg(feature = "actix-web")]
+        {
+            self.options().is_head = true;
+        }
     }
 
     /// Returns whether the stream is omitted because the method is `HEAD`.
-    #[allow(dead_code, reason = "only one framework asks")]
+    #[cfg(feature = "actix-web")]
     pub(crate) fn is_head(&self) -> bool {
         self.extras
             .as_ref()
@@ -430,6 +433,7 @@ where
     }
 
     fn end(&mut self, reason: CloseReason) {
+        self.take_option(|options| options.break_off_with.take());
         match reason {
             CloseReason::End => {
                 if let Some(event) = self.take_option(|options| options.end_with.take()) {
@@ -463,6 +467,7 @@ where
             }
             Some(on_error) => match catch_unwind(AssertUnwindSafe(|| on_error.call(error))) {
                 Ok(event) => {
+                    self.take_option(|options| options.break_off_with.take());
                     self.write_event(event);
                     *self.progress = Progress::Ending(CloseReason::Error);
                 }

@@ -20,7 +20,8 @@ pub(crate) struct Options<E> {
     pub(crate) break_off_with: Option<EncodedEvent>,
     pub(crate) on_error: Option<Callback<E, Event>>,
     pub(crate) on_close: Option<Callback<CloseReport, ()>>,
-    /// The method is `HEAD`: the response has no stream.
+    /// The method is `HEAD`, so the response has no stream.
+    #[cfg(feature = "actix-web")]
     pub(crate) is_head: bool,
 }
 
@@ -49,6 +50,7 @@ impl<E> Default for Options<E> {
             break_off_with: None,
             on_error: None,
             on_close: None,
+            #[cfg(feature = "actix-web")]
             is_head: false,
         }
     }

@@ -469,7 +469,8 @@ fn clear(buffer: &mut Vec<u8>) {
 /// would cost memory for as long as the stream lives.
 #[inline]
 fn is_oversized(capacity: usize, used: usize) -> bool {
-    const KEPT: usize = 1024; // of four buffers
+    /// The capacity that each of the five buffers may keep, in bytes.
+    const KEPT: usize = 1024;
 
     capacity > KEPT && capacity / 4 > used
 }

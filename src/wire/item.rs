@@ -1,13 +1,13 @@
 //! The items that a stream may yield, and how one is added to an output.
 
-use std::{convert::Infallible, mem};
+use std::{
+    convert::Infallible,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+};
 
 use bytes::BytesMut;
 
-use super::{
-    encode::Encoder,
-    output::{Mark, Output},
-};
+use super::{encode::Encoder, output::Output};
 
 /// An item of a stream that is sent as an event stream.
 ///
@@ -69,47 +69,22 @@ pub trait Encode {
 /// # Ok::<(), std::convert::Infallible>(())
 /// ```
 pub fn encode<T: Encode>(item: T, buffer: &mut BytesMut) -> Result<(), T::Error> {
+    let length = buffer.len();
     let mut output = Output::default();
     output.swap_block(buffer);
-    let lent = Lent {
-        mark: output.begin(),
-        output: &mut output,
-        buffer,
-    };
-    let encoded = encode_to(lent.output, item);
-    lent.give_back();
+    let encoded = catch_unwind(AssertUnwindSafe(|| encode_to(&mut output, item)));
+    let encoded = encoded.unwrap_or_else(|panic| {
+        output.truncate(length);
+        output.swap_block(buffer);
+        resume_unwind(panic)
+    });
+    output.join();
+    output.swap_block(buffer);
     encoded.map(drop)
 }
 
-/// The caller's buffer, lent to an output. If the item panics, the buffer is restored.
-struct Lent<'a> {
-    output: &'a mut Output,
-    buffer: &'a mut BytesMut,
-    mark: Mark,
-}
-
-impl Lent<'_> {
-    fn give_back(mut self) {
-        self.swap();
-        mem::forget(self); // which holds nothing but references
-    }
-
-    fn swap(&mut self) {
-        self.output.join();
-        self.output.swap_block(self.buffer);
-    }
-}
-
-impl Drop for Lent<'_> {
-    #[cold]
-    fn drop(&mut self) {
-        self.output.roll_back(self.mark);
-        self.swap();
-    }
-}
-
 /// Encodes `item` and returns the number of events. If the item fails, the output is left
-/// unchanged. If it panics, the caller must [roll back](Output::roll_back) the output.
+/// unchanged. If it panics, the caller must discard the bytes of the item.
 ///
 /// Inlined, so that the fields which a source never sets are not looked at.
 #[inline(always)]

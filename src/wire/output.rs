@@ -25,7 +25,8 @@ const MAX_BLOCK: usize = BUDGET + 2048;
 /// How many blocks that were handed out are remembered: as many as hyper's write queue can hold.
 const MAX_SPENT: usize = 16;
 
-/// The number of spent blocks that an idle stream keeps.
+/// The number of spent blocks that an idle stream keeps: the one that the connection may still hold,
+/// and one that it has dropped.
 const IDLE_SPENT: usize = 2;
 
 /// Spare capacity, in bytes, that a stream may keep beyond its last frame. Larger blocks are freed,

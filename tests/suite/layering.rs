@@ -116,11 +116,11 @@ fn files() -> BTreeMap<String, String> {
     files
 }
 
-/// The code of a file, without its tests and comments.
+/// The code of a file, without its tests, comments and features, which have the names of crates.
 fn code(text: &str) -> String {
     let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
     let lines = code.lines().map(|line| match line.trim_start() {
-        comment if comment.starts_with("//") => "",
+        left_out if left_out.starts_with("//") || left_out.starts_with("#[cfg(") => "",
         _ => line.split(" // ").next().unwrap(),
     });
     lines.collect::<Vec<_>>().join("\n")
