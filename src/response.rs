@@ -307,13 +307,8 @@ where
     fn from(full: AdmitError) -> Self {
         let time = full.retry_after();
         let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
-        let mut sse = Self::stop().header(RETRY_AFTER, seconds.into());
-        sse.status = if full.is_by_key() {
-            StatusCode::TOO_MANY_REQUESTS
-        } else {
-            StatusCode::SERVICE_UNAVAILABLE
-        };
-        sse
+        let refusal = Self::stop().header(RETRY_AFTER, seconds.into());
+        refusal.status(full.status())
     }
 }
 

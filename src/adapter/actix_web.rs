@@ -9,7 +9,7 @@ use std::{
 };
 
 use actix_web::{
-    FromRequest, HttpRequest, HttpResponse, Responder,
+    FromRequest, HttpRequest, HttpResponse, Responder, ResponseError,
     body::{BodySize, MessageBody},
     dev::Payload,
     http::{
@@ -22,7 +22,8 @@ use futures_core::Stream;
 use http::Method;
 use http_body::Body as _;
 
-use crate::{Encode, LastEventId, Sse, SseBody};
+use super::no_stream::NoStream;
+use crate::{AdmitError, Encode, LastEventId, Sse, SseBody};
 
 #[cfg_attr(docsrs, doc(cfg(feature = "actix-web")))]
 impl<S> Responder for Sse<S>
@@ -36,19 +37,41 @@ where
     fn respond_to(self, request: &HttpRequest) -> HttpResponse<SseBody<S>> {
         // To the method `HEAD` actix-web writes no body on HTTP/1.1, but polls it to its end.
         let method = Method::from_bytes(request.method().as_str().as_bytes());
-        let response = self.for_method(&method.unwrap_or_default()).into_response();
-        let (parts, body) = response.into_parts();
-        let status = StatusCode::from_u16(parts.status.as_u16());
-        let mut response = HttpResponse::with_body(status.unwrap_or_default(), body);
-        for (name, value) in &parts.headers {
-            let name = HeaderName::from_bytes(name.as_ref());
-            let value = HeaderValue::from_bytes(value.as_bytes());
-            if let (Ok(name), Ok(value)) = (name, value) {
-                response.headers_mut().append(name, value);
-            }
-        }
-        response
+        into_actix(self.for_method(&method.unwrap_or_default()))
     }
+}
+
+#[cfg_attr(docsrs, doc(cfg(feature = "actix-web")))]
+impl ResponseError for AdmitError {
+    fn status_code(&self) -> StatusCode {
+        actix_status(self.status())
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        into_actix(Sse::<NoStream>::from(*self)).map_into_boxed_body()
+    }
+}
+
+/// Converts into the types of actix-web, which has a version of `http` of its own.
+fn into_actix<S>(sse: Sse<S>) -> HttpResponse<SseBody<S>>
+where
+    S: Stream,
+    S::Item: Encode,
+{
+    let (parts, body) = sse.into_response().into_parts();
+    let mut response = HttpResponse::with_body(actix_status(parts.status), body);
+    for (name, value) in &parts.headers {
+        let name = HeaderName::from_bytes(name.as_ref());
+        let value = HeaderValue::from_bytes(value.as_bytes());
+        if let (Ok(name), Ok(value)) = (name, value) {
+            response.headers_mut().append(name, value);
+        }
+    }
+    response
+}
+
+fn actix_status(status: http::StatusCode) -> StatusCode {
+    StatusCode::from_u16(status.as_u16()).unwrap_or_default()
 }
 
 #[cfg_attr(docsrs, doc(cfg(feature = "actix-web")))]

@@ -11,7 +11,8 @@ use axum_core::{
 use futures_core::Stream;
 use http::request::Parts;
 
-use crate::{Encode, LastEventId, Sse};
+use super::no_stream::NoStream;
+use crate::{AdmitError, Encode, LastEventId, Sse};
 
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 impl<S> IntoResponse for Sse<S>
@@ -22,6 +23,13 @@ where
 {
     fn into_response(self) -> Response {
         self.into_response().map(Body::new)
+    }
+}
+
+#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+impl IntoResponse for AdmitError {
+    fn into_response(self) -> Response {
+        IntoResponse::into_response(Sse::<NoStream>::from(self))
     }
 }
 

@@ -4,6 +4,15 @@
 mod actix_web;
 #[cfg(feature = "axum")]
 mod axum;
+#[cfg(any(
+    feature = "actix-web",
+    feature = "axum",
+    feature = "poem",
+    feature = "rocket",
+    feature = "salvo",
+    feature = "warp"
+))]
+mod no_stream;
 #[cfg(feature = "poem")]
 mod poem;
 #[cfg(feature = "rocket")]

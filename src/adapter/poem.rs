@@ -4,9 +4,11 @@ use std::{error::Error, io};
 
 use futures_core::Stream;
 use futures_util::TryStreamExt as _;
-use poem::{Body, FromRequest, IntoResponse, Request, RequestBody, Response};
+use http::StatusCode;
+use poem::{Body, FromRequest, IntoResponse, Request, RequestBody, Response, error::ResponseError};
 
-use crate::{Encode, LastEventId, Sse};
+use super::no_stream::NoStream;
+use crate::{AdmitError, Encode, LastEventId, Sse};
 
 #[cfg_attr(docsrs, doc(cfg(feature = "poem")))]
 impl<S> IntoResponse for Sse<S>
@@ -21,6 +23,24 @@ where
         *response.headers_mut() = parts.headers;
         response.set_body(Body::from_bytes_stream(body.map_err(break_off)));
         response
+    }
+}
+
+#[cfg_attr(docsrs, doc(cfg(feature = "poem")))]
+impl IntoResponse for AdmitError {
+    fn into_response(self) -> Response {
+        IntoResponse::into_response(Sse::<NoStream>::from(self))
+    }
+}
+
+#[cfg_attr(docsrs, doc(cfg(feature = "poem")))]
+impl ResponseError for AdmitError {
+    fn status(&self) -> StatusCode {
+        Self::status(self)
+    }
+
+    fn as_response(&self) -> Response {
+        (*self).into_response()
     }
 }
 

@@ -13,7 +13,8 @@ use rocket::{
 };
 use tokio_util::io::StreamReader;
 
-use crate::{Encode, LastEventId, Sse};
+use super::no_stream::NoStream;
+use crate::{AdmitError, Encode, LastEventId, Sse};
 
 #[cfg_attr(docsrs, doc(cfg(feature = "rocket")))]
 impl<'r, 'o: 'r, S> Responder<'r, 'o> for Sse<S>
@@ -36,6 +37,13 @@ where
         let body = body.map_ok(FreedOnceRead).map_err(io::Error::other);
         response.set_streamed_body(StreamReader::new(body));
         Ok(response)
+    }
+}
+
+#[cfg_attr(docsrs, doc(cfg(feature = "rocket")))]
+impl<'r> Responder<'r, 'static> for AdmitError {
+    fn respond_to(self, request: &'r Request<'_>) -> response::Result<'static> {
+        Sse::<NoStream>::from(self).respond_to(request)
     }
 }
 

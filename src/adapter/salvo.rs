@@ -9,7 +9,8 @@ use salvo_core::{
     http::ResBody,
 };
 
-use crate::{Encode, LastEventId, Sse};
+use super::no_stream::NoStream;
+use crate::{AdmitError, Encode, LastEventId, Sse};
 
 #[cfg_attr(docsrs, doc(cfg(feature = "salvo")))]
 impl<S> Scribe for Sse<S>
@@ -23,6 +24,13 @@ where
         response.status_code(parts.status);
         response.headers_mut().extend(parts.headers);
         response.body(ResBody::stream(body));
+    }
+}
+
+#[cfg_attr(docsrs, doc(cfg(feature = "salvo")))]
+impl Scribe for AdmitError {
+    fn render(self, response: &mut Response) {
+        Sse::<NoStream>::from(self).render(response);
     }
 }
 

@@ -10,7 +10,8 @@ use warp::{
     reply::{self, Reply, Response},
 };
 
-use crate::{Encode, LastEventId, Sse};
+use super::no_stream::NoStream;
+use crate::{AdmitError, Encode, LastEventId, Sse};
 
 #[cfg_attr(docsrs, doc(cfg(feature = "warp")))]
 impl<S> Reply for Sse<S>
@@ -23,6 +24,13 @@ where
         let (parts, body) = self.into_response().into_parts();
         let body = reply::stream(SyncStream::new(body)).into_response();
         Response::from_parts(parts, body.into_body())
+    }
+}
+
+#[cfg_attr(docsrs, doc(cfg(feature = "warp")))]
+impl Reply for AdmitError {
+    fn into_response(self) -> Response {
+        Reply::into_response(Sse::<NoStream>::from(self))
     }
 }
 

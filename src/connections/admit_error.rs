@@ -2,6 +2,8 @@
 
 use std::{error::Error, fmt, time::Duration};
 
+use http::StatusCode;
+
 /// No room for a stream. It turns into the [`Sse`](crate::Sse) that says so, by `into`: `503` if
 /// the server is full, which tells an `EventSource` not to come back as the standard asks of a
 /// server without capacity, and `429` if the key is, each with `retry-after`.
@@ -45,6 +47,15 @@ impl AdmitError {
     #[must_use]
     pub fn is_by_key(&self) -> bool {
         self.by == FullBy::Key
+    }
+
+    /// Returns the status of the response: `429` if the key is full, and `503` if the server is.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self.by {
+            FullBy::Server => StatusCode::SERVICE_UNAVAILABLE,
+            FullBy::Key => StatusCode::TOO_MANY_REQUESTS,
+        }
     }
 
     /// When to try again.
