@@ -247,8 +247,9 @@ where
 
     /// Sets the status, in place of `200`.
     ///
-    /// With any other status an `EventSource` reports an error and never connects again (9.2.3 of
-    /// the standard), so this is for clients that use `fetch`.
+    /// If the final status is not `200`, an `EventSource` reports an error and does not reconnect
+    /// (9.2.3 of the standard), so other statuses are for clients that use `fetch`. A status that
+    /// allows no content (`1xx`, `204`, `205`, `304`) drops the source and leaves the body empty.
     pub fn status(mut self, status: StatusCode) -> Self {
         self.status = status;
         self
@@ -262,7 +263,7 @@ where
     /// has hyper on HTTP/2.
     pub fn for_method(mut self, method: &Method) -> Self {
         if method == Method::HEAD {
-            self.body.skip();
+            self.body.skip_for_head();
         }
         self
     }
@@ -272,7 +273,11 @@ where
     /// In a handler of axum return the `Sse` itself, or turn this into one of axum's own
     /// responses with `.into_response().into_response()`.
     #[must_use]
-    pub fn into_response(self) -> Response<SseBody<S>> {
+    pub fn into_response(mut self) -> Response<SseBody<S>> {
+        let has_no_body = matches!(self.status.as_u16(), 100..=199 | 204 | 205 | 304);
+        if has_no_body {
+            self.body.skip();
+        }
         let mut response = Response::new(self.body);
         *response.status_mut() = self.status;
         *response.headers_mut() = self.headers;

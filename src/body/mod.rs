@@ -176,6 +176,11 @@ where
     pub(crate) fn skip(&mut self) {
         self.source = None;
         self.progress = Progress::Ending(CloseReason::End);
+    }
+
+    /// Does the same for a response to `HEAD`.
+    pub(crate) fn skip_for_head(&mut self) {
+        self.skip();
         #[cfg(feature = "actix-web")]
         {
             self.options().is_head = true;
@@ -514,8 +519,14 @@ where
             let is_last = self.output.is_empty();
             return Poll::Ready(Some(Ok(match *self.progress {
                 Progress::Ending(reason) if is_last => {
-                    self.close(reason);
-                    frame
+                    // A panic of `on_close` must not cost the client the last frame.
+                    match catch_unwind(AssertUnwindSafe(|| self.close(reason))) {
+                        Ok(()) => frame,
+                        Err(panic) => {
+                            self.set_panicking(panic);
+                            self.track(frame)
+                        }
+                    }
                 }
                 Progress::Failing(_) | Progress::Panicking if is_last => self.track(frame),
                 _ => frame,

@@ -327,7 +327,14 @@ impl Decoder {
         let value = value.strip_prefix(b":").unwrap_or(value);
         let value = value.strip_prefix(b" ").unwrap_or(value);
         match name {
-            b"" if self.all => return Ok(Step::Comment),
+            b"" => {
+                if !self.has_data {
+                    self.trim();
+                }
+                if self.all {
+                    return Ok(Step::Comment);
+                }
+            }
             b"data" => {
                 self.keep(lone.take());
                 self.add_data(value)?;
@@ -355,10 +362,24 @@ impl Decoder {
             return Step::Event;
         }
         self.event_type.clear();
+        self.trim();
         if mem::take(&mut self.has_id) && self.all {
             Step::Id
         } else {
             Step::Nothing
+        }
+    }
+
+    /// Frees large buffers that are empty. Called where no event is, so that a stream that goes on
+    /// with comments alone does not keep the memory of a large event.
+    fn trim(&mut self) {
+        if self.event_type.is_empty() {
+            set(&mut self.event_type, b"");
+        }
+        for buffer in [&mut self.data, &mut self.line] {
+            if buffer.is_empty() {
+                clear(buffer);
+            }
         }
     }
 
@@ -472,7 +493,7 @@ fn is_oversized(capacity: usize, used: usize) -> bool {
     /// The capacity that each of the five buffers may keep, in bytes.
     const KEPT: usize = 1024;
 
-    capacity > KEPT && capacity / 4 > used
+    capacity > KEPT && capacity / 2 > used
 }
 
 /// The value of a line of data, if it is one; the most common line, so it is asked first.

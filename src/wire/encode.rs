@@ -1,5 +1,7 @@
 //! The encoder: the only file that writes wire syntax.
 
+#[cfg(feature = "json")]
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::{borrow::Cow, fmt};
 
 use bytes::{Bytes, BytesMut};
@@ -108,13 +110,25 @@ impl<'a> Encoder<'a> {
         let block = self.output.room(FIRST);
         let start = block.len();
         block.extend_from_slice(b"data: ");
-        if let Err(error) = super::json_line::write_line(block, value) {
-            block.truncate(start);
-            return Err(error);
+        // A value that panics while it is serialised must not leave half a line either.
+        let written = catch_unwind(AssertUnwindSafe(|| {
+            super::json_line::write_line(block, value)
+        }));
+        match written {
+            Ok(Ok(())) => {
+                block.extend_from_slice(b"\n");
+                self.open = true;
+                Ok(())
+            }
+            Ok(Err(error)) => {
+                block.truncate(start);
+                Err(error)
+            }
+            Err(panic) => {
+                block.truncate(start);
+                resume_unwind(panic)
+            }
         }
-        block.extend_from_slice(b"\n");
-        self.open = true;
-        Ok(())
     }
 
     /// Ends the event, so that what is written next begins another. Called by itself after each

@@ -31,7 +31,9 @@ const IDLE_SPENT: usize = 2;
 
 /// Spare capacity, in bytes, that a stream may keep beyond its last frame. Larger blocks are freed,
 /// so that a stream that once sent a large event holds what any other stream holds.
-const SLACK: usize = 4 * 1024;
+///
+/// Half a KiB below the 4 KiB that are promised, for the bookkeeping of `bytes` and of the queues.
+const SLACK: usize = 4 * 1024 - 512;
 
 /// The size of a block: `MIN_BLOCK`, twice, four or eight times that, or `MAX_BLOCK`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -385,15 +387,18 @@ impl Output {
         let capacity = self.block.capacity();
         let class = SizeClass::of(self.block.len());
         let kept = self.sizes.kept.max(SizeClass::of(capacity));
-        let outgrows = capacity > MAX_BLOCK + SLACK || kept.bytes() > class.bytes() + SLACK;
+        let excess = kept.bytes().saturating_sub(class.bytes());
+        let outgrows = capacity > MAX_BLOCK + SLACK || excess > SLACK;
         self.sizes = Sizes {
             last: class,
             next: class.min(self.sizes.last),
             kept: if outgrows { SizeClass::default() } else { kept },
         };
         self.grew = self.sizes != Sizes::default();
-        if let Some(queues) = self.queues.as_mut().filter(|_| outgrows) {
-            queues.spent.clear();
+        if let Some(queues) = self.queues.as_mut().filter(|_| excess > 0 || outgrows) {
+            // Beside the block that is written to, as many as the excess allows.
+            let blocks = if outgrows { 0 } else { SLACK / excess - 1 };
+            queues.spent.truncate(blocks);
         }
         outgrows
     }
