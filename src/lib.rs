@@ -121,7 +121,7 @@ pub use connections::{
 #[cfg_attr(docsrs, doc(cfg(feature = "hub")))]
 pub use hub::{Hub, Subscription};
 pub use request::{LastEventId, accepts_event_stream};
-pub use response::Sse;
+pub use response::{Source, Sse};
 #[cfg(feature = "json")]
 #[cfg_attr(docsrs, doc(cfg(feature = "json")))]
 pub use wire::Json;

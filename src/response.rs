@@ -42,21 +42,13 @@ use crate::{
 /// # }
 /// ```
 #[must_use = "a response does nothing until it is returned"]
-pub struct Sse<S>
-where
-    S: Stream,
-    S::Item: Encode,
-{
+pub struct Sse<S: Source> {
     status: StatusCode,
     headers: HeaderMap,
     body: SseBody<S>,
 }
 
-impl<S> Sse<S>
-where
-    S: Stream,
-    S::Item: Encode,
-{
+impl<S: Source> Sse<S> {
     /// A response with the items of `source`.
     ///
     /// The keep-alive needs a tokio runtime with time enabled when the body is polled; without
@@ -290,11 +282,30 @@ where
     }
 }
 
-impl<S> fmt::Debug for Sse<S>
+/// A source of events: any [`Stream`] whose items are [`Encode`].
+///
+/// It is implemented for all of these and for nothing else. It exists for the compiler's message
+/// when something else is passed to [`Sse::new`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a stream of events",
+    label = "expected a `Stream` whose items are `Encode`",
+    note = "wrap a receiver of tokio in `ReceiverStream`, `UnboundedReceiverStream`, `BroadcastStream` \
+            or `WatchStream` of `tokio_stream::wrappers`",
+    note = "turn an iterator into a stream with `futures_util::stream::iter`",
+    note = "turn text into events with `.map(Event::data)`, and values of serde with `.map(Json)`",
+    note = "for `Result<Json<T>, E>`, implement `From<serde_json::Error>` for `E`"
+)]
+pub trait Source: Stream<Item: Encode> {}
+
+#[diagnostic::do_not_recommend]
+impl<S> Source for S
 where
     S: Stream,
     S::Item: Encode,
 {
+}
+
+impl<S: Source> fmt::Debug for Sse<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sse")
             .field("status", &self.status)
@@ -304,11 +315,7 @@ where
     }
 }
 
-impl<S> From<AdmitError> for Sse<S>
-where
-    S: Stream,
-    S::Item: Encode,
-{
+impl<S: Source> From<AdmitError> for Sse<S> {
     fn from(full: AdmitError) -> Self {
         let time = full.retry_after();
         let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);

@@ -23,13 +23,12 @@ use http::Method;
 use http_body::Body as _;
 
 use super::no_stream::NoStream;
-use crate::{AdmitError, Encode, LastEventId, Sse, SseBody};
+use crate::{AdmitError, Encode, LastEventId, Source, Sse, SseBody};
 
 #[cfg_attr(docsrs, doc(cfg(feature = "actix-web")))]
 impl<S> Responder for Sse<S>
 where
-    S: Stream + 'static,
-    S::Item: Encode,
+    S: Source + 'static,
     <S::Item as Encode>::Error: Into<Box<dyn Error>> + 'static,
 {
     type Body = SseBody<S>;
@@ -53,11 +52,7 @@ impl ResponseError for AdmitError {
 }
 
 /// Converts into the types of actix-web, which has a version of `http` of its own.
-fn into_actix<S>(sse: Sse<S>) -> HttpResponse<SseBody<S>>
-where
-    S: Stream,
-    S::Item: Encode,
-{
+fn into_actix<S: Source>(sse: Sse<S>) -> HttpResponse<SseBody<S>> {
     let (parts, body) = sse.into_response().into_parts();
     let mut response = HttpResponse::with_body(actix_status(parts.status), body);
     for (name, value) in &parts.headers {

@@ -8,17 +8,15 @@ use axum_core::{
     extract::FromRequestParts,
     response::{IntoResponse, Response},
 };
-use futures_core::Stream;
 use http::request::Parts;
 
 use super::no_stream::NoStream;
-use crate::{AdmitError, Encode, LastEventId, Sse};
+use crate::{AdmitError, Encode, LastEventId, Source, Sse};
 
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 impl<S> IntoResponse for Sse<S>
 where
-    S: Stream + Send + 'static,
-    S::Item: Encode,
+    S: Source + Send + 'static,
     <S::Item as Encode>::Error: Into<BoxError> + Send,
 {
     fn into_response(self) -> Response {

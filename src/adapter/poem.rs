@@ -2,19 +2,17 @@
 
 use std::{error::Error, io};
 
-use futures_core::Stream;
 use futures_util::TryStreamExt as _;
 use http::StatusCode;
 use poem::{Body, FromRequest, IntoResponse, Request, RequestBody, Response, error::ResponseError};
 
 use super::no_stream::NoStream;
-use crate::{AdmitError, Encode, LastEventId, Sse};
+use crate::{AdmitError, Encode, LastEventId, Source, Sse};
 
 #[cfg_attr(docsrs, doc(cfg(feature = "poem")))]
 impl<S> IntoResponse for Sse<S>
 where
-    S: Stream + Send + 'static,
-    S::Item: Encode,
+    S: Source + Send + 'static,
     <S::Item as Encode>::Error: Into<Box<dyn Error + Send + Sync>> + Send,
 {
     fn into_response(self) -> Response {

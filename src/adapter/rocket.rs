@@ -3,7 +3,6 @@
 use std::{convert::Infallible, error::Error, io};
 
 use bytes::{Buf, Bytes};
-use futures_core::Stream;
 use rocket::{
     Request, Response, async_trait,
     futures::TryStreamExt as _,
@@ -14,13 +13,12 @@ use rocket::{
 use tokio_util::io::StreamReader;
 
 use super::no_stream::NoStream;
-use crate::{AdmitError, Encode, LastEventId, Sse};
+use crate::{AdmitError, Encode, LastEventId, Source, Sse};
 
 #[cfg_attr(docsrs, doc(cfg(feature = "rocket")))]
 impl<'r, 'o: 'r, S> Responder<'r, 'o> for Sse<S>
 where
-    S: Stream + Send + 'o,
-    S::Item: Encode,
+    S: Source + Send + 'o,
     <S::Item as Encode>::Error: Into<Box<dyn Error + Send + Sync>> + Send + 'o,
 {
     fn respond_to(self, _: &'r Request<'_>) -> response::Result<'o> {

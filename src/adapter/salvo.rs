@@ -2,7 +2,6 @@
 
 use std::{convert::Infallible, error::Error};
 
-use futures_core::Stream;
 use salvo_core::{
     Depot, Request, Response, Scribe,
     extract::{Extractible, Metadata},
@@ -10,13 +9,12 @@ use salvo_core::{
 };
 
 use super::no_stream::NoStream;
-use crate::{AdmitError, Encode, LastEventId, Sse};
+use crate::{AdmitError, Encode, LastEventId, Source, Sse};
 
 #[cfg_attr(docsrs, doc(cfg(feature = "salvo")))]
 impl<S> Scribe for Sse<S>
 where
-    S: Stream + Send + 'static,
-    S::Item: Encode,
+    S: Source + Send + 'static,
     <S::Item as Encode>::Error: Into<Box<dyn Error + Send + Sync>> + Send + 'static,
 {
     fn render(self, response: &mut Response) {

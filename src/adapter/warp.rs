@@ -2,7 +2,6 @@
 
 use std::{convert::Infallible, error::Error};
 
-use futures_core::Stream;
 use http::{HeaderMap, HeaderValue};
 use sync_wrapper::SyncStream;
 use warp::{
@@ -11,13 +10,12 @@ use warp::{
 };
 
 use super::no_stream::NoStream;
-use crate::{AdmitError, Encode, LastEventId, Sse};
+use crate::{AdmitError, Encode, LastEventId, Source, Sse};
 
 #[cfg_attr(docsrs, doc(cfg(feature = "warp")))]
 impl<S> Reply for Sse<S>
 where
-    S: Stream + Send + 'static,
-    S::Item: Encode,
+    S: Source + Send + 'static,
     <S::Item as Encode>::Error: Into<Box<dyn Error + Send + Sync>> + Send + 'static,
 {
     fn into_response(self) -> Response {

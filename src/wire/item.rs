@@ -37,6 +37,13 @@ use super::{encode::Encoder, output::Output};
 /// assert_eq!(event, "event: price\nid: 7\ndata: 250\n\n");
 /// # Ok::<(), http_sse::EncodeEventError<Infallible>>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be sent as an event",
+    label = "does not implement `Encode`",
+    note = "turn text into events with `.map(Event::data)`",
+    note = "wrap a value of serde in `Json`: `.map(Json)`, with the feature `json`",
+    note = "implement `http_sse::Encode` for a type of your own"
+)]
 pub trait Encode {
     /// Why an item could not be encoded; [`Infallible`] where it always can.
     type Error;
