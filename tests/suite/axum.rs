@@ -1,5 +1,5 @@
 //! axum: `Sse` as the return type of a handler, `LastEventId` as an extractor, and the handlers of
-//! the README's table, before and after.
+//! the guide's table, before and after.
 
 use std::{convert::Infallible, sync::mpsc, time::Duration};
 
@@ -133,7 +133,7 @@ async fn dropping_the_response_drops_the_source() {
     closed.try_recv().unwrap();
 }
 
-/// What the README says that axum's own `Event` makes of these.
+/// The bytes that axum's own `Event` makes of these, as the guide says.
 #[tokio::test]
 async fn axums_own_event_doubles_a_crlf_and_drops_empty_data() {
     use axum::response::sse;
@@ -147,7 +147,7 @@ async fn axums_own_event_doubles_a_crlf_and_drops_empty_data() {
     assert_eq!(text(response).await, ":\ndata: a\ndata: b\n\ndata: \n\n");
 }
 
-/// The left column of the README's table.
+/// The left column of the guide's table.
 mod before {
     use axum::response::sse::{Event, KeepAlive, Sse};
 
@@ -171,7 +171,7 @@ mod before {
     }
 }
 
-/// The right column of the README's table.
+/// The right column of the guide's table.
 mod after {
     use http_sse::{EventType, Retry};
 

@@ -1,0 +1,32 @@
+//! Longer pages: what to do first, then why.
+//!
+//! They are part of the documentation only. A build of the crate leaves them out.
+
+/// The table of migration from axum's own `Sse`.
+#[doc = include_str!("from_axum.md")]
+pub mod from_axum {}
+
+/// What each framework needs, and how they differ.
+#[doc = include_str!("frameworks.md")]
+pub mod frameworks {}
+
+/// Clients that read slowly or not at all.
+#[doc = include_str!("slow_clients.md")]
+pub mod slow_clients {}
+
+/// Browsers, SDKs and proxies: what they need and what was tested.
+#[doc = include_str!("clients_and_proxies.md")]
+#[doc = include_str!("../../tests/real/results.md")]
+pub mod clients_and_proxies {}
+
+/// One hub on several servers.
+#[doc = include_str!("scaling_out.md")]
+pub mod scaling_out {}
+
+/// Tokens of a language model.
+#[doc = include_str!("llm.md")]
+pub mod llm {}
+
+/// From channels, iterators and callbacks to a source of events.
+#[doc = include_str!("sources.md")]
+pub mod sources {}
