@@ -1,0 +1,26 @@
+//! A copy of the bytes, without any encoding.
+
+use std::hint::black_box;
+
+use crate::{Payload, Peer};
+
+/// The bytes alone, into a buffer of the size of a frame.
+pub struct Copy;
+
+impl Peer for Copy {
+    const NAME: &'static str = "a copy of the bytes";
+
+    fn run(payload: Payload, mut each: impl FnMut(&[u8])) {
+        const FRAME: usize = 32 * 1024;
+        let wire = payload.wire();
+        let mut buffer = Vec::with_capacity(FRAME + wire.len());
+        for _ in 0..payload.events {
+            buffer.extend_from_slice(black_box(wire.as_bytes()));
+            if buffer.len() >= FRAME {
+                each(&buffer);
+                buffer.clear();
+            }
+        }
+        each(&buffer);
+    }
+}

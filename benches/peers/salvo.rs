@@ -1,0 +1,53 @@
+//! salvo's `SseKeepAlive`.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
+use futures_util::{Stream, StreamExt as _, stream};
+use http_body::Body;
+use salvo::{Response, sse};
+
+use crate::{Payload, Peer, ok, to_json};
+
+pub struct Salvo;
+
+impl Salvo {
+    pub fn events(
+        payload: Payload,
+    ) -> impl Stream<Item = Result<sse::SseEvent, Infallible>> + Send + Sync + Unpin + use<> {
+        stream::iter(payload.items()).map(|item| {
+            let event = sse::SseEvent::default();
+            let event = match item.json {
+                Some(json) => to_json(event.json(json)),
+                None => event.text(item.data),
+            };
+            ok(match item.id {
+                None => event,
+                Some(id) => event.name("delta").id(id.to_string()),
+            })
+        })
+    }
+}
+
+impl Peer for Salvo {
+    const NAME: &'static str = "salvo";
+
+    fn run(payload: Payload, mut each: impl FnMut(&[u8])) {
+        let source = Self::events(payload);
+        let mut response = Response::new();
+        sse::SseKeepAlive::new(source).stream(&mut response);
+        let mut body = response.take_body();
+        let mut cx = Context::from_waker(Waker::noop());
+        loop {
+            match Body::poll_frame(Pin::new(&mut body), &mut cx) {
+                Poll::Ready(Some(Ok(frame))) => each(&frame.into_data().unwrap_or_default()),
+                Poll::Ready(Some(Err(_))) => panic!("nothing fails here"),
+                Poll::Ready(None) => return,
+                Poll::Pending => {}
+            }
+        }
+    }
+}
