@@ -7,7 +7,7 @@ use std::{hint::black_box, time::Instant};
 
 use http_sse_peers::{
     ActixWebLab, Axum, Copy, HttpSse, HttpSseConstant, HttpSseEncode, HttpSseEncoded, Payload,
-    Peer, Poem, Rocket, Salvo, SseStream, Warp, dispatched, in_runtime,
+    Peer, Poem, Rocket, Salvo, SseStream, Warp, assert_same_events, in_runtime,
 };
 
 const ROUNDS: usize = 31;
@@ -57,7 +57,7 @@ fn main() {
         case::<Rocket>(true),
     ];
     in_runtime(|| {
-        all_say_the_same();
+        assert_same_events();
         let columns: Vec<Vec<f64>> = Payload::all()
             .iter()
             .map(|payload| nanos(&cases, *payload))
@@ -65,26 +65,6 @@ fn main() {
         print(&cases, &columns);
         promises(&cases, &columns);
     });
-}
-
-/// What comes out is the same events, whoever wrote them.
-fn all_say_the_same() {
-    for payload in Payload::all() {
-        let payload = payload.with(10);
-        let expected = dispatched::<HttpSse>(payload);
-        assert_eq!(expected.len(), 10);
-        for (name, events) in [
-            (Axum::NAME, dispatched::<Axum>(payload)),
-            (ActixWebLab::NAME, dispatched::<ActixWebLab>(payload)),
-            (SseStream::NAME, dispatched::<SseStream>(payload)),
-            (Warp::NAME, dispatched::<Warp>(payload)),
-            (Poem::NAME, dispatched::<Poem>(payload)),
-            (Salvo::NAME, dispatched::<Salvo>(payload)),
-            (Rocket::NAME, dispatched::<Rocket>(payload)),
-        ] {
-            assert!(events == expected, "{name}, {}", payload.name);
-        }
-    }
 }
 
 /// The medians, in nanoseconds per event; infinite where a case has no such payload.

@@ -14,8 +14,8 @@ use std::{
 
 use http_sse::Sse;
 use http_sse_peers::{
-    ActixWebLab, Axum, HttpSse, Payload, Peer as _, Poem, Process, Rocket, Salvo, SseStream, Warp,
-    block_on, listen,
+    ActixWebLab, Axum, FRAME, HttpSse, Payload, Peer as _, Poem, Process, Rocket, Salvo, SseStream,
+    Warp, block_on, listen,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -94,9 +94,6 @@ fn serve_hyper(payload: Payload) {
         }
     });
 }
-
-/// As many bytes as http-sse puts into a frame.
-const FRAME: usize = 32 * 1024;
 
 /// Writes the bytes so often, a frame at a time.
 fn serve_raw(bytes: Vec<u8>, times: usize) {

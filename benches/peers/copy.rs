@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use crate::{Payload, Peer};
+use crate::{FRAME, Payload, Peer};
 
 /// The bytes alone, into a buffer of the size of a frame.
 pub struct Copy;
@@ -11,7 +11,6 @@ impl Peer for Copy {
     const NAME: &'static str = "a copy of the bytes";
 
     fn run(payload: Payload, mut each: impl FnMut(&[u8])) {
-        const FRAME: usize = 32 * 1024;
         let wire = payload.wire();
         let mut buffer = Vec::with_capacity(FRAME + wire.len());
         for _ in 0..payload.events {

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use futures_util::{Stream, StreamExt as _, stream};
 use http_sse::{EncodedEvent, Event, EventType, Json, Sse};
 
-use crate::{Payload, Peer, poll_body};
+use crate::{FRAME, Payload, Peer, poll_body};
 
 pub struct HttpSse;
 
@@ -69,7 +69,6 @@ impl Peer for HttpSseEncode {
     const NAME: &'static str = "http-sse, encode";
 
     fn run(payload: Payload, mut each: impl FnMut(&[u8])) {
-        const FRAME: usize = 32 * 1024;
         let mut buffer = BytesMut::with_capacity(FRAME + payload.data.len() + 64);
         for item in payload.items() {
             let Ok(()) = http_sse::encode(Event::data(item.data), &mut buffer);

@@ -168,6 +168,9 @@ fn to_json<T, E: std::fmt::Debug>(made: Result<T, E>) -> T {
     made.expect("it is JSON already")
 }
 
+/// As many bytes as http-sse puts into a frame.
+pub const FRAME: usize = 32 * 1024;
+
 /// A way from events to bytes.
 pub trait Peer {
     const NAME: &'static str;
@@ -193,8 +196,28 @@ fn ok<T>(item: T) -> Result<T, Infallible> {
     Ok(item)
 }
 
+/// What comes out is the same events, whoever wrote them.
+pub fn assert_same_events() {
+    for payload in Payload::all() {
+        let payload = payload.with(10);
+        let expected = dispatched::<HttpSse>(payload);
+        assert_eq!(expected.len(), 10);
+        for (name, events) in [
+            (Axum::NAME, dispatched::<Axum>(payload)),
+            (ActixWebLab::NAME, dispatched::<ActixWebLab>(payload)),
+            (SseStream::NAME, dispatched::<SseStream>(payload)),
+            (Warp::NAME, dispatched::<Warp>(payload)),
+            (Poem::NAME, dispatched::<Poem>(payload)),
+            (Salvo::NAME, dispatched::<Salvo>(payload)),
+            (Rocket::NAME, dispatched::<Rocket>(payload)),
+        ] {
+            assert!(events == expected, "{name}, {}", payload.name);
+        }
+    }
+}
+
 /// What a client dispatches: event type, data, last event ID.
-pub fn dispatched<P: Peer>(payload: Payload) -> Vec<(String, String, String)> {
+fn dispatched<P: Peer>(payload: Payload) -> Vec<(String, String, String)> {
     let mut decoder = Decoder::new();
     let mut all = Vec::new();
     P::run(payload, |mut bytes| {

@@ -1,16 +1,11 @@
 //! salvo's `SseKeepAlive`.
 
-use std::{
-    convert::Infallible,
-    pin::Pin,
-    task::{Context, Poll, Waker},
-};
+use std::convert::Infallible;
 
 use futures_util::{Stream, StreamExt as _, stream};
-use http_body::Body;
 use salvo::{Response, sse};
 
-use crate::{Payload, Peer, ok, to_json};
+use crate::{Payload, Peer, ok, poll_body, to_json};
 
 pub struct Salvo;
 
@@ -35,19 +30,10 @@ impl Salvo {
 impl Peer for Salvo {
     const NAME: &'static str = "salvo";
 
-    fn run(payload: Payload, mut each: impl FnMut(&[u8])) {
+    fn run(payload: Payload, each: impl FnMut(&[u8])) {
         let source = Self::events(payload);
         let mut response = Response::new();
         sse::SseKeepAlive::new(source).stream(&mut response);
-        let mut body = response.take_body();
-        let mut cx = Context::from_waker(Waker::noop());
-        loop {
-            match Body::poll_frame(Pin::new(&mut body), &mut cx) {
-                Poll::Ready(Some(Ok(frame))) => each(&frame.into_data().unwrap_or_default()),
-                Poll::Ready(Some(Err(_))) => panic!("nothing fails here"),
-                Poll::Ready(None) => return,
-                Poll::Pending => {}
-            }
-        }
+        poll_body(response.take_body(), each);
     }
 }
