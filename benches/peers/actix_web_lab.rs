@@ -1,4 +1,4 @@
-//! The `Sse` of actix-web-lab, for actix-web.
+//! The peer [actix-web-lab](https://docs.rs/actix-web-lab).
 
 use std::{
     borrow::Cow,
@@ -14,6 +14,7 @@ use futures_util::{Stream, StreamExt as _, stream};
 
 use crate::{Payload, Peer, ok, to_json};
 
+/// The `Sse` of actix-web-lab with a keep-alive, as a body of actix-web.
 pub struct ActixWebLab;
 
 impl ActixWebLab {

@@ -1,4 +1,4 @@
-//! axum's `Sse`.
+//! The peer [axum](https://docs.rs/axum).
 
 use std::convert::Infallible;
 
@@ -7,6 +7,7 @@ use futures_util::{Stream, StreamExt as _, stream};
 
 use crate::{Item, Payload, Peer, ok, poll_body, to_json};
 
+/// axum's `Sse` with its default keep-alive.
 pub struct Axum;
 
 impl Axum {

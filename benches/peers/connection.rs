@@ -1,9 +1,10 @@
-//! One client with one connection over loopback, for which events are always ready: what the
-//! server's process spends on an event.
+//! Measures the CPU time that a server's process spends per event on one busy connection.
 //!
-//! `cargo bench -p http-sse-peers --bench connection` starts each server as a process of its own,
-//! beside the client on the other core, in turns, and prints the medians of the CPU time that the
-//! kernel counts.
+//! One client reads over loopback from a stream that is always ready.
+//!
+//! `cargo bench -p http-sse-peers --bench connection` starts each server as a process of its own.
+//! The server runs on one core, and the client on the other. The servers are measured in turns.
+//! The output is the medians of the CPU time that the kernel counts.
 
 use std::{
     convert::Infallible,
@@ -15,19 +16,26 @@ use std::{
 use http_sse::Sse;
 use http_sse_peers::{
     ActixWebLab, Axum, FRAME, HttpSse, Payload, Peer as _, Poem, Process, Rocket, Salvo, SseStream,
-    Warp, block_on, listen,
+    Warp, block_on, ceiling_label, floor_label, listen,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const ROUNDS: usize = 7;
 
-/// A server: its name, how many events it is asked for, and how it is run.
+/// The floors of http-sse on `axum::serve`: times less than axum, and times less than actix-web.
+const TICK_FLOORS: (f64, f64) = (30.0, 8.0);
+const TOKEN_FLOORS: (f64, f64) = (7.0, 2.0);
+/// The ceiling of http-sse on hyper, relative to raw writes.
+const RAW_CEILING: f64 = 1.3;
+
+/// A server: its name, the number of events in its response, and the function that runs it.
 type Server = (&'static str, u64, fn(Payload));
 
+const ACTIX_WEB: &str = "actix-web with actix-web-lab";
 const ON_AXUM: &str = "http-sse on axum::serve";
 const ON_HYPER: &str = "http-sse on hyper";
-const RAW: &str = "raw writes of a response encoded before";
-const RAW_FRAME: &str = "raw writes of one frame again and again";
+const RAW: &str = "raw writes of a pre-encoded response";
+const RAW_FRAME: &str = "raw writes of one repeated frame";
 
 const SERVERS: [Server; 11] = [
     (ON_AXUM, 1_000_000, |payload| {
@@ -58,7 +66,7 @@ const SERVERS: [Server; 11] = [
             axum::response::Response::new(axum::body::Body::new(body))
         }));
     }),
-    ("actix-web with actix-web-lab", 200_000, serve_actix_web),
+    (ACTIX_WEB, 200_000, serve_actix_web),
     ("warp", 200_000, |payload| {
         use warp::{Filter as _, sse};
         block_on(async {
@@ -95,7 +103,7 @@ fn serve_hyper(payload: Payload) {
     });
 }
 
-/// Writes the bytes so often, a frame at a time.
+/// Writes the bytes `times` times, a frame at a time.
 fn serve_raw(bytes: Vec<u8>, times: usize) {
     block_on(async {
         let listener = listen().await;
@@ -181,7 +189,7 @@ fn serve_rocket(payload: Payload) {
     });
 }
 
-/// What one response costs, by event.
+/// Reads one response and returns the server's CPU time per event, in nanoseconds.
 fn run(server: &Process, wire: u64, events: u64) -> f64 {
     let before = server.cpu();
     let mut stream = TcpStream::connect(server.address).unwrap();
@@ -194,7 +202,7 @@ fn run(server: &Process, wire: u64, events: u64) -> f64 {
             read => bytes += read as u64,
         }
     }
-    assert!(bytes >= wire * events, "all of them came");
+    assert!(bytes >= wire * events, "the response is incomplete");
     (server.cpu() - before) as f64 / events as f64
 }
 
@@ -213,7 +221,7 @@ fn main() {
         return run(payload(of).with(*events));
     }
     let columns = ["tick", "token"].map(|of| {
-        // poem, salvo and others may leave the space behind the colon out.
+        // Some peers omit the space after the colon.
         let wire = payload(of).wire().len() as u64 - 1;
         let processes = SERVERS.map(|(name, ..)| Process::start(["serve", name, of]));
         let mut costs = SERVERS.map(|_| Vec::new());
@@ -235,29 +243,20 @@ fn main() {
         println!("| {name} | {tick:.1} | {token:.1} |");
     }
     let row = |name| SERVERS.iter().position(|server| server.0 == name).unwrap();
-    for (of, column, than_axum, than_actix) in [
-        ("tick", columns[0], 30.0, 8.0),
-        ("token", columns[1], 7.0, 2.0),
+    for (of, column, (than_axum, than_actix)) in [
+        ("tick", columns[0], TICK_FLOORS),
+        ("token", columns[1], TOKEN_FLOORS),
     ] {
         let nanos = |name| column[row(name)];
-        for (peer, promised) in [
-            (Axum::NAME, than_axum),
-            ("actix-web with actix-web-lab", than_actix),
-        ] {
+        for (peer, floor) in [(Axum::NAME, than_axum), (ACTIX_WEB, than_actix)] {
             let ratio = nanos(peer) / nanos(ON_AXUM);
-            let kept = if ratio >= promised {
-                "kept"
-            } else {
-                "NOT kept"
-            };
-            println!(
-                "connection/{of}: {ratio:.1}x less than {peer} (promised: {promised}x, {kept})"
-            );
+            let label = floor_label(ratio, floor);
+            println!("connection/{of}: {ratio:.1}x less than {peer}{label}");
         }
         for raw in [RAW, RAW_FRAME] {
             let ratio = nanos(ON_HYPER) / nanos(raw);
-            let kept = if ratio <= 1.3 { "kept" } else { "NOT kept" };
-            println!("connection/{of}: on hyper {ratio:.2} of {raw} (promised: 1.3, {kept})");
+            let label = ceiling_label(ratio, RAW_CEILING);
+            println!("connection/{of}: on hyper {ratio:.2} of {raw}{label}");
         }
     }
 }

@@ -1,10 +1,10 @@
-//! A copy of the bytes, without any encoding.
+//! A plain copy of encoded bytes, as the lower limit of the cost.
 
 use std::hint::black_box;
 
 use crate::{FRAME, Payload, Peer};
 
-/// The bytes alone, into a buffer of the size of a frame.
+/// A loop that copies the encoded bytes into a buffer of the size of a frame.
 pub struct Copy;
 
 impl Peer for Copy {

@@ -1,4 +1,4 @@
-//! This crate: events, clones of one encoded event, a constant, and the encoder alone.
+//! This crate: events, clones of an encoded event, constants, and the encoder alone.
 
 use std::hint::black_box;
 
@@ -8,6 +8,7 @@ use http_sse::{EncodedEvent, Event, EventType, Json, Sse};
 
 use crate::{FRAME, Payload, Peer, poll_body};
 
+/// A stream of events as an `Sse` body.
 pub struct HttpSse;
 
 impl HttpSse {
@@ -36,7 +37,7 @@ impl Peer for HttpSse {
     }
 }
 
-/// The clones of one event.
+/// Clones of one encoded event.
 pub struct HttpSseEncoded;
 
 impl Peer for HttpSseEncoded {
@@ -49,7 +50,7 @@ impl Peer for HttpSseEncoded {
     }
 }
 
-/// Constants, which have no count of references.
+/// Copies of a constant event, which have no reference count.
 pub struct HttpSseConstant;
 
 impl Peer for HttpSseConstant {
@@ -62,7 +63,7 @@ impl Peer for HttpSseConstant {
     }
 }
 
-/// The encoder alone, into a buffer.
+/// The encoder alone, without a body. It writes into a buffer of the size of a frame.
 pub struct HttpSseEncode;
 
 impl Peer for HttpSseEncode {

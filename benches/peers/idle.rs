@@ -1,8 +1,10 @@
-//! Ten thousand connections on which nothing happens but keep-alives: the memory of the server's
-//! process for each, and the CPU time of a keep-alive.
+//! Measures ten thousand connections that are idle except for keep-alives.
 //!
-//! `cargo bench -p http-sse-peers --bench idle` starts each server as a process of its own,
-//! beside the client on the other core, one after the other. It takes three minutes.
+//! The results are the memory of the server's process per connection, and its CPU time per
+//! keep-alive.
+//!
+//! `cargo bench -p http-sse-peers --bench idle` starts each server as a process of its own, one
+//! after another. The server runs on a core of its own. It takes about three minutes.
 
 use std::{
     convert::Infallible,
@@ -18,10 +20,10 @@ use http_sse_peers::{Process, block_on, listen, was_server};
 
 const CONNECTIONS: usize = 10_000;
 const INTERVAL: Duration = Duration::from_secs(2);
-/// How many keep-alives each is sent while it is measured.
+/// The number of keep-alives per connection during the measurement.
 const KEEP_ALIVES: u32 = 5;
 
-/// A server, and how it is run.
+/// A server: its name, and the function that runs it.
 type Server = (&'static str, fn());
 
 const SERVERS: [Server; 8] = [
@@ -139,7 +141,7 @@ fn serve_rocket() {
     });
 }
 
-/// A client that has the head of its response, if not more.
+/// Opens a connection and reads the head of its response.
 fn connect(server: &Process) -> TcpStream {
     let mut stream = TcpStream::connect(server.address).unwrap();
     stream
@@ -153,12 +155,12 @@ fn connect(server: &Process) -> TcpStream {
     stream
 }
 
-/// Reads what there is, and tells how many bytes that was.
+/// Reads everything that has arrived, and returns the number of bytes.
 fn read(mut stream: &TcpStream) -> usize {
     let (mut buffer, mut bytes) = ([0; 1024], 0);
     loop {
         match stream.read(&mut buffer) {
-            Ok(0) => panic!("it is never at its end"),
+            Ok(0) => panic!("the response has ended"),
             Ok(read) => bytes += read,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return bytes,
             Err(error) => panic!("{error}"),
@@ -175,7 +177,7 @@ fn main() {
     println!("|---|---:|---:|");
     for (name, _) in SERVERS {
         let server = Process::start(["serve", name]);
-        // What is there once.
+        // The first connections pay for allocations that are made once per process.
         let first: Vec<_> = (0..100).map(|_| connect(&server)).collect();
         let before = server.memory();
         let streams: Vec<_> = (0..CONNECTIONS).map(|_| connect(&server)).collect();
@@ -186,7 +188,7 @@ fn main() {
         thread::sleep(INTERVAL * KEEP_ALIVES);
         let cpu = server.cpu() - cpu;
         for stream in streams.iter().chain(&first) {
-            assert!(read(stream) > 0, "keep-alives came");
+            assert!(read(stream) > 0, "no keep-alive arrived");
         }
         let keep_alives = (CONNECTIONS + first.len()) as u64 * u64::from(KEEP_ALIVES);
         println!(

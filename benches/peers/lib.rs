@@ -1,7 +1,9 @@
-//! What the benchmarks share: payloads, and each crate's own way from events to the bytes of a
-//! body.
+//! The peers of `http-sse`, and the payloads that the benchmarks send through them.
 //!
-//! rama is not among them: its current release, 0.4, wants a newer compiler than this project's.
+//! Each peer has a file of its own. It implements [`Peer`] with the crate's own public API, from
+//! events to the bytes of a body. [`assert_same_events`] checks that all peers send the same events.
+//!
+//! rama is not a peer: its current release, 0.4, needs a newer compiler than this project.
 
 #![allow(missing_docs)]
 
@@ -20,6 +22,7 @@ use serde_json::value::RawValue;
 
 mod actix_web_lab;
 mod axum;
+mod bounds;
 mod copy;
 mod http_sse;
 mod poem;
@@ -32,6 +35,7 @@ mod warp;
 pub use self::{
     actix_web_lab::ActixWebLab,
     axum::Axum,
+    bounds::{ceiling_label, floor_label},
     copy::Copy,
     http_sse::{HttpSse, HttpSseConstant, HttpSseEncode, HttpSseEncoded},
     poem::Poem,
@@ -42,24 +46,24 @@ pub use self::{
     warp::Warp,
 };
 
-/// The same event again and again, but for its id.
+/// A sequence of events that differ only in their IDs.
 #[derive(Clone, Copy, Debug)]
 pub struct Payload {
     pub name: &'static str,
     pub data: &'static str,
-    /// The data as a value, for what a crate has for those.
+    /// The data as a JSON value, for crates that serialise JSON themselves.
     pub json: Option<&'static RawValue>,
-    /// Makes the data of each event a `String` of its own when the source is polled.
-    /// Otherwise they are static, and only crates that take a `String` make one.
+    /// `true` if each event has a `String` of its own, made when the source is polled.
+    /// Otherwise the data is static, and only crates that take a `String` make one.
     pub owned: bool,
-    /// Whether it has an id, which counts, and the event type `delta`.
+    /// `true` if each event has the event type `delta` and an ID, which counts up from zero.
     pub all_fields: bool,
-    /// How many are sent at a time.
+    /// The number of events in a body.
     pub events: u64,
 }
 
 const TICK: &str = "1234567890.12345";
-/// What an LLM sends for one token.
+/// A chunk of an LLM's response, for one token.
 const TOKEN: &str = r#"{"id":"chatcmpl-9lDZ","object":"chat.completion.chunk","created":1720000000,"model":"m","choices":[{"index":0,"delta":{"content":" token"},"finish_reason":null}]}"#;
 
 impl Payload {
@@ -82,6 +86,7 @@ impl Payload {
         Self::new("token", TOKEN)
     }
 
+    /// Returns the payload with another number of events.
     pub const fn with(self, events: u64) -> Self {
         Self { events, ..self }
     }
@@ -95,7 +100,7 @@ impl Payload {
     }
 
     fn as_json(self, name: &'static str) -> Self {
-        let json = serde_json::from_str(self.data).expect("it is JSON");
+        let json = serde_json::from_str(self.data).expect("the data is valid JSON");
         Self {
             name,
             json: Some(json),
@@ -103,7 +108,7 @@ impl Payload {
         }
     }
 
-    /// As in the table of what is promised.
+    /// Returns every payload, in the order of the printed tables.
     pub fn all() -> [Self; 11] {
         let line = |bytes: usize| {
             let line = format!(r#"{{"text":"{}"}}"#, "lorem ipsum ".repeat(bytes / 12));
@@ -122,15 +127,15 @@ impl Payload {
             Self::new("json1k", line(1 << 10)),
             Self::new("text16k", text.repeat(200).trim_end().to_owned().leak()).with(500),
             line64k,
+            Self::token().as_json("token, JSON"),
+            line64k.as_json("line64k, JSON"),
             Self::tick().as_owned("tick, owned"),
             Self::token().as_owned("token, owned"),
             line64k.as_owned("line64k, owned"),
-            Self::token().as_json("token, JSON"),
-            line64k.as_json("line64k, JSON"),
         ]
     }
 
-    /// How long the bytes of one are, at least.
+    /// Returns the bytes of one event without an event type and an ID.
     pub fn wire(&self) -> String {
         let lines = self.data.split('\n').map(|line| format!("data: {line}\n"));
         lines.chain(["\n".into()]).collect()
@@ -155,7 +160,7 @@ struct Item {
 }
 
 impl Item {
-    /// For a crate that has nothing for JSON.
+    /// Returns the data as text, for crates without JSON support.
     fn into_text(self) -> String {
         match self.json {
             Some(json) => to_json(serde_json::to_string(json)),
@@ -165,21 +170,22 @@ impl Item {
 }
 
 fn to_json<T, E: std::fmt::Debug>(made: Result<T, E>) -> T {
-    made.expect("it is JSON already")
+    made.expect("the data is valid JSON")
 }
 
-/// As many bytes as http-sse puts into a frame.
+/// The approximate size of a frame of http-sse, in bytes.
 pub const FRAME: usize = 32 * 1024;
 
-/// A way from events to bytes.
+/// A crate's path from events to the bytes of a body.
 pub trait Peer {
     const NAME: &'static str;
 
-    /// Sends the payload, and shows every frame.
+    /// Runs a body of the payload to its end, and calls `each` with every frame.
     fn run(payload: Payload, each: impl FnMut(&[u8]));
 }
 
-pub fn poll_body<B: Body<Data = Bytes>>(body: B, mut each: impl FnMut(&[u8])) {
+/// Polls a body to its end, and calls `each` with every frame.
+fn poll_body<B: Body<Data = Bytes>>(body: B, mut each: impl FnMut(&[u8])) {
     let mut body = pin!(body);
     let mut cx = Context::from_waker(Waker::noop());
     loop {
@@ -196,7 +202,11 @@ fn ok<T>(item: T) -> Result<T, Infallible> {
     Ok(item)
 }
 
-/// What comes out is the same events, whoever wrote them.
+/// Checks that a client dispatches the same events for every peer and payload.
+///
+/// # Panics
+///
+/// Panics if one peer's events differ from those of http-sse.
 pub fn assert_same_events() {
     for payload in Payload::all() {
         let payload = payload.with(10);
@@ -216,7 +226,7 @@ pub fn assert_same_events() {
     }
 }
 
-/// What a client dispatches: event type, data, last event ID.
+/// Returns the events that a client dispatches: event type, data, last event ID.
 fn dispatched<P: Peer>(payload: Payload) -> Vec<(String, String, String)> {
     let mut decoder = Decoder::new();
     let mut all = Vec::new();
@@ -236,7 +246,7 @@ fn dispatched<P: Peer>(payload: Payload) -> Vec<(String, String, String)> {
     all
 }
 
-/// So that a runtime's timers are there.
+/// Runs a closure in a runtime, because some peers create timers.
 pub fn in_runtime(run: impl FnOnce()) {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build().unwrap();

@@ -1,4 +1,4 @@
-//! poem's `SSE`.
+//! The peer [poem](https://docs.rs/poem).
 
 use std::{
     pin::pin,
@@ -12,6 +12,7 @@ use poem::{IntoResponse as _, web::sse};
 
 use crate::{Payload, Peer};
 
+/// poem's `SSE` with a keep-alive.
 pub struct Poem;
 
 impl Poem {

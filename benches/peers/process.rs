@@ -1,4 +1,4 @@
-//! A server in a process of its own, and what the kernel says of it.
+//! A server in a process of its own, with its CPU time and memory.
 
 use std::{
     env, fs,
@@ -10,20 +10,20 @@ use std::{
 use rocket::{Build, Config, Rocket, config::LogLevel, fairing::AdHoc};
 use tokio::net::TcpListener;
 
-/// What a server's process runs, on one thread.
+/// Runs a future to its end on a runtime with one thread.
 pub fn block_on(future: impl Future<Output = ()>) {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_all().build().unwrap().block_on(future);
 }
 
-/// Listens on a free port, and says on which.
+/// Listens on a free port and prints the address.
 pub async fn listen() -> TcpListener {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("{}", listener.local_addr().unwrap());
     listener
 }
 
-/// Rocket on a free port, on which it says when it is launched.
+/// Returns a Rocket server on a free port. It prints its address when it is launched.
 #[must_use]
 pub fn rocket() -> Rocket<Build> {
     let config = Config {
@@ -38,7 +38,13 @@ pub fn rocket() -> Rocket<Build> {
     rocket::custom(config).attach(port)
 }
 
-/// Runs one of these servers, if this is a process that is to be it; tells whether it was.
+/// Runs the server that the command line names.
+///
+/// Returns `false` at once if the command line names no server.
+///
+/// # Panics
+///
+/// Panics if no server has that name.
 pub fn was_server<const N: usize>(servers: [(&str, fn()); N]) -> bool {
     let arguments: Vec<String> = env::args().collect();
     let [_, serve, name] = &arguments[..] else {
@@ -50,19 +56,20 @@ pub fn was_server<const N: usize>(servers: [(&str, fn()); N]) -> bool {
     true
 }
 
-/// The running executable once more, on a core of its own; killed when it is dropped.
+/// Another process of the running executable, on a core of its own. It is killed on drop.
 pub struct Process {
     child: Child,
-    /// What it reads as its standard input.
+    /// The standard input of the process.
     pub input: ChildStdin,
+    /// The address that the server listens on.
     pub address: SocketAddr,
 }
 
 impl Process {
-    /// Starts it with these arguments. The first line that it prints is its address.
+    /// Starts the process with these arguments. The first line that it prints is its address.
     #[must_use]
     pub fn start<const N: usize>(arguments: [&str; N]) -> Self {
-        // One core for the server, and the other for the client.
+        // The server runs on core 0, so that the client can have core 1.
         let mut child = Command::new("taskset")
             .args(["-c", "0"])
             .arg(env::current_exe().unwrap())
@@ -70,7 +77,7 @@ impl Process {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("taskset, of util-linux, is installed");
+            .expect("`taskset` of util-linux must be installed");
         let input = child.stdin.take().unwrap();
         let mut line = String::new();
         let mut output = BufReader::new(child.stdout.take().unwrap());
@@ -83,7 +90,7 @@ impl Process {
         }
     }
 
-    /// For how many nanoseconds it ran.
+    /// Returns the CPU time of the process, in nanoseconds.
     #[must_use]
     pub fn cpu(&self) -> u64 {
         let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
@@ -95,7 +102,7 @@ impl Process {
         nanos.sum()
     }
 
-    /// How many bytes of memory it has that are resident and its own.
+    /// Returns the resident anonymous memory of the process, in bytes.
     #[must_use]
     pub fn memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

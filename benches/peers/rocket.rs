@@ -1,4 +1,4 @@
-//! Rocket's `EventStream`.
+//! The peer [Rocket](https://docs.rs/rocket).
 
 use std::sync::{Mutex, OnceLock};
 
@@ -15,7 +15,7 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::{Payload, Peer};
 
-/// Its responses are read through its own client for tests, which has no socket.
+/// Rocket's `EventStream`, read through its test client, which has no socket.
 pub struct Rocket;
 
 impl Rocket {
@@ -65,10 +65,11 @@ impl Peer for Rocket {
     }
 }
 
+/// The payload of the next response.
 type Wanted = Mutex<Option<Payload>>;
 
 #[get("/")]
 fn events(wanted: &State<Wanted>) -> EventStream<impl Stream<Item = Event>> {
-    let payload = wanted.lock().unwrap().expect("it is set before");
+    let payload = wanted.lock().unwrap().expect("`run` set it");
     EventStream::from(Rocket::events(payload))
 }

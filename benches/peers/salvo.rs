@@ -1,4 +1,4 @@
-//! salvo's `SseKeepAlive`.
+//! The peer [salvo](https://docs.rs/salvo).
 
 use std::convert::Infallible;
 
@@ -7,6 +7,7 @@ use salvo::{Response, sse};
 
 use crate::{Payload, Peer, ok, poll_body, to_json};
 
+/// salvo's `SseKeepAlive`.
 pub struct Salvo;
 
 impl Salvo {

@@ -1,4 +1,4 @@
-//! The body of sse-stream.
+//! The peer [sse-stream](https://docs.rs/sse-stream).
 
 use std::convert::Infallible;
 
@@ -7,6 +7,7 @@ use sse_stream::{Sse, SseBody};
 
 use crate::{Payload, Peer, ok, poll_body};
 
+/// The `SseBody` of sse-stream.
 pub struct SseStream;
 
 impl SseStream {

@@ -1,8 +1,10 @@
-//! A hundred clients that read, with and without a hundred more that never do: how long a burst
-//! takes to reach those who read, and how much memory the server holds for each of the others.
+//! Measures a hundred clients that read, with and without a hundred more that never read.
 //!
-//! `cargo bench -p http-sse-peers --bench stalled` starts each server as a process of its own,
-//! beside the clients on the other core, one after the other.
+//! The results are the time until a burst has reached all clients that read, and the server's memory
+//! per client that does not.
+//!
+//! `cargo bench -p http-sse-peers --bench stalled` starts each server as a process of its own, one
+//! after another. The server runs on a core of its own.
 
 use std::{
     convert::Infallible,
@@ -26,15 +28,16 @@ use tokio::{
     task::{JoinSet, yield_now},
 };
 
+/// The number of clients that read, and of clients that stall.
 const CLIENTS: usize = 100;
-/// How many events are published at a time.
+/// The number of events that are published at a time.
 const BURST: usize = 100;
-/// So often: 20 MB for each client, more than the buffers of its socket take.
+/// The number of bursts. Together they are 20 MB per client, more than its socket buffers hold.
 const BURSTS: usize = 200;
-/// What ends the data of an event, and is nowhere else.
+/// The last byte of an event's data. It occurs nowhere else.
 const END: u8 = b'|';
 
-/// A server, and how it is run.
+/// A server: its name, and the function that runs it.
 type Server = (&'static str, fn());
 
 const SERVERS: [Server; 3] = [
@@ -63,7 +66,7 @@ const SERVERS: [Server; 3] = [
         };
         serve(get(events), move || _ = publisher.send(data().into()));
     }),
-    ("axum, an unbounded channel for each", || {
+    ("axum, an unbounded channel per client", || {
         let senders: Arc<Mutex<Vec<mpsc::UnboundedSender<Arc<str>>>>> = Arc::default();
         let publisher = senders.clone();
         let events = async move || {
@@ -96,7 +99,7 @@ fn axums(
     sse::Sse::new(events).keep_alive(sse::KeepAlive::default())
 }
 
-/// Serves events, and publishes a burst for each POST.
+/// Serves events, and publishes a burst for each POST request.
 fn serve(events: axum::routing::MethodRouter, publish: impl Fn() + Clone + Send + Sync + 'static) {
     let burst = async move || {
         for _ in 0..BURST {
@@ -111,7 +114,7 @@ fn serve(events: axum::routing::MethodRouter, publish: impl Fn() + Clone + Send 
     });
 }
 
-/// A client that has the head of its response.
+/// Opens a connection and waits for the first byte of its response.
 fn connect(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
     stream
@@ -121,7 +124,8 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// The median time until all who read have a burst, and the memory of the server after all.
+/// Returns the median time until all reading clients have a burst, and the server's memory
+/// afterwards, in bytes.
 fn measure(server: &Process, stalled: usize) -> (Duration, u64) {
     let _stalled: Vec<_> = (0..stalled).map(|_| connect(server.address)).collect();
     let readers: Vec<_> = (0..CLIENTS).map(|_| connect(server.address)).collect();
@@ -164,7 +168,7 @@ fn main() {
     if was_server(SERVERS) {
         return;
     }
-    println!("| | ms per burst | with clients that stall | bytes of memory for each of those |");
+    println!("| | ms per burst | with stalled clients | bytes of memory per stalled client |");
     println!("|---|---:|---:|---:|");
     for (name, _) in SERVERS {
         let (alone, without) = measure(&Process::start(["serve", name]), 0);

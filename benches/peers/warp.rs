@@ -1,4 +1,4 @@
-//! warp's `sse`.
+//! The peer [warp](https://docs.rs/warp).
 
 use std::convert::Infallible;
 
@@ -7,6 +7,7 @@ use warp::{Reply as _, sse};
 
 use crate::{Payload, Peer, ok, poll_body, to_json};
 
+/// warp's `sse::reply` with its default keep-alive.
 pub struct Warp;
 
 impl Warp {

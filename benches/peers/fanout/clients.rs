@@ -23,21 +23,22 @@ use tokio::{
 
 use crate::CLIENTS;
 
-/// A server process, and its clients in a runtime of theirs.
+/// A server process and its clients.
 pub(crate) struct Server {
     process: Process,
     _clients: Runtime,
     seen: Arc<AtomicU64>,
-    told: Arc<Notify>,
+    all_received: Arc<Notify>,
     runtime: Runtime,
 }
 
 impl Server {
+    /// Starts the server and waits until all clients have the head of their response.
     pub(crate) fn start(name: &str, http2: bool) -> Self {
         let process = Process::start(["serve", name]);
         let address = process.address;
         let seen = Arc::new(AtomicU64::new(0));
-        let told = Arc::new(Notify::new());
+        let all_received = Arc::new(Notify::new());
         let opened = Arc::new(AtomicU64::new(0));
         let clients = Builder::new_multi_thread()
             .worker_threads(1)
@@ -46,7 +47,7 @@ impl Server {
             .unwrap();
         let count = Count {
             seen: seen.clone(),
-            told: told.clone(),
+            all_received: all_received.clone(),
             opened: opened.clone(),
         };
         if http2 {
@@ -66,11 +67,12 @@ impl Server {
             process,
             _clients: clients,
             seen,
-            told,
+            all_received,
             runtime,
         }
     }
 
+    /// Publishes the bursts one after another and returns the server's CPU time per delivery.
     pub(crate) fn nanos_per_delivery(&mut self, bursts: u64, burst: u64) -> f64 {
         let before = self.process.cpu();
         for _ in 0..bursts {
@@ -78,11 +80,11 @@ impl Server {
             writeln!(self.process.input, "{burst}").unwrap();
             self.runtime.block_on(async {
                 loop {
-                    let told = self.told.notified();
+                    let all_received = self.all_received.notified();
                     if self.seen.load(Relaxed) >= wanted {
                         return;
                     }
-                    told.await;
+                    all_received.await;
                 }
             });
         }
@@ -91,11 +93,14 @@ impl Server {
     }
 }
 
-/// What clients have seen.
+/// The counters that all clients of a server share.
 #[derive(Clone)]
 struct Count {
+    /// Events received by all clients together.
     seen: Arc<AtomicU64>,
-    told: Arc<Notify>,
+    /// Notified when `seen` is a multiple of the number of clients.
+    all_received: Arc<Notify>,
+    /// Clients that have the head of their response.
     opened: Arc<AtomicU64>,
 }
 
@@ -104,7 +109,7 @@ impl Count {
         let events = memchr::memchr_iter(b'~', bytes).count() as u64;
         let seen = self.seen.fetch_add(events, Relaxed) + events;
         if seen.is_multiple_of(CLIENTS) {
-            self.told.notify_waiters();
+            self.all_received.notify_waiters();
         }
     }
 }

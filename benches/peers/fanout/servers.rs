@@ -1,4 +1,4 @@
-//! The servers, which publish when their standard input says so.
+//! The servers. Each publishes a burst for each line of its standard input.
 
 use std::{
     convert::Infallible,
@@ -17,14 +17,14 @@ use tokio::{
     sync::{broadcast, mpsc},
 };
 
-/// A server: its name, whether it speaks HTTP/2, and how it is run.
+/// A server: its name, whether it supports HTTP/2, and the function that runs it.
 pub(crate) type Serve = (&'static str, bool, fn());
 
 pub(crate) const OURS: &str = "http-sse, a `Hub`";
 pub(crate) const AXUM: &str = "axum";
 pub(crate) const RAW: &str = "raw writes";
 
-/// All but the first and the last with a `broadcast`.
+/// All but the first and the last use a `broadcast` channel.
 pub(crate) const SERVERS: [Serve; 8] = [
     (OURS, true, serve_ours),
     (AXUM, true, serve_axum),
@@ -36,10 +36,10 @@ pub(crate) const SERVERS: [Serve; 8] = [
     (RAW, false, serve_raw),
 ];
 
-/// An LLM's token; `~` is there once, and is what clients count.
+/// A chunk of an LLM's response. It contains `~` once, and clients count these.
 const TOKEN: &str = r#"{"id":"c-1","object":"chat.completion.chunk","created":1700000000,"model":"m","choices":[{"index":0,"delta":{"content":" ~oken"},"finish_reason":null}]}"#;
 
-/// What the input says, a number in each line.
+/// Returns the numbers from standard input, one per line.
 fn orders() -> mpsc::UnboundedReceiver<usize> {
     let (orders, ordered) = mpsc::unbounded_channel();
     thread::spawn(move || {
@@ -50,7 +50,7 @@ fn orders() -> mpsc::UnboundedReceiver<usize> {
     ordered
 }
 
-/// Publishes for ever, at once as many events as each line of the input says.
+/// Publishes without end. Each line of the input is the number of events in a burst.
 async fn publish(publish: impl Fn()) {
     let mut orders = orders();
     while let Some(events) = orders.recv().await {
@@ -187,7 +187,7 @@ fn serve_rocket() {
     });
 }
 
-/// Writes bytes that were encoded before to every socket, all of a burst at once.
+/// Writes pre-encoded bytes to every socket, one write per burst.
 fn serve_raw() {
     block_on(async {
         let listener = listen().await;
