@@ -1,4 +1,6 @@
-//! From values to bytes, beside a copy of the same bytes and axum's `Event`.
+//! Compares the encoder with a copy of the same bytes, and with axum's `Event`.
+//!
+//! `cargo bench --bench encode`
 #![allow(missing_docs)]
 
 use std::hint::black_box;
@@ -7,7 +9,7 @@ use bytes::BytesMut;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use http_sse::{EncodedEvent, Event, EventType};
 
-/// What an LLM sends for one token.
+/// A chunk of an LLM's response, for one token.
 const TOKEN: &str = r#"{"id":"chatcmpl-9lDZ","object":"chat.completion.chunk","created":1720000000,"model":"m","choices":[{"index":0,"delta":{"content":" token"},"finish_reason":null}]}"#;
 const TYPE: EventType = EventType::from_static("delta");
 
@@ -36,7 +38,7 @@ fn encode(c: &mut Criterion) {
                 black_box(&buffer);
             });
         });
-        // axum's bytes cannot be had but through a body: this is the making of the event alone.
+        // axum gives access to the bytes only through a body. This creates the event alone.
         group.bench_function(format!("{name}/axum, the event alone"), |b| {
             b.iter(|| {
                 for _ in 0..100 {

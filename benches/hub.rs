@@ -1,5 +1,6 @@
-//! The hub beside `tokio::sync::broadcast`, in one run: what it costs to bring an event to a
-//! subscriber, without sockets. Each subscriber is a task, and all are on one thread.
+//! Compares the hub with `tokio::sync::broadcast`: the time to deliver an event to a subscriber.
+//!
+//! There are no sockets. Each subscriber is a task, and all tasks run on one thread.
 //!
 //! `cargo bench --bench hub`
 #![allow(clippy::unwrap_used)]
@@ -28,9 +29,12 @@ use tokio::{
     task::yield_now,
 };
 
+/// Events per burst, and the floor: times as fast as `tokio::sync::broadcast`.
+const FLOORS: [(u64, f64); 3] = [(1, 1.8), (8, 6.0), (64, 40.0)];
+
 const TOKEN: &str = r#"{"id":"c-1","object":"chat.completion.chunk","created":1700000000,"model":"m","choices":[{"index":0,"delta":{"content":" token"},"finish_reason":null}]}"#;
 
-/// Subscribers in tasks, and how many events they were brought.
+/// Subscribers in tasks, and the number of events that they have received.
 struct Fanout<P> {
     runtime: Runtime,
     publish: P,
@@ -51,7 +55,7 @@ impl<P: Fn()> Fanout<P> {
         (burst * self.subscribers) as usize
     }
 
-    /// The median nanoseconds per delivery.
+    /// Returns the median time per delivery, in nanoseconds.
     fn nanos(&self, burst: u64, runs: usize) -> f64 {
         let mut times: Vec<Duration> = (0..runs)
             .map(|_| {
@@ -65,7 +69,7 @@ impl<P: Fn()> Fanout<P> {
     }
 }
 
-/// Counts; all is on one thread, so this need not be one step.
+/// Adds to the counter. This need not be atomic, because all tasks run on one thread.
 fn add(delivered: &AtomicU64, events: u64) {
     delivered.store(delivered.load(Relaxed) + events, Relaxed);
 }
@@ -74,7 +78,7 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().build().unwrap()
 }
 
-/// `subscribers` of `topic`, in a hub that has others too.
+/// Subscribes tasks to `topic`, in a hub that may have other topics.
 fn hub(hub: &Hub, topic: &'static str, subscribers: u64) -> Fanout<impl Fn() + use<>> {
     let runtime = runtime();
     let delivered = Arc::new(AtomicU64::new(0));
@@ -123,7 +127,7 @@ fn broadcast(subscribers: u64) -> Fanout<impl Fn()> {
     }
 }
 
-/// Tasks that are woken and polled, and nothing else: their wakers are in a list.
+/// Starts tasks that only wait to be woken. Their wakers are in a list.
 fn wake_and_poll(subscribers: u64) -> Fanout<impl Fn()> {
     let runtime = runtime();
     let delivered = Arc::new(AtomicU64::new(0));
@@ -156,30 +160,30 @@ fn wake_and_poll(subscribers: u64) -> Fanout<impl Fn()> {
     }
 }
 
-/// Ten thousand subscribers of one topic, in bursts.
+/// Delivers bursts to ten thousand subscribers of one topic.
 fn beside_broadcast() {
     const SUBSCRIBERS: u64 = 10_000;
     let ours = hub(&Hub::new(), "topic", SUBSCRIBERS);
     let peer = broadcast(SUBSCRIBERS);
-    let floor = wake_and_poll(SUBSCRIBERS);
-    for (burst, promised) in [(1, 1.8), (8, 6.0), (64, 40.0)] {
+    let wake = wake_and_poll(SUBSCRIBERS);
+    for (burst, floor) in FLOORS {
         println!(
-            "hub/burst {burst}: {:.1} ns per delivery, broadcast {:.1} ns, to wake and poll {:.1} ns",
+            "hub/burst {burst}: {:.1} ns per delivery, broadcast {:.1} ns, wake and poll {:.1} ns",
             ours.nanos(burst, 21),
             peer.nanos(burst, 21),
-            floor.nanos(1, 21) / burst as f64,
+            wake.nanos(1, 21) / burst as f64,
         );
         ratio::compare(
             &format!("hub/burst {burst}"),
             "tokio::sync::broadcast",
-            promised,
+            floor,
             || ours.run(burst),
             || peer.run(burst),
         );
     }
 }
 
-/// As many deliveries, to few subscribers and to many.
+/// Prints the time per delivery for few subscribers and for many.
 fn as_subscribers_grow() {
     for subscribers in [100, 1_000, 10_000, 100_000] {
         let fanout = hub(&Hub::new(), "topic", subscribers);
@@ -191,7 +195,7 @@ fn as_subscribers_grow() {
     }
 }
 
-/// What it costs to publish to one of many topics, each with a subscriber.
+/// Prints the time to publish to one of many topics, each with a subscriber.
 fn as_topics_grow() {
     for topics in [10, 100_000] {
         let whole = Hub::new();
@@ -204,7 +208,7 @@ fn as_topics_grow() {
             .collect();
         let fanout = hub(&whole, "topic", 1);
         println!(
-            "hub/{topics} topics: {:.0} ns to publish to one and to read it",
+            "hub/{topics} topics: {:.0} ns to publish an event to one topic and read it",
             fanout.nanos(1, 10_001),
         );
         drop(others);

@@ -1,12 +1,11 @@
-//! Instructions per event on the paths that have promises, counted by callgrind, which noise does
-//! not move.
+//! Counts instructions per event with callgrind, which does not depend on the load of the machine.
 //!
-//! `instructions.txt` has the counts of each compiler that they were stored for. A count fails if
-//! it differs from that of the same compiler by more than 3 %. With another compiler it fails if it
-//! differs from that of the nearest one by more than 15 %, and the output says so first and last.
+//! `instructions.txt` has the counts per compiler. The benchmark fails if a count differs from the
+//! stored one by more than 3 %. If none is stored for the compiler, it warns and compares with
+//! those of the nearest version. It then fails if a difference is greater than 15 %.
 //!
 //! `cargo bench --bench instructions` prints and checks the counts. With `-- --store` it stores them
-//! for this compiler.
+//! for this compiler instead.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -28,11 +27,16 @@ use http_body::Body;
 use http_sse::{Connections, EncodedEvent, Event, EventType, Hub, Sse, decode::Decoder};
 
 const TICK: &str = "1234567890.12345";
-/// What an LLM sends for one token.
+/// A chunk of an LLM's response, for one token.
 const TOKEN: &str = r#"{"id":"chatcmpl-9lDZ","object":"chat.completion.chunk","created":1720000000,"model":"m","choices":[{"index":0,"delta":{"content":" token"},"finish_reason":null}]}"#;
+/// The greatest difference from the stored count of the same compiler.
+const TOLERANCE: f64 = 0.03;
+/// The greatest difference from the stored count of another compiler.
+const OTHER_COMPILER_TOLERANCE: f64 = 0.15;
+
 const DELTA: EventType = EventType::from_static("delta");
 
-/// What is counted, by the number of events or deliveries.
+/// A case, which takes the number of events or deliveries.
 type Run = fn(u64);
 
 const OURS: [(&str, Run); 11] = [
@@ -43,11 +47,11 @@ const OURS: [(&str, Run); 11] = [
     ("body/token, id, event type", |n| {
         drain(ready(n, |n| token(n).event_type(DELTA).id(n)));
     }),
-    ("body/token, encoded before", |n| {
+    ("body/token, pre-encoded", |n| {
         let event = EncodedEvent::from(token(0));
         drain(ready(n, move |_| event.clone()));
     }),
-    ("body/token, of Connections", |n| {
+    ("body/token, with a permit", |n| {
         let connections = Connections::new();
         let permit = connections.admit("a").unwrap();
         let source = stream::iter((0..n).map(token));
@@ -81,7 +85,7 @@ const OURS: [(&str, Run); 11] = [
 
 const SPARSE: &str = "body/token, one per wake";
 
-/// What it is compared with: a sparse stream must not cost more than axum's.
+/// The same with axum. A sparse stream must not take more instructions than this.
 const AXUMS_SPARSE: (&str, Run) = ("axum's body/token, one per wake", |n| {
     let source = one_per_wake(n, |_| sse::Event::default().data(black_box(TOKEN)));
     let sse = sse::Sse::new(source.map(Ok::<_, Infallible>));
@@ -97,7 +101,7 @@ fn ready<T: http_sse::Encode>(n: u64, item: impl Fn(u64) -> T) -> impl Body<Data
     Sse::new(stream::iter((0..n).map(item))).into_body()
 }
 
-/// Yields an item every other time.
+/// Returns a stream that yields an item at every other poll.
 fn one_per_wake<T>(n: u64, item: impl Fn(u64) -> T) -> impl Stream<Item = T> {
     let mut polls = 0;
     stream::poll_fn(move |_| {
@@ -122,7 +126,7 @@ fn drain(body: impl Body<Data = Bytes>) {
     }
 }
 
-/// Publishes to a hundred subscribers, and lets each read and wait.
+/// Publishes bursts to a hundred subscribers, and polls each until it is pending.
 fn deliver(deliveries: u64, burst: u64) {
     const SUBSCRIBERS: u64 = 100;
     let hub = Hub::new();
@@ -140,8 +144,10 @@ fn deliver(deliveries: u64, burst: u64) {
     }
 }
 
-/// Runs a case under callgrind, and tells the instructions that an event costs: those that twice
-/// as many events cost more. `None` if there is no callgrind.
+/// Runs a case under callgrind and returns the instructions per event.
+///
+/// The result is the difference between two runs, of which one has twice as many events. That
+/// leaves out everything that happens once. Returns `None` if valgrind is not installed.
 fn count(name: &str) -> Option<f64> {
     const EVENTS: u64 = 64_000;
     let [less, more] = [EVENTS, 2 * EVENTS].map(|events| {
@@ -192,10 +198,16 @@ fn main() -> ExitCode {
         panic!("{path:?} has no counts");
     };
     let same_compiler = known == compiler;
-    let tolerance = if same_compiler { 0.03 } else { 0.15 };
+    let tolerance = if same_compiler {
+        TOLERANCE
+    } else {
+        OTHER_COMPILER_TOLERANCE
+    };
     let warning = format!(
-        "WARNING: there are no counts for {compiler}. These are held to those for {known}, within \
-         15 % instead of 3 %. `cargo bench --bench instructions -- --store` adds this compiler's."
+        "WARNING: no counts are stored for {compiler}. The counts are compared with those of {known}, \
+         within {} % instead of {} %. `cargo bench --bench instructions -- --store` stores them.",
+        100.0 * OTHER_COMPILER_TOLERANCE,
+        100.0 * TOLERANCE,
     );
     if !same_compiler {
         println!("{warning}");
@@ -203,8 +215,8 @@ fn main() -> ExitCode {
     let (mut counts, mut off) = (Counts::new(), Vec::new());
     for (name, _) in OURS {
         let Some(count) = count(name) else {
-            println!("skipped: there is no valgrind");
-            assert!(env::var("HTTP_SSE_REAL").is_err(), "it is required");
+            println!("skipped: valgrind is not installed");
+            assert!(env::var("HTTP_SSE_REAL").is_err(), "valgrind is required");
             return ExitCode::SUCCESS;
         };
         counts.insert(name.to_owned(), count);
@@ -217,7 +229,7 @@ fn main() -> ExitCode {
                 }
             }
             None => {
-                println!("{name}: {count:.1} instructions, and none are stored");
+                println!("{name}: {count:.1} instructions, no stored count");
                 off.push(name);
             }
         }
@@ -236,16 +248,16 @@ fn main() -> ExitCode {
         println!("{warning}");
     }
     if !off.is_empty() {
-        println!("not as stored, or more than axum's: {off:?}");
+        println!("different from the stored count, or more than axum: {off:?}");
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
 }
 
-/// Instructions per event, by the name of the case.
+/// Instructions per event for each case, by name.
 type Counts = BTreeMap<String, f64>;
 
-/// The counts of each compiler, by what `rustc --version` prints.
+/// The counts of each compiler. The key is the output of `rustc --version`.
 struct Stored(BTreeMap<String, Counts>);
 
 impl Stored {
@@ -278,7 +290,7 @@ impl Stored {
         fs::write(path, sections.collect::<Vec<_>>().join("\n")).unwrap();
     }
 
-    /// Returns the counts of this compiler, or else of that with the nearest version.
+    /// Returns the counts of this compiler, or of the one with the nearest version.
     fn nearest(&self, compiler: &str) -> Option<(String, Counts)> {
         let distance = |known: &str| (known != compiler, minor(known).abs_diff(minor(compiler)));
         let nearest = self.0.iter().min_by_key(|(known, _)| distance(known));

@@ -1,7 +1,6 @@
-//! What an event costs as there are more of them, a delivery as there are more subscribers, and a
-//! connection as there are more connections: tables, and a plot.
+//! Measures costs as numbers grow: per event, per delivery to a subscriber, and per idle stream.
 //!
-//! `cargo bench --bench scale` prints the tables and writes `benches/scale.svg`.
+//! `cargo bench --bench scale` prints tables and writes a plot of them to `benches/scale.svg`.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -19,14 +18,20 @@ use futures_util::{Stream as _, stream};
 use http_body::Body;
 use http_sse::{Connections, Event, Hub, Sse};
 
-/// What an LLM sends for one token.
+/// A chunk of an LLM's response, for one token.
 const TOKEN: &str = r#"{"id":"chatcmpl-9lDZ","object":"chat.completion.chunk","created":1720000000,"model":"m","choices":[{"index":0,"delta":{"content":" token"},"finish_reason":null}]}"#;
 const ROUNDS: usize = 9;
 
+/// The deviation from its middle that a flat curve may have, in percent.
+const MAX_DEVIATION: f64 = 20.0;
+
+/// A cost as a function of a number.
 struct Curve {
+    /// The cost and its unit.
     title: &'static str,
+    /// The things that are counted.
     of: &'static str,
-    /// From how many on it is flat within 20 %: that is promised.
+    /// The curve must be flat from this number on.
     flat_from: u64,
     points: Vec<(u64, f64)>,
 }
@@ -36,7 +41,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// The nanoseconds that a body of so many events takes.
+/// Returns the time of a body of this many events, in nanoseconds.
 fn body(events: u64) -> f64 {
     let start = Instant::now();
     let source = stream::iter((0..events).map(|_| Event::data(black_box(TOKEN))));
@@ -48,7 +53,7 @@ fn body(events: u64) -> f64 {
     start.elapsed().as_nanos() as f64
 }
 
-/// Beyond what a body costs that has one.
+/// Measures the time per event, without the cost of a body of one event.
 fn per_event() -> Curve {
     let point = |events: u64| {
         let repeat = (1_000_000 / events).max(1);
@@ -64,7 +69,9 @@ fn per_event() -> Curve {
     }
 }
 
-/// Each is polled until it waits, as its task would; publishing is counted in.
+/// Measures the time per delivery, publishing included.
+///
+/// Each subscription is polled until it is pending, as a task would.
 fn per_delivery() -> Curve {
     let point = |subscribers: u64| {
         let hub = Hub::new();
@@ -95,7 +102,7 @@ fn per_delivery() -> Curve {
     }
 }
 
-/// Streams of a hub that are idle, each with its permit and its timer, without their sockets.
+/// Measures the heap per idle stream of a hub, with its permit and timer, without a socket.
 fn per_connection() -> Curve {
     let point = |streams: u64| {
         let hub = Hub::new();
@@ -122,7 +129,7 @@ fn per_connection() -> Curve {
     }
 }
 
-/// Three plots side by side: the number on a logarithmic scale, what one costs from zero up.
+/// Draws the curves side by side: the number on a logarithmic scale, the cost on a linear one.
 fn svg(curves: &[Curve]) -> String {
     const WIDTH: f64 = 320.0;
     const HEIGHT: f64 = 220.0;
@@ -229,9 +236,13 @@ fn main() {
         );
         let middle = (least + most) / 2.0;
         let off = 100.0 * (most / middle - 1.0);
-        let kept = if off <= 20.0 { "kept" } else { "NOT kept" };
+        let label = if off <= MAX_DEVIATION {
+            format!(" (ceiling {MAX_DEVIATION} %)")
+        } else {
+            format!(", above the ceiling of {MAX_DEVIATION} %")
+        };
         println!(
-            "\nFrom {} on flat within {off:.0} % (promised: 20 %, {kept})\n",
+            "\nFlat within {off:.0} % from {} on{label}\n",
             short(curve.flat_from)
         );
     }

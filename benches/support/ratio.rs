@@ -1,16 +1,17 @@
-//! Two ways of doing the same, timed in turns, so that their ratio holds when the machine drifts.
+//! Times two functions in turns, so that their ratio holds if the speed of the machine drifts.
 
 use std::{
     hint::black_box,
     time::{Duration, Instant},
 };
 
-/// Prints how many times longer `peer` takes than `ours`, by the medians of 41 runs of each,
-/// and whether that is as `promised`.
+/// Prints the ratio of the time of `peer` to the time of `ours`, and its floor.
+///
+/// Each time is the median of 41 runs.
 pub(crate) fn compare(
     name: &str,
     other: &str,
-    promised: f64,
+    floor: f64,
     ours: impl Fn() -> usize,
     peer: impl Fn() -> usize,
 ) {
@@ -25,16 +26,16 @@ pub(crate) fn compare(
         times[RUNS / 2].as_secs_f64()
     });
     let ratio = peer / ours;
-    let kept = if ratio >= promised {
-        "kept"
+    let label = if ratio >= floor {
+        format!(" (floor {floor}x)")
     } else {
-        "NOT kept"
+        format!(", below the floor of {floor}x")
     };
-    println!("ratio {name}: {ratio:.2}x less time than {other} (promised: {promised}x, {kept})");
+    println!("ratio {name}: {ratio:.2}x as fast as {other}{label}");
 }
 
 fn time(run: impl Fn() -> usize) -> Duration {
-    // A few in a row, so that what the other left in the caches counts little.
+    // Several runs in a row reduce the effect of the caches that the other function filled.
     const IN_A_ROW: usize = 8;
     let start = Instant::now();
     for _ in 0..IN_A_ROW {
