@@ -1,7 +1,7 @@
 //! Compares this crate's `Sse` with axum's, from a stream that is always ready to body frames.
 //!
-//! `cargo bench --bench body` measures each through its own public API. It first decodes both bodies
-//! and checks that their events are equal. The lines that start with `ratio` have the ratios.
+//! `cargo bench --bench body` measures each through its own public API. It first decodes both
+//! bodies and checks that their events are equal. The lines that start with `ratio` have the ratios.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[path = "support/ratio.rs"]

@@ -1,7 +1,7 @@
 //! Compares this crate's decoder with those of other crates, and with a search for line ends.
 //!
-//! `cargo bench --bench decode` first checks that all decoders read as many events and as many bytes
-//! of data. All read the same pieces of 16 KiB. If one event is larger, the pieces are larger.
+//! `cargo bench --bench decode` first checks that all decoders read the same number of events and
+//! of bytes of data. The input is in pieces of 16 KiB, or larger if one event is larger.
 //!
 //! The other crates' decoders are streams that yield owned text, as `events` does. `Decoder` lends
 //! it. The lines that start with `ratio` have the ratios of `Decoder` and of `events`.
@@ -30,8 +30,9 @@ type Read = (usize, usize);
 const PEER_FLOOR: f64 = 1.0;
 /// The floor against a search for line ends, for one line of 1 MiB.
 ///
-/// The search is a lower limit for any decoder. `Decoder` takes about twice its time with the feature
-/// `simdutf8`. The standard library's check for UTF-8 alone takes nearly twice as long as the search.
+/// The search is a lower limit for any decoder. `Decoder` takes about twice its time with the
+/// feature `simdutf8`. The standard library's check for UTF-8 alone takes nearly twice as long as
+/// the search.
 const SEARCH_FLOOR: f64 = 0.4;
 
 fn ours(pieces: &[Bytes]) -> Read {

@@ -4,8 +4,8 @@
 //! stored one by more than 3 %. If none is stored for the compiler, it warns and compares with
 //! those of the nearest version. It then fails if a difference is greater than 15 %.
 //!
-//! `cargo bench --bench instructions` prints and checks the counts. With `-- --store` it stores them
-//! for this compiler instead.
+//! `cargo bench --bench instructions` prints and checks the counts. With `-- --store` it stores
+//! them for this compiler instead.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -204,8 +204,8 @@ fn main() -> ExitCode {
         OTHER_COMPILER_TOLERANCE
     };
     let warning = format!(
-        "WARNING: no counts are stored for {compiler}. The counts are compared with those of {known}, \
-         within {} % instead of {} %. `cargo bench --bench instructions -- --store` stores them.",
+        "WARNING: no counts are stored for {compiler}. The counts are compared with those of \
+         {known}, within {} % instead of {} %. `cargo bench --bench instructions -- --store` stores them.",
         100.0 * OTHER_COMPILER_TOLERANCE,
         100.0 * TOLERANCE,
     );

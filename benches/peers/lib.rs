@@ -1,7 +1,8 @@
 //! The peers of `http-sse`, and the payloads that the benchmarks send through them.
 //!
 //! Each peer has a file of its own. It implements [`Peer`] with the crate's own public API, from
-//! events to the bytes of a body. [`assert_same_events`] checks that all peers send the same events.
+//! events to the bytes of a body. [`assert_same_events`] checks that all peers send the same
+//! events.
 //!
 //! rama is not a peer: its current release, 0.4, needs a newer compiler than this project.
 

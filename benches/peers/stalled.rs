@@ -1,7 +1,7 @@
 //! Measures a hundred clients that read, with and without a hundred more that never read.
 //!
-//! The results are the time until a burst has reached all clients that read, and the server's memory
-//! per client that does not.
+//! The results are the time until a burst has reached all clients that read, and the server's
+//! memory per client that does not.
 //!
 //! `cargo bench -p http-sse-peers --bench stalled` starts each server as a process of its own, one
 //! after another. The server runs on a core of its own.
