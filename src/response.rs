@@ -14,15 +14,14 @@ use crate::{
     wire::{Encode, EncodedEvent, Event, Retry},
 };
 
-/// A stream of items as a response with an event stream.
+/// A stream of events as an HTTP response.
 ///
-/// The items are [`Event`]s or anything else that is [`Encode`]. With nothing set, the response
-/// has the headers that keep proxies from buffering it, opens with a comment so that a byte
-/// arrives at once, has a comment sent whenever it is silent for 15 s, and sends all events that
-/// are ready in one write.
+/// The items are [`Event`]s or anything else that implements [`Encode`]. By default, the headers
+/// keep proxies from buffering the response. It opens with a comment, so that the first byte leaves
+/// at once. It sends a comment after 15 s of silence, and all events that are ready in one write.
 ///
-/// It is the return type of a handler in the frameworks that have a feature, and an
-/// [`http::Response`] in all others.
+/// A handler returns it in the frameworks that have a feature. For others,
+/// [`into_response`](Self::into_response) returns an [`http::Response`].
 ///
 /// ```
 /// use http_sse::{Event, Sse};
@@ -49,10 +48,13 @@ pub struct Sse<S: Source> {
 }
 
 impl<S: Source> Sse<S> {
-    /// A response with the items of `source`.
+    /// Creates a response with the items of `source`.
     ///
-    /// The keep-alive needs a tokio runtime with time enabled when the body is polled; without
-    /// one, turn it off.
+    /// # Panics
+    ///
+    /// The body panics if it needs its timer outside a tokio runtime with time enabled. It needs
+    /// the timer for keep-alives, which are on by default, for [`linger`](Self::linger),
+    /// [`max_age`](Self::max_age) and [`Connections::drain`](crate::Connections::drain).
     pub fn new(source: S) -> Self {
         Self {
             status: StatusCode::OK,
@@ -61,11 +63,11 @@ impl<S: Source> Sse<S> {
         }
     }
 
-    /// The answer that tells an `EventSource` to stop: `204`, after which it does not connect again
-    /// (9.2.3 of the standard). Every other end makes it come back.
+    /// Creates a response that stops an `EventSource`: the status `204`, after which it does not
+    /// reconnect (9.2.3 of the standard). It reconnects after every other end of a stream.
     ///
-    /// It has no body, and may be returned wherever an [`Sse`] is. It must not be stored, or a cache
-    /// would stop clients that are welcome.
+    /// The response has no body. Its `cache-control` is `no-store`, because a cached copy would
+    /// stop other clients too.
     ///
     /// ```
     /// use futures_util::{Stream, stream};
@@ -95,53 +97,54 @@ impl<S: Source> Sse<S> {
         }
     }
 
-    /// Sets what is sent when the stream is idle; `None` for nothing. By default
-    /// [`KeepAlive::new`].
-    ///
+    /// Sets the keep-alive that is sent when the stream is idle, or turns it off with `None`. The
+    /// default is [`KeepAlive::new`].
     pub fn keep_alive(mut self, keep_alive: impl Into<Option<KeepAlive>>) -> Self {
         self.body.set_keep_alive(keep_alive.into());
         self
     }
 
-    /// Sends a reconnection time as the stream opens. By default none is sent, and browsers take
-    /// one of their own, of a few seconds.
+    /// Sends a reconnection time when the stream opens. By default none is sent, and browsers wait
+    /// for a few seconds of their own choice.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.body.options().retry = Some(retry);
         self
     }
 
-    /// Holds events back for at most this long so that more may join them, which makes a fast
-    /// source cost one write per `time` and not one per event. By default nothing is held back.
+    /// Holds events back for at most this time, so that more events join them. A fast source then
+    /// costs one write per `time` instead of one per event. By default nothing is held back.
     ///
-    /// The opening comment is never held back, nor are 32 KiB, nor what there is when the stream
-    /// ends.
+    /// The opening comment is not held back. 32 KiB of events leave at once, as do all events when
+    /// the stream ends.
     pub fn linger(mut self, time: Duration) -> Self {
         self.body.options().linger = Some(time);
         self
     }
 
-    /// Ends the stream at this age, or up to a tenth sooner, so that streams that began together
-    /// do not end together. By default it has no limit.
+    /// Ends the stream at this age, or up to a tenth earlier, so that streams that began together
+    /// do not end together. By default there is no limit.
     ///
-    /// The end is clean and an `EventSource` comes back: but if nobody listens when it does, that
-    /// of Firefox gives up for good when the page is from another server. The age counts from the first poll of
-    /// the body, and ends also a source that is always ready.
+    /// The end is clean, and an `EventSource` reconnects. If the page is from another server and
+    /// nobody listens at that moment, Firefox does not try again. The age counts from the first
+    /// poll of the body. It also ends a source that is always ready.
     pub fn max_age(mut self, time: Duration) -> Self {
         self.body.options().max_age = Some(time);
         self
     }
 
-    /// Before an end that the server has planned, such as that by [`max_age`](Self::max_age),
-    /// sends a reconnection time picked from 1 ms to `window`, so that clients that are sent away
-    /// together do not come back together. By default none is sent. Firefox waits 500 ms at
-    /// least, so a shorter window spreads none of its clients.
+    /// Sends a random reconnection time before an end that the server has planned, such as
+    /// [`max_age`](Self::max_age) or a shutdown. Clients that are disconnected together then
+    /// reconnect at different times.
+    ///
+    /// The time is between 1 ms and `window`. By default none is sent. Firefox waits for at least
+    /// 500 ms, so a shorter window has no effect on it.
     pub fn reconnect_within(mut self, window: Duration) -> Self {
         self.body.options().reconnect_within = Some(window);
         self
     }
 
-    /// Sends this event when the source has ended, such as `data: [DONE]`. It is not sent when
-    /// the stream ends for another reason.
+    /// Sends this event when the source has ended, such as `data: [DONE]`. It is not sent if the
+    /// stream ends for another reason.
     pub fn end_with(mut self, event: impl Into<EncodedEvent>) -> Self {
         self.body.options().end_with = Some(event.into());
         self
@@ -150,10 +153,9 @@ impl<S: Source> Sse<S> {
     /// Sends this event before the response breaks off because the source failed or panicked. By
     /// default nothing is sent, and only the broken response shows the failure.
     ///
-    /// Use it where a client cannot see that a response broke off: behind a server or a proxy that
-    /// ends a failed response cleanly, as rocket does, and on HTTP/1.0. It is not sent if
-    /// [`on_error`](Self::on_error) turns the error into an event, and it is the last event if
-    /// `on_error` panics.
+    /// Use it if clients cannot see that a response broke off: with rocket, on HTTP/1.0, or behind a
+    /// proxy that ends a failed response cleanly. It is not sent if [`on_error`](Self::on_error)
+    /// returns an event. It is sent if `on_error` panics.
     ///
     /// ```
     /// # use http_body_util::BodyExt as _;
@@ -176,8 +178,10 @@ impl<S: Source> Sse<S> {
     }
 
     /// Turns an error into a last event, after which the stream ends cleanly. By default the body
-    /// fails, so that the client sees a broken response and not an end. rocket ends a failed
-    /// response cleanly: there, use this or [`break_off_with`](Self::break_off_with).
+    /// fails, and the client sees a broken response.
+    ///
+    /// rocket ends a failed response cleanly. Use this or [`break_off_with`](Self::break_off_with)
+    /// there.
     ///
     /// ```
     /// # use http_body_util::BodyExt as _;
@@ -201,11 +205,12 @@ impl<S: Source> Sse<S> {
         self
     }
 
-    /// Calls `on_close` exactly once when the stream has ended and its source is dropped, with the
-    /// reason and the counts; also if it was never polled.
+    /// Calls `on_close` exactly once, with the reason and the counts, after the stream has ended
+    /// and its source was dropped. It is also called if the body was never polled.
     ///
-    /// It runs where the stream ends, mostly in the task of the connection, so it must not block.
-    /// A panic in it, while another panic drops the body, aborts the process.
+    /// It usually runs in the task of the connection, so it must not block. If it panics at the end
+    /// of the stream, the response breaks off after the last frame. If it panics while another
+    /// panic drops the body, the process aborts.
     pub fn on_close<F>(mut self, on_close: F) -> Self
     where
         F: FnOnce(CloseReport) + Send + 'static,
@@ -214,24 +219,23 @@ impl<S: Source> Sse<S> {
         self
     }
 
-    /// Makes the stream one of a server's [`Connections`](crate::Connections), by the permit with
-    /// which its client was admitted.
+    /// Adds the stream to the [`Connections`](crate::Connections) that admitted its client.
     pub fn permit(mut self, permit: Permit) -> Self {
         self.body.set_permit(permit);
         self
     }
 
-    /// Sets a header, in place of the one that is there by default if it has the same name.
+    /// Sets a header and replaces existing ones of the same name. `http::response::Builder::header`
+    /// appends instead; here, [`append_header`](Self::append_header) does.
     ///
-    /// Set no `connection` header: it is illegal on HTTP/2. Set no `max-age`: proxies replay a
-    /// finished stream to the next client.
+    /// Do not set `connection`, which is illegal on HTTP/2. Do not set a `max-age`, because a cache
+    /// would replay a finished stream to the next client.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
     }
 
-    /// Appends a header, and keeps existing ones of the same name. Use it for a second
-    /// `set-cookie`, for example.
+    /// Appends a header and keeps existing ones of the same name, such as a second `set-cookie`.
     pub fn append_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.append(name, value);
         self
@@ -247,12 +251,11 @@ impl<S: Source> Sse<S> {
         self
     }
 
-    /// Leaves the stream out if `method` is `HEAD`, so that the response has the headers and
-    /// nothing else. Its source is dropped then, and [`on_close`](Self::on_close) is told an end
-    /// without events.
+    /// Omits the stream if `method` is `HEAD`, so that the response has headers only. The source is
+    /// dropped, and [`on_close`](Self::on_close) reports an end without events.
     ///
-    /// actix-web, axum, rocket and salvo have that done, and poem in its `get`. warp has not, nor
-    /// has hyper on HTTP/2.
+    /// actix-web, axum, rocket, salvo, and the `get` of poem already do this. warp does not, nor
+    /// does hyper on HTTP/2.
     pub fn for_method(mut self, method: &Method) -> Self {
         if method == Method::HEAD {
             self.body.skip_for_head();
@@ -260,10 +263,10 @@ impl<S: Source> Sse<S> {
         self
     }
 
-    /// The response: the status 200 (204 for [`stop`](Self::stop)), the headers, and the body.
+    /// Returns the status, the headers and the body.
     ///
-    /// In a handler of axum return the `Sse` itself, or turn this into one of axum's own
-    /// responses with `.into_response().into_response()`.
+    /// In a handler of axum, return the `Sse` itself, or convert it into axum's own response with
+    /// `.into_response().into_response()`.
     #[must_use]
     pub fn into_response(mut self) -> Response<SseBody<S>> {
         let has_no_body = matches!(self.status.as_u16(), 100..=199 | 204 | 205 | 304);
@@ -276,16 +279,16 @@ impl<S: Source> Sse<S> {
         response
     }
 
-    /// The body alone.
+    /// Returns the body alone.
     pub fn into_body(self) -> SseBody<S> {
         self.body
     }
 }
 
-/// A source of events: any [`Stream`] whose items are [`Encode`].
+/// A source of events: any [`Stream`] whose items implement [`Encode`].
 ///
-/// It is implemented for all of these and for nothing else. It exists for the compiler's message
-/// when something else is passed to [`Sse::new`].
+/// It is implemented for all of these. It exists for the compiler's message if something else is
+/// passed to [`Sse::new`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a stream of events",
     label = "expected a `Stream` whose items are `Encode`",
@@ -324,8 +327,8 @@ impl<S: Source> From<AdmitError> for Sse<S> {
     }
 }
 
-/// The headers of every event stream: its type; that no cache may keep it and no proxy change it
-/// (which includes compressing it in a way that buffers); and that nginx must not buffer it.
+/// The headers of every event stream. `no-cache` keeps caches from replaying it, `no-transform`
+/// keeps proxies from compressing it in a way that buffers, and the last one is for nginx.
 const HEADERS: [(HeaderName, HeaderValue); 3] = [
     (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
     (
