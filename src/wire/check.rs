@@ -1,11 +1,11 @@
-//! The check of bytes that claim to be one event as [`Encoder`](super::Encoder) writes it.
+//! The check that bytes are one event as [`Encoder`](super::Encoder) writes it.
 
 use memchr::memmem;
 
 use super::retry::Retry;
 
-/// Returns whether `wire`, which an [`Encoder`] wrote, is one block: it is not empty, and an empty
-/// line stands nowhere but at its end.
+/// Returns whether `wire`, which an [`Encoder`] wrote, is one block. A block is not empty, and an
+/// empty line can only be at its end.
 pub(crate) fn is_one_block(wire: &[u8]) -> bool {
     match memmem::find(wire, b"\n\n") {
         Some(end) => end + 2 == wire.len(),
@@ -13,30 +13,30 @@ pub(crate) fn is_one_block(wire: &[u8]) -> bool {
     }
 }
 
-/// Returns whether a block counts as an event: it has more than comments and a reconnection time.
+/// Returns whether a block counts as an event: it has an event type, an id or data.
 #[inline]
 pub(crate) fn is_event(block: &[u8]) -> bool {
     matches!(block, [b'd' | b'e' | b'i', ..]) || begins_otherwise(block)
 }
 
-/// Does the same for a block that starts with another field or a comment.
+/// Does the same for a block that starts with a comment or a reconnection time.
 #[cold]
 fn begins_otherwise(block: &[u8]) -> bool {
     let mut lines = block.split(|&byte| byte == b'\n');
     lines.any(|line| matches!(line, [b'd' | b'e' | b'i', ..]))
 }
 
-/// The rules of [`check`], for one line.
+/// The fields that [`check`] accepts.
 const FIELDS: [&[u8]; 4] = [b"data: ", b"event: ", b"id: ", b"retry: "];
 
-/// Checks that `wire` is one whole event as [`Encoder`] writes it, or tells at which byte it is
-/// not.
+/// Checks that `wire` is one whole event as [`Encoder`] writes it. Otherwise returns the offset from
+/// which it is not valid.
 pub(crate) const fn check(wire: &[u8]) -> Result<(), usize> {
     let mut open = false;
     let mut at = 0;
     while at < wire.len() {
         if wire[at] == b'\n' {
-            // The empty line: behind something, and nothing behind it.
+            // The empty line must come last, after at least one other line.
             return if at > 0 && at + 1 == wire.len() {
                 Ok(())
             } else {
@@ -74,7 +74,7 @@ pub(crate) const fn check(wire: &[u8]) -> Result<(), usize> {
             return Err(at);
         }
         if at == wire.len() {
-            return Err(at); // no LF
+            return Err(at); // the line is not ended
         }
         at += 1;
     }
@@ -85,7 +85,7 @@ pub(crate) const fn check(wire: &[u8]) -> Result<(), usize> {
     }
 }
 
-/// Which of [`FIELDS`] begins at `start`.
+/// Returns the index in [`FIELDS`] of the field that begins at `start`.
 const fn field_at(wire: &[u8], start: usize) -> Option<usize> {
     let mut field = 0;
     while field < FIELDS.len() {

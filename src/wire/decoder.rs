@@ -1,4 +1,4 @@
-//! From bytes to values: the standard's algorithm (9.2.5 and 9.2.6), without IO.
+//! The decoder: the algorithm of the HTML standard (9.2.5 and 9.2.6), without IO.
 
 use std::{borrow::Cow, error::Error, fmt, mem, time::Duration};
 
@@ -13,16 +13,21 @@ use super::{
     retry::Retry,
 };
 
-/// Reads an event stream, in whatever pieces it comes, as a client does.
+/// A parser that reads an event stream as a client does, from pieces of any size.
 ///
-/// It is fed with the bytes of a body and yields what a client would dispatch. Bytes that are no
-/// UTF-8 become U+FFFD; one byte order mark at the start is dropped; CRLF, CR and LF each end a
-/// line, also where a CRLF is split; unknown fields are passed over. Nothing is an error but what
-/// exceeds a [limit](Self::max_line). The time it takes is in proportion to the bytes, whatever
-/// the pieces, and data that lies in one piece, in one line, is not copied.
+/// It takes the bytes of a body and returns the events that a client dispatches (9.2.5 and 9.2.6 of
+/// the HTML standard):
 ///
-/// At the end of the stream there is nothing to call: an event that no empty line has ended is not
-/// dispatched, as the standard demands.
+/// - Bytes that are not UTF-8 become U+FFFD. One byte order mark at the start is dropped.
+/// - CRLF, CR and LF each end a line, even if a CRLF is split between two pieces.
+/// - Unknown fields are ignored. The only error is to exceed a limit: [`max_line`](Self::max_line)
+///   or [`max_event`](Self::max_event).
+/// - An event of type `message` and an event without a type are the same: both are returned with
+///   the event type `message`. Converted to an [`Event`](crate::Event), both have none.
+/// - An event that no empty line has ended is discarded, so the end of a stream needs no call.
+///
+/// The time is proportional to the number of bytes, for pieces of any size. Data is not copied if
+/// it is a single line that lies within one piece.
 ///
 /// ```
 /// use http_sse::decode::{Decoded, Decoder};
@@ -45,13 +50,13 @@ pub struct Decoder {
     max_line: usize,
     max_event: usize,
     all: bool,
-    /// How many bytes of a byte order mark have come; all of them also where there is none.
+    /// The number of bytes of the byte order mark that were read. It is 3 if there is no mark.
     mark: usize,
-    /// The last line was ended by a CR at the end of a piece: an LF that comes next belongs to it.
+    /// Set if a CR at the end of a piece has ended a line. An LF that follows belongs to that CR.
     after_cr: bool,
-    /// The beginning of a line whose end has not come, or a whole line that was yielded.
+    /// The beginning of an incomplete line, or a whole line that was returned.
     line: Vec<u8>,
-    /// The lines of data, with LFs between them.
+    /// The lines of data, separated by LF.
     data: Vec<u8>,
     has_data: bool,
     event_type: String,
@@ -59,36 +64,39 @@ pub struct Decoder {
     id: String,
     has_id: bool,
     last_event_id: String,
-    /// What the last call yielded, which borrows the buffers.
+    /// The result of the last call, which borrows the buffers.
     yielded: Step,
     error: Option<DecodeError>,
 }
 
-/// What a [`Decoder`] yields.
+/// The result of a call to [`Decoder::decode`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Decoded<'a> {
     /// An event that a client dispatches.
     #[non_exhaustive]
     Event {
-        /// Its type; `message` if it has none.
+        /// The event type, or `message` if the event has none or an empty one.
         event_type: &'a str,
-        /// Its data, with an LF between lines.
+        /// The data, with LF between its lines.
         data: Cow<'a, str>,
-        /// Its own id, if it has one; an empty one resets the last event ID.
+        /// The id of this event, if it has one. An empty id resets the last event ID.
         id: Option<&'a str>,
-        /// The last event ID at its dispatch: its own, or that of an event before it.
+        /// The last event ID when the event is dispatched: the id of this event or an earlier one.
         last_event_id: &'a str,
     },
-    /// A comment line: what stands behind the colon. Only with [`Decoder::with_comments`].
+    /// The text of a comment line, after the colon. Returned only with
+    /// [`Decoder::with_comments`].
     Comment(Cow<'a, str>),
-    /// A reconnection time, of any length; zero too. Only with [`Decoder::with_comments`].
+    /// A reconnection time of any length, including zero. Returned only with
+    /// [`Decoder::with_comments`].
     Retry(Duration),
-    /// The new last event ID, from a block without data. Only with [`Decoder::with_comments`].
+    /// The new last event ID, from a block without data. Returned only with
+    /// [`Decoder::with_comments`].
     Id(&'a str),
 }
 
-/// What came of a line.
+/// The effect of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Nothing,
@@ -99,10 +107,10 @@ enum Step {
 }
 
 impl Decoder {
-    /// The limit on lines and on events unless another is set: 16 MiB.
+    /// The default limit on the length of a line and on the data of an event: 16 MiB.
     pub const DEFAULT_LIMIT: usize = 16 * 1024 * 1024;
 
-    /// A decoder at the start of a stream.
+    /// Creates a decoder at the start of a stream.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -123,41 +131,45 @@ impl Decoder {
         }
     }
 
-    /// Starts with the last event ID of an earlier connection: events have it until one comes
-    /// with an id of its own.
+    /// Sets the last event ID from an earlier connection. Events have it until an event has an id
+    /// of its own.
     #[must_use]
     pub fn with_last_event_id(mut self, id: impl Into<String>) -> Self {
         self.last_event_id = id.into();
         self
     }
 
-    /// Sets how long a line may be, in bytes without its end.
+    /// Sets the maximum length of a line, in bytes without its line end. The default is 16 MiB.
     #[must_use]
     pub const fn max_line(mut self, bytes: usize) -> Self {
         self.max_line = bytes;
         self
     }
 
-    /// Sets how much data an event may have, in bytes with the LFs between its lines.
+    /// Sets the maximum length of the data of an event, in bytes with the LFs between its lines. The
+    /// default is 16 MiB.
     #[must_use]
     pub const fn max_event(mut self, bytes: usize) -> Self {
         self.max_event = bytes;
         self
     }
 
-    /// Yields comments, reconnection times, and ids without data too; for a relay.
+    /// Also returns comments, reconnection times, and ids without data. A relay needs these.
     #[must_use]
     pub const fn with_comments(mut self) -> Self {
         self.all = true;
         self
     }
 
-    /// Reads on in `input`, up to the end of what it yields. `None` when the input is used up:
-    /// then it wants the next piece.
+    /// Reads from `input` until the next result, and advances `input` past the bytes that it has
+    /// read.
+    ///
+    /// Returns `None` if `input` is used up. Then call it again with the next piece.
     ///
     /// # Errors
     ///
-    /// [`DecodeError`] if a line or an event is longer than its limit; from then on always.
+    /// Returns a [`DecodeError`] if a line or an event exceeds its limit. Every later call returns
+    /// the same error.
     pub fn decode<'a, 'b: 'a>(
         &'a mut self,
         input: &mut &'b [u8],
@@ -191,14 +203,14 @@ impl Decoder {
         })
     }
 
-    /// The last event ID: of the last event that an empty line has ended, or that it was started
-    /// with.
+    /// Returns the last event ID: the last id that an empty line has committed, or the id of
+    /// [`with_last_event_id`](Self::with_last_event_id).
     #[must_use]
     pub fn last_event_id(&self) -> &str {
         &self.last_event_id
     }
 
-    /// Frees the buffers of what was yielded, which nobody borrows any more.
+    /// Clears the buffers of the last result, which is no longer borrowed.
     fn clear_yielded(&mut self) {
         match mem::replace(&mut self.yielded, Step::Nothing) {
             Step::Event => {
@@ -218,13 +230,13 @@ impl Decoder {
         }
     }
 
-    /// Drops a byte order mark from the start of the stream.
+    /// Drops a byte order mark at the start of the stream.
     fn skip_mark(&mut self, input: &mut &[u8]) {
         const MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
 
         while let (Some(wanted), Some((first, rest))) = (MARK.get(self.mark), input.split_first()) {
             if first != wanted {
-                self.line.extend_from_slice(&MARK[..self.mark]); // it was the text of a line
+                self.line.extend_from_slice(&MARK[..self.mark]); // the beginning of a line
                 self.mark = MARK.len();
                 return;
             }
@@ -233,10 +245,10 @@ impl Decoder {
         }
     }
 
-    /// Reads lines until something comes of one. The bytes are those of the data or the comment
-    /// if they lie in the input; else they are in the buffers.
+    /// Reads lines until one has an effect. Returns the bytes of the data or the comment if they lie
+    /// in the input. Otherwise the buffers hold them.
     fn read<'a>(&mut self, input: &mut &'a [u8]) -> Result<(Step, Option<&'a [u8]>), DecodeError> {
-        // Data that lies in the input, and need not be copied as long as it is the only line.
+        // Data that lies in the input. It needs no copy as long as it is the only line of data.
         let mut lone: Option<&'a [u8]> = None;
         let step = loop {
             let Some((part, ended)) = self.take_line(input) else {
@@ -290,8 +302,8 @@ impl Decoder {
         Ok((step, None))
     }
 
-    /// Takes a line from the input without its end, or the beginning of one if it has no end
-    /// there; `None` if the input is used up.
+    /// Takes a line without its end from the input, and returns whether it was ended. Otherwise it
+    /// is the beginning of a line. Returns `None` if the input is used up.
     fn take_line<'a>(&mut self, input: &mut &'a [u8]) -> Option<(&'a [u8], bool)> {
         if self.after_cr && !input.is_empty() {
             self.after_cr = false;
@@ -301,7 +313,7 @@ impl Decoder {
             return None;
         }
         if let [b'\n', rest @ ..] = input {
-            *input = rest; // the end of an event; it needs no search
+            *input = rest; // an empty line, without the cost of a search
             return Some((&[], true));
         }
         let Some(end) = memchr2(b'\r', b'\n', input) else {
@@ -312,12 +324,12 @@ impl Decoder {
             [b'\r', b'\n', rest @ ..] | [_, rest @ ..] => rest,
             [] => rest,
         };
-        // A CR acts at once; whether an LF belongs to it shows only with the next piece.
+        // A CR ends the line at once. Only the next piece shows if an LF belongs to it.
         self.after_cr = rest == b"\r";
         Some((line, true))
     }
 
-    /// Does what a line says: 9.2.6 of the standard.
+    /// Processes a line, by section 9.2.6 of the HTML standard.
     fn process(&mut self, line: &[u8], lone: &mut Option<&[u8]>) -> Result<Step, DecodeError> {
         if line.is_empty() {
             return Ok(self.end_block());
@@ -350,7 +362,7 @@ impl Decoder {
         Ok(Step::Nothing)
     }
 
-    /// An empty line: commits the id, and dispatches if there is data.
+    /// Processes an empty line: commits the id, and dispatches an event if there is data.
     fn end_block(&mut self) -> Step {
         if self.has_id {
             if is_oversized(self.last_event_id.capacity(), self.id.len()) {
@@ -370,8 +382,8 @@ impl Decoder {
         }
     }
 
-    /// Frees large buffers that are empty. Called where no event is, so that a stream that goes on
-    /// with comments alone does not keep the memory of a large event.
+    /// Frees large buffers that are empty. It is called between events, so that a stream which goes
+    /// on with comments alone does not keep the memory of a large event.
     fn trim(&mut self) {
         if self.event_type.is_empty() {
             set(&mut self.event_type, b"");
@@ -383,7 +395,7 @@ impl Decoder {
         }
     }
 
-    /// Adds a line of data to those in the buffer.
+    /// Adds a line of data to the buffer.
     #[inline]
     fn add_data(&mut self, line: &[u8]) -> Result<(), DecodeError> {
         let separator = usize::from(self.has_data);
@@ -396,13 +408,14 @@ impl Decoder {
         Ok(())
     }
 
-    /// Copies data that cannot stay in the input.
+    /// Copies data into the buffer, because it cannot stay in the input.
     fn keep(&mut self, lone: Option<&[u8]>) {
         if let Some(lone) = lone {
             self.data.extend_from_slice(lone);
         }
     }
 
+    /// Fails if the data of an event exceeds the limit.
     fn check_event(&self, length: usize) -> Result<(), DecodeError> {
         if length > self.max_event {
             return Err(DecodeError::EventTooLong(self.max_event));
@@ -417,11 +430,14 @@ impl Default for Decoder {
     }
 }
 
-/// What was decoded as an event to send on. Reconnection times that clients misread become the
-/// nearest that they do not.
+/// Converts the result into an event that can be sent on.
+///
+/// The event type `message` becomes no event type. One space at the start of a comment is removed,
+/// because it is written again. A reconnection time out of the bounds of [`Retry`] becomes the
+/// nearest one within them.
 impl From<Decoded<'_>> for Event {
     fn from(decoded: Decoded<'_>) -> Self {
-        // What was decoded has no line ends, and ids no NUL, so nothing is refused.
+        // Decoded text contains no line end, and decoded ids no NUL, so nothing is rejected.
         let id = |id: &str| EventId::new(id.to_owned()).ok();
         match decoded {
             Decoded::Event {
@@ -449,7 +465,7 @@ impl From<Decoded<'_>> for Event {
     }
 }
 
-/// A line or an event of the stream is longer than the reader allows.
+/// The error for a line or an event of the stream that exceeds a limit of the decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DecodeError {
@@ -477,7 +493,7 @@ impl fmt::Display for DecodeError {
 
 impl Error for DecodeError {}
 
-/// Empties a buffer. Frees it if its last content was much smaller than its capacity.
+/// Clears a buffer. Frees it if its content was much smaller than its capacity.
 #[inline]
 fn clear(buffer: &mut Vec<u8>) {
     if is_oversized(buffer.capacity(), buffer.len()) {
@@ -486,8 +502,8 @@ fn clear(buffer: &mut Vec<u8>) {
     buffer.clear();
 }
 
-/// Returns whether a buffer is much larger than its last use. If it were kept, one large event
-/// would cost memory for as long as the stream lives.
+/// Returns whether a buffer is much larger than its last content. If it were kept, one large event
+/// would cost memory until the end of the stream.
 #[inline]
 fn is_oversized(capacity: usize, used: usize) -> bool {
     /// The capacity that each of the five buffers may keep, in bytes.
@@ -496,13 +512,13 @@ fn is_oversized(capacity: usize, used: usize) -> bool {
     capacity > KEPT && capacity / 2 > used
 }
 
-/// The value of a line of data, if it is one; the most common line, so it is asked first.
+/// Returns the value of a line of data, or `None` for another line. This is the most common line.
 fn data_of(line: &[u8]) -> Option<&[u8]> {
     let value = line.strip_prefix(b"data:")?;
     Some(value.strip_prefix(b" ").unwrap_or(value))
 }
 
-/// Replaces a text, in the memory that it has.
+/// Replaces a text, and reuses its memory.
 fn set(text: &mut String, value: &[u8]) {
     if is_oversized(text.capacity(), value.len()) {
         *text = String::new();
@@ -511,10 +527,10 @@ fn set(text: &mut String, value: &[u8]) {
     text.push_str(&lossy(value));
 }
 
-/// Text, with U+FFFD for what is no UTF-8.
+/// Returns the text, with U+FFFD in place of bytes that are not UTF-8.
 ///
-/// `from_utf8` first: it takes ASCII by the word (23 GB/s), or with SIMD, which `from_utf8_lossy`
-/// does not.
+/// `from_utf8` comes first because it checks ASCII by the word, or with SIMD. `from_utf8_lossy`
+/// does neither.
 #[inline]
 fn lossy(bytes: &[u8]) -> Cow<'_, str> {
     #[cfg(feature = "simdutf8")]
@@ -528,7 +544,8 @@ fn lossy(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// A number of milliseconds: ASCII digits only; one that no number holds is the longest.
+/// Parses a number of milliseconds, which is ASCII digits only. A number that is too large for a
+/// `u64` becomes `u64::MAX`.
 fn millis(value: &[u8]) -> Option<Duration> {
     if value.is_empty() {
         return None;
@@ -547,7 +564,7 @@ mod tests {
     use super::*;
 
     thread_local! {
-        /// The number of bytes that this thread's decoders have searched for a line end.
+        /// The number of bytes that the decoders of this thread have searched for a line end.
         static SEARCHED: Cell<usize> = const { Cell::new(0) };
     }
 

@@ -13,14 +13,16 @@ use super::{
     retry::Retry,
 };
 
-/// Writes the fields of an event. An [`Encode`](super::Encode) is handed one.
+/// A writer for the fields of an event, passed to [`Encode::encode`](super::Encode::encode).
 ///
-/// Each call writes whole lines, so whatever is called in whatever order, with whatever text, the
-/// output is an event stream. Where a field is written twice the client takes the last, but lines
-/// of data accumulate (9.2.6 of the standard).
+/// Each method writes whole lines. The output is a valid event stream for any text and for any
+/// order of calls.
+///
+/// If a field is written twice, the client uses the last value. Lines of data accumulate instead
+/// (9.2.6 of the HTML standard).
 pub struct Encoder<'a> {
     output: &'a mut Output,
-    /// A line was written that only an empty line completes.
+    /// Set if the last line belongs to an event that no empty line has ended.
     open: bool,
     events: u64,
 }
@@ -34,7 +36,7 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Ends the item, and returns the number of events that it was.
+    /// Ends the item, and returns the number of its events.
     #[inline(always)]
     pub(super) fn finish(mut self) -> u64 {
         self.end_event();
@@ -48,7 +50,7 @@ impl<'a> Encoder<'a> {
         self.open = true;
     }
 
-    /// Writes the id.
+    /// Writes the id: the `id` field.
     #[inline]
     pub fn id(&mut self, id: &EventId) {
         self.line(b"id: ", id.as_bytes(&mut itoa::Buffer::new()), b"\n");
@@ -57,8 +59,8 @@ impl<'a> Encoder<'a> {
 
     /// Writes the reconnection time: the `retry` field.
     ///
-    /// Where it is all that an event has, no empty line ends it: clients act on the line at once,
-    /// and one of them fails on such a block.
+    /// If the event has no other field, no empty line follows. Clients apply the line at once, and
+    /// some mistake a block of only this field for an event.
     #[inline]
     pub fn retry(&mut self, retry: Retry) {
         let millis = retry.as_millis();
@@ -69,15 +71,16 @@ impl<'a> Encoder<'a> {
         );
     }
 
-    /// Writes data: one line for each that `text` has. CRLF, CR and LF end a line, as they do for
-    /// the client.
+    /// Writes data: one `data` line for each line of `text`.
+    ///
+    /// CRLF, CR and LF each end a line, as they do for the client. Empty text is one empty line.
     #[inline]
     pub fn data(&mut self, text: &str) {
         self.lines(b"data: ", text.as_bytes(), b"\n");
         self.open = true;
     }
 
-    /// Writes data and ends the event with it.
+    /// Writes data and ends the event.
     #[inline]
     pub(crate) fn last_data(&mut self, text: &str) {
         self.lines(b"data: ", text.as_bytes(), b"\n\n");
@@ -85,7 +88,7 @@ impl<'a> Encoder<'a> {
         self.events += 1;
     }
 
-    /// Writes a comment: one line for each that `text` has.
+    /// Writes a comment: one comment line for each line of `text`.
     pub fn comment(&mut self, text: &str) {
         if text.is_empty() {
             self.line(b":", b"", b"\n");
@@ -94,19 +97,19 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Writes `value` as data, in one line of JSON, without a copy in between.
+    /// Writes `value` as data, as one line of JSON that is serialised straight into the output.
     ///
     /// # Errors
     ///
-    /// What `value` says while it is serialised. Nothing was written then, and the event can go
-    /// on.
+    /// Returns an error if `value` cannot be serialised. This call has then written nothing, and
+    /// the event can continue.
     #[cfg(feature = "json")]
     #[cfg_attr(docsrs, doc(cfg(feature = "json")))]
     pub fn json<T: serde::Serialize + ?Sized>(
         &mut self,
         value: &T,
     ) -> Result<(), serde_json::Error> {
-        const FIRST: usize = 128; // most JSON events fit, so that the block grows once at most
+        const FIRST: usize = 128; // fits most JSON events, so that the block grows at most once
         let block = self.output.room(FIRST);
         let start = block.len();
         block.extend_from_slice(b"data: ");
@@ -131,11 +134,10 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Ends the event, so that what is written next begins another. Called by itself after each
-    /// item.
+    /// Ends the event, so that the next field begins another one. The end of an item does the same.
     ///
-    /// The empty line is written only behind an event type, an id or data: comments and
-    /// reconnection times act at once, and as blocks of their own make some clients fail.
+    /// Writes the empty line only after an event type, an id or data. Comments and reconnection
+    /// times take effect without it, and some clients fail on a block of only these.
     #[inline]
     pub fn end_event(&mut self) {
         if self.open {
@@ -145,9 +147,9 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Passes on this many events that are encoded already.
+    /// Passes on bytes that are already encoded, and counts them as this many events.
     ///
-    /// Always inlined: a call copies the `Bytes` twice, which makes 155 instructions out of 115.
+    /// Always inlined, because a call copies the `Bytes` twice.
     #[inline(always)]
     pub(crate) fn encoded(&mut self, wire: Bytes, events: u64) {
         self.end_event();
@@ -155,11 +157,11 @@ impl<'a> Encoder<'a> {
         self.output.push(wire);
     }
 
-    /// Writes data that is handed over uncopied, if it is one line.
+    /// Writes data, which leaves uncopied if it is one line.
     #[cold]
     pub(crate) fn large_data(&mut self, text: Cow<'static, str>) {
         if !is_one_line(text.as_bytes()) {
-            return self.data(&text); // its caller ends the event
+            return self.data(&text); // the caller ends the event
         }
         let line = match text {
             Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
@@ -172,7 +174,7 @@ impl<'a> Encoder<'a> {
         self.open = true;
     }
 
-    /// Writes a line for each line of `text`; `end` is what ends the last one.
+    /// Writes a line for each line of `text`. The last one ends with `end`.
     #[inline]
     fn lines<const N: usize, const M: usize>(
         &mut self,
@@ -187,7 +189,7 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// The same, where there is more than one.
+    /// Writes the lines of a text that has more than one.
     #[inline(never)]
     fn split<const N: usize, const M: usize>(
         &mut self,
@@ -211,9 +213,9 @@ impl<'a> Encoder<'a> {
         self.line(name, &text[start..], end);
     }
 
-    /// Writes a line. `value` has no line end in it: the types see to that, or `lines` does.
+    /// Writes one line. `value` contains no line end, which its type or `lines` guarantees.
     ///
-    /// Inlined, so that name and end are copied as numbers and not by calls.
+    /// Inlined, so that `name` and `end` are copied as integers and not by calls.
     #[inline(always)]
     fn line<const N: usize, const M: usize>(
         &mut self,
@@ -234,10 +236,10 @@ impl fmt::Debug for Encoder<'_> {
     }
 }
 
-/// Whether `text` has no CR and no LF.
+/// Returns whether `text` contains no CR and no LF.
 ///
-/// Most text has no control character at all, which is told by its least byte alone: compilers
-/// make of that one instruction for every 16 bytes, half the work of a search for two bytes.
+/// Most text contains no control character, so its smallest byte rules out both. Compilers find
+/// that byte with one instruction per 16 bytes, half the work of a search for two bytes.
 #[inline]
 fn is_one_line(text: &[u8]) -> bool {
     let is_plain = match text.len() {
@@ -248,8 +250,9 @@ fn is_one_line(text: &[u8]) -> bool {
     is_plain || memchr2(b'\r', b'\n', text).is_none()
 }
 
-/// Whether every byte is greater than those of CR and LF. Looks at `STEP` bytes at a time, at some
-/// of the last ones twice.
+/// Returns whether `text` has at least `STEP` bytes, all greater than CR and LF.
+///
+/// It reads `STEP` bytes at a time, and some of the last ones twice.
 #[inline(always)]
 fn is_plain<const STEP: usize>(text: &[u8]) -> bool {
     let Some(last) = text.last_chunk::<STEP>() else {
@@ -264,17 +267,19 @@ fn is_plain<const STEP: usize>(text: &[u8]) -> bool {
     least.iter().all(|&byte| byte > b'\r')
 }
 
-/// Joins two texts so that the second starts a line of its own.
+/// Joins two texts so that the second starts on a line of its own.
 pub(super) fn join_lines(first: &str, second: &str) -> String {
-    // Not LF alone: if the first text ends with a CR, the LF would only complete a CRLF.
+    // LF alone is not enough. After a text that ends with CR, it would only complete a CRLF.
     format!("{first}\r\n{second}")
 }
 
-/// What a stream opens with: a byte for clients and proxies that wait for one.
+/// The first bytes of a stream, for clients and proxies that wait for a byte: an empty comment.
 pub(crate) const OPENING: Bytes = Bytes::from_static(b":\n");
 
-/// Gives the last event in `wire` the id `hi-lo`. One that it has is overruled, since the client
-/// takes the last (9.2.6 of the standard); behind a comment it makes an event of its own.
+/// Gives the last event in `wire` the id `hi-lo`.
+///
+/// The id overrides an earlier one of the event, because the client uses the last (9.2.6 of the
+/// HTML standard). If `wire` ends with a comment line, the id becomes an event of its own.
 #[cfg(feature = "hub")]
 pub(crate) fn set_last_id(wire: &mut BytesMut, hi: u64, lo: u64) {
     if wire.ends_with(b"\n\n") {
@@ -287,7 +292,7 @@ pub(crate) fn set_last_id(wire: &mut BytesMut, hi: u64, lo: u64) {
     wire.extend_from_slice(b"\n\n");
 }
 
-/// A comment as a block of its own, with the empty line that ends it.
+/// Encodes a comment as a block of its own, ended by an empty line.
 pub(crate) fn comment_block(text: &str) -> Bytes {
     let mut output = Output::default();
     let mut encoder = Encoder::new(&mut output);

@@ -12,10 +12,10 @@ use super::{
     output::Output,
 };
 
-/// The bytes of one whole event. To clone it is to count a reference.
+/// The bytes of one whole event. Cloning does not copy them.
 ///
-/// Sent alone it is handed to the connection uncopied; with others that are ready it is copied
-/// into one frame with them, except if it is large (64 KiB).
+/// If no other event is ready, the connection receives these bytes without a copy. Otherwise they
+/// are copied into one frame with the other events, unless they are 64 KiB or more.
 ///
 /// ```
 /// use http_sse::{EncodedEvent, Event};
@@ -33,8 +33,9 @@ impl EncodedEvent {
     ///
     /// # Errors
     ///
-    /// Returns [`EncodeEventError::Encode`] with the item's own error if the item fails, and
-    /// [`EncodeEventError::NotOneEvent`] if it writes nothing or more than one event.
+    /// Returns [`EncodeEventError::Encode`] with the item's own error if the item fails. Returns
+    /// [`EncodeEventError::NotOneEvent`] if the item writes nothing, or anything after its first
+    /// event.
     ///
     /// ```
     /// # use http_sse::{EncodeEventError, EncodedEvent, Event, Json};
@@ -56,13 +57,15 @@ impl EncodedEvent {
         }
     }
 
-    /// An event from a literal: the very bytes that are sent, as this crate writes them (lines of
-    /// `name: value` that LF ends, and the empty line behind them).
+    /// Creates an event from a literal: the exact bytes to send.
+    ///
+    /// They must have the form that this crate writes: lines of `name: value`, each ended by LF,
+    /// and an empty line. The empty line is optional after only comments or a reconnection time.
     ///
     /// # Panics
     ///
-    /// If `wire` is not one whole event; in a `const` that is an error of the compiler. For bytes
-    /// that are known only when the program runs there is `EncodedEvent::try_from`.
+    /// Panics if `wire` is not one whole event. In a `const`, this is a compile error. For bytes
+    /// that are known only at run time, use `EncodedEvent::try_from`.
     ///
     /// ```compile_fail
     /// const TWO: http_sse::EncodedEvent = http_sse::EncodedEvent::from_static("data: a\n\ndata: b\n\n");
@@ -75,13 +78,13 @@ impl EncodedEvent {
         Self(Bytes::from_static(wire.as_bytes()))
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The bytes, without a copy.
+    /// Returns the bytes without a copy.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
         self.0
@@ -99,7 +102,7 @@ impl Encode for EncodedEvent {
     }
 }
 
-/// Encodes an event. An [empty](Event::new) one becomes an empty comment, `:` and LF.
+/// Encodes an event. An [empty](Event::new) event becomes an empty comment: `:` and LF.
 impl From<Event> for EncodedEvent {
     fn from(event: Event) -> Self {
         let mut output = Output::default();
@@ -109,7 +112,10 @@ impl From<Event> for EncodedEvent {
     }
 }
 
-/// Takes bytes that were one whole event before, such as from a store, without a copy.
+/// Accepts the bytes of one whole event, for example from a store, without a copy.
+///
+/// Fails with [`InvalidEvent`] if [`EncodedEvent::from_static`] would panic, or if the bytes are not
+/// UTF-8.
 impl TryFrom<Bytes> for EncodedEvent {
     type Error = InvalidEvent;
 
@@ -143,9 +149,9 @@ impl fmt::Debug for EncodedEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EncodeEventError<E> {
-    /// The item failed to encode.
+    /// The item could not be encoded.
     Encode(E),
-    /// The item wrote nothing, or more than one event.
+    /// The item wrote nothing, or wrote more after its first event.
     NotOneEvent,
 }
 
@@ -153,7 +159,9 @@ impl<E: fmt::Display> fmt::Display for EncodeEventError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Encode(error) => error.fmt(f),
-            Self::NotOneEvent => f.write_str("the item wrote nothing or more than one event"),
+            Self::NotOneEvent => {
+                f.write_str("the item wrote nothing, or wrote more after its first event")
+            }
         }
     }
 }
@@ -167,7 +175,7 @@ impl<E: Error> Error for EncodeEventError<E> {
     }
 }
 
-/// Bytes that are not one whole event as this crate writes it.
+/// The error for bytes that are not one whole event as this crate writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvalidEvent {
@@ -176,13 +184,14 @@ pub struct InvalidEvent {
 }
 
 impl InvalidEvent {
-    /// Where the bytes cease to be an event, in bytes from the start.
+    /// Returns the offset from which the bytes are not valid, in bytes. It is their length if the
+    /// event is incomplete.
     #[must_use]
     pub fn offset(&self) -> usize {
         self.offset
     }
 
-    /// Gives the bytes back.
+    /// Returns the rejected bytes.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
         self.bytes
@@ -194,7 +203,7 @@ impl fmt::Display for InvalidEvent {
         let offset = self.offset;
         write!(
             f,
-            "the caller's bytes are not one whole event from byte {offset} on"
+            "the caller's bytes are not one whole event: invalid from byte {offset}"
         )
     }
 }
@@ -206,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_that_are_one_event_are_taken() {
+    fn the_bytes_of_one_event_are_accepted() {
         for wire in [
             "data: \n\n",
             "data: a\ndata: b\n\n",
@@ -224,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn other_bytes_are_refused_where_they_go_wrong() {
+    fn other_bytes_are_rejected_with_the_offset_of_the_error() {
         for (wire, offset) in [
             (&b""[..], 0),
             (b"\n", 0),

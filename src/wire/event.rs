@@ -1,4 +1,4 @@
-//! An [`Event`]: what it has, and in which order that is written.
+//! [`Event`]: its fields, and the order in which they are written.
 
 use std::{borrow::Cow, convert::Infallible};
 
@@ -10,23 +10,23 @@ use super::{
     retry::Retry,
 };
 
-/// One event, to be sent in an event stream.
+/// One event of an event stream.
 ///
-/// An event has any of: an [event type](Self::event_type), [data](Self::data), an
-/// [id](Self::id), a [reconnection time](Self::retry) and [comments](Self::comment). Setters
-/// replace what was set before, never fail and never panic; what the wire cannot carry is
-/// refused earlier, by the constructors of [`EventType`], [`EventId`] and [`Retry`].
+/// Every field is optional: the [event type](Self::event_type), the [data](Self::data), the
+/// [id](Self::id), the [reconnection time](Self::retry) and [comments](Self::comment). A setter
+/// replaces the earlier value, but comments accumulate. Setters never fail and never panic. The
+/// constructors of [`EventType`], [`EventId`] and [`Retry`] reject values that the wire cannot
+/// carry.
 ///
-/// What a client does with an event depends on what it has:
+/// The client's behaviour depends on the fields (9.2.6 of the HTML standard):
 ///
-/// - **Data**, also empty data: it is dispatched, as the standard's 9.2.6 says. Data is any
-///   text: CRLF, CR and LF each end a line and arrive as LF, everything else arrives as it is,
-///   but Firefox drops NULs.
-/// - **No data**: nothing is dispatched. The id still counts in Chromium but not in Firefox, so
-///   send an id that must count together with data, if need be empty data of a type that nobody
-///   listens to.
-/// - **Only comments or a reconnection time**: they are written as lines without the empty line
-///   that ends an event. Several clients mistake such a lone block for an event.
+/// - **Data**, even empty data: the client dispatches the event. Data is any text. CRLF, CR and LF
+///   each end a line and arrive as LF. Other characters arrive unchanged, but Firefox drops NUL.
+/// - **No data**: the client dispatches nothing. Chromium still keeps the id, but Firefox ignores
+///   it. If every client must keep an id, send it with data. Empty data of an event type without
+///   listeners is enough.
+/// - **Only comments or a reconnection time**: these are written as lines, without the empty line
+///   that ends an event. Several clients mistake a block of only these lines for an event.
 /// - **Nothing**: nothing is written.
 ///
 /// ```
@@ -47,13 +47,14 @@ pub struct Event {
     pub(crate) data: Option<Cow<'static, str>>,
     pub(crate) id: Option<EventId>,
     pub(crate) retry: Option<Retry>,
-    /// Every comment, one to a line.
+    /// All comments, one per line.
     pub(crate) comments: Option<Cow<'static, str>>,
 }
 
 impl Event {
-    /// Creates an event without fields. A stream sends nothing for it. As an
-    /// [`EncodedEvent`](crate::EncodedEvent) it is an empty comment.
+    /// Creates an event without fields. A stream sends nothing for it.
+    ///
+    /// Converted to an [`EncodedEvent`](crate::EncodedEvent), it becomes an empty comment.
     ///
     /// ```
     /// # use http_sse::{EncodedEvent, Event};
@@ -70,9 +71,9 @@ impl Event {
         }
     }
 
-    /// An event with this data: any text, of any length, also empty.
+    /// Creates an event with this data: any text, of any length, including empty text.
     ///
-    /// A `&'static str` and a `String` are taken without a copy.
+    /// A `&'static str` or a `String` is stored without a copy.
     ///
     /// ```
     /// # use http_sse::{EncodedEvent, Event};
@@ -86,14 +87,14 @@ impl Event {
         }
     }
 
-    /// An event whose data is `value` as one line of JSON.
+    /// Creates an event whose data is `value` as one line of JSON.
     ///
-    /// To serialise straight into the response use [`Json`](crate::Json), or
-    /// [`Encoder::json`](crate::Encoder::json) where there are other fields too.
+    /// To serialise straight into the response, use [`Json`](crate::Json), or
+    /// [`Encoder::json`](crate::Encoder::json) if the event has other fields.
     ///
     /// # Errors
     ///
-    /// What `value` says while it is serialised.
+    /// Returns an error if `value` cannot be serialised.
     ///
     /// ```
     /// # use http_sse::{EncodedEvent, Event};
@@ -107,10 +108,10 @@ impl Event {
         super::json_line::to_line(value).map(Self::data)
     }
 
-    /// An event whose data is `bytes` in base64 (RFC 4648, section 4), since an event stream
-    /// carries text only.
+    /// Creates an event whose data is `bytes` in base64 (RFC 4648, section 4).
     ///
-    /// The client gets them back with `Uint8Array.from(atob(e.data), c => c.charCodeAt(0))`.
+    /// An event stream carries only text. A browser decodes the data with
+    /// `Uint8Array.from(atob(e.data), c => c.charCodeAt(0))`.
     ///
     /// ```
     /// # use http_sse::{EncodedEvent, Event};
@@ -124,7 +125,7 @@ impl Event {
         Self::data(BASE64_STANDARD.encode(bytes))
     }
 
-    /// The data as it was set, or `None` if the event has none.
+    /// Returns the data as it was set, or `None` if the event has none.
     ///
     /// ```
     /// # use http_sse::Event;
@@ -154,7 +155,7 @@ impl Event {
         self.retry
     }
 
-    /// Returns the comments, one to a line, or `None` if the event has none.
+    /// Returns the comments, one per line, or `None` if the event has none.
     ///
     /// ```
     /// # use http_sse::{Event, EventId, EventType, Retry};
@@ -169,31 +170,35 @@ impl Event {
         self.comments.as_deref()
     }
 
-    /// Sets the event type, the `event` field. Without one, the client dispatches a `message`.
+    /// Sets the event type, the `event` field. Without one, the client dispatches the event as
+    /// `message`.
     ///
-    /// Events of the types `open` and `error` arrive at an `EventSource`'s `onopen` and
-    /// `onerror`, so other types are easier to tell apart.
+    /// Avoid the types `open` and `error`: an `EventSource` also passes such events to `onopen` and
+    /// `onerror`.
     pub fn event_type(mut self, event_type: EventType) -> Self {
         self.event_type = Some(event_type);
         self
     }
 
-    /// Sets the id, which the client keeps as its last event ID and sends back when it
-    /// reconnects. See [`EventId`] for which ids are portable.
+    /// Sets the id, the `id` field.
+    ///
+    /// The client keeps it as its last event ID and sends it back when it reconnects. See
+    /// [`EventId`] for the ids that are portable.
     pub fn id(mut self, id: impl Into<EventId>) -> Self {
         self.id = Some(id.into());
         self
     }
 
-    /// Sets the reconnection time, the `retry` field: how long the client waits before it
-    /// connects again.
+    /// Sets the reconnection time, the `retry` field: the time that the client waits before it
+    /// reconnects.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = Some(retry);
         self
     }
 
-    /// Adds a comment, which clients ignore. It is any text: each of its lines becomes a
-    /// comment line.
+    /// Adds a comment after the existing ones. Clients ignore comments.
+    ///
+    /// A comment is any text. Each of its lines becomes a comment line, before the other fields.
     ///
     /// ```
     /// # use http_sse::{EncodedEvent, Event};
@@ -213,8 +218,8 @@ impl Event {
 impl Encode for Event {
     type Error = Infallible;
 
-    // Inlined and taken apart at once, so that the event is not copied before it is written: the
-    // copy has to wait for what was just put in it, and made a small event cost twice as much.
+    // Inlined and destructured at once, so that the event is not copied before it is written. The
+    // copy would stall on the stores that have just filled the event.
     #[inline(always)]
     fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), Infallible> {
         let Self {

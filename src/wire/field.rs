@@ -1,4 +1,4 @@
-//! The text fields of an event: [`EventType`] and [`EventId`]. A value that exists is legal.
+//! The text fields of an event: [`EventType`] and [`EventId`]. Every value is legal on the wire.
 
 use std::{
     borrow::Cow,
@@ -8,9 +8,10 @@ use std::{
     str::FromStr,
 };
 
-/// An event type, the `event` field: any text without CR and LF.
+/// The type of an event, the `event` field: any text without CR and LF, of any length.
 ///
-/// An empty one means what no event type means: `message`.
+/// A client dispatches an event of the empty type as `message`, like an event without a type
+/// (9.2.6 of the HTML standard).
 ///
 /// ```
 /// use http_sse::EventType;
@@ -25,12 +26,12 @@ use std::{
 pub struct EventType(Cow<'static, str>);
 
 impl EventType {
-    /// An event type from a literal.
+    /// Creates an event type from a literal.
     ///
     /// # Panics
     ///
-    /// If `text` holds a CR or LF; in a `const` that is an error of the compiler. For text that
-    /// is known only when the program runs there is [`EventType::new`].
+    /// Panics if `text` contains CR or LF. In a `const`, this is a compile error. For text that is
+    /// known only at run time, use [`EventType::new`].
     ///
     /// ```compile_fail
     /// const BAD: http_sse::EventType = http_sse::EventType::from_static("a\nb");
@@ -44,16 +45,16 @@ impl EventType {
         Self(Cow::Borrowed(text))
     }
 
-    /// An event type from any text.
+    /// Creates an event type from any text.
     ///
     /// # Errors
     ///
-    /// [`InvalidField`] if `text` holds a CR or LF.
+    /// Returns [`InvalidField`], which gives the text back, if `text` contains CR or LF.
     pub fn new(text: impl Into<Cow<'static, str>>) -> Result<Self, InvalidField> {
         InvalidField::check("event", *b"\r\n", text.into()).map(Self)
     }
 
-    /// The text of the event type.
+    /// Returns the text of the event type.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -96,14 +97,16 @@ impl fmt::Display for EventType {
     }
 }
 
-/// An event's id, the `id` field: any text without CR, LF and NUL, or a number.
+/// The id of an event, the `id` field: a number, or any text without CR, LF and NUL.
 ///
-/// An empty id resets the client's last event ID, so that it sends none when it reconnects.
+/// An empty id resets the client's last event ID. The client then sends none when it reconnects.
 ///
-/// **Portable ids** are 1 to 128 characters of `A-Z a-z 0-9 . _ ~ -`. Others are legal, but come
-/// back in a request header: control characters make strict servers answer 400, after which an
-/// `EventSource` is closed for good; spaces at the ends are lost; and text outside Latin-1 keeps
-/// `@microsoft/fetch-event-source` from reconnecting.
+/// **Portable ids** are 1 to 128 characters of `A-Z a-z 0-9 . _ ~ -`. Other ids are legal, but
+/// the client sends them back in a request header, with these risks:
+///
+/// - Strict servers respond to control characters with 400. An `EventSource` then stops for good.
+/// - Spaces at either end are lost.
+/// - `@microsoft/fetch-event-source` cannot reconnect with text outside Latin-1.
 ///
 /// ```
 /// use http_sse::{EncodedEvent, Event, EventId};
@@ -121,17 +124,17 @@ pub struct EventId(Id);
 #[derive(Clone, Debug)]
 enum Id {
     Text(Cow<'static, str>),
-    /// Written in decimal, without an allocation.
+    /// A number, which is written in decimal without an allocation.
     Number(u64),
 }
 
 impl EventId {
-    /// An id from a literal.
+    /// Creates an id from a literal.
     ///
     /// # Panics
     ///
-    /// If `text` holds a CR, LF or NUL; in a `const` that is an error of the compiler. For text
-    /// that is known only when the program runs there is [`EventId::new`].
+    /// Panics if `text` contains CR, LF or NUL. In a `const`, this is a compile error. For text
+    /// that is known only at run time, use [`EventId::new`].
     #[must_use]
     pub const fn from_static(text: &'static str) -> Self {
         assert!(
@@ -141,16 +144,18 @@ impl EventId {
         Self(Id::Text(Cow::Borrowed(text)))
     }
 
-    /// An id from any text.
+    /// Creates an id from any text. For a number, use [`EventId::from`], which never fails.
     ///
     /// # Errors
     ///
-    /// [`InvalidField`] if `text` holds a CR, LF or NUL.
+    /// Returns [`InvalidField`], which gives the text back, if `text` contains CR, LF or NUL.
     pub fn new(text: impl Into<Cow<'static, str>>) -> Result<Self, InvalidField> {
         InvalidField::check("id", *b"\r\n\0", text.into()).map(|text| Self(Id::Text(text)))
     }
 
-    /// Returns the id as text. Allocates if the id is a number.
+    /// Returns the id as text. This never fails.
+    ///
+    /// An id that is a number is formatted, which allocates. This is why there is no `as_str`.
     ///
     /// ```
     /// # use http_sse::EventId;
@@ -165,7 +170,7 @@ impl EventId {
         }
     }
 
-    /// The id as it is written; a number is written to `digits`.
+    /// Returns the bytes of the id on the wire. A number is formatted into `digits`.
     pub(crate) fn as_bytes<'a>(&'a self, digits: &'a mut itoa::Buffer) -> &'a [u8] {
         match &self.0 {
             Id::Text(text) => text.as_bytes(),
@@ -194,7 +199,7 @@ macro_rules! from_number {
 
 from_number!(unsigned: u8 u16 u32 u64 usize, signed: i8 i16 i32 i64 isize);
 
-/// Two ids are equal if they are written alike.
+/// Two ids are equal if their bytes on the wire are equal.
 impl PartialEq for EventId {
     fn eq(&self, other: &Self) -> bool {
         self.as_bytes(&mut itoa::Buffer::new()) == other.as_bytes(&mut itoa::Buffer::new())
@@ -242,7 +247,10 @@ impl fmt::Display for EventId {
     }
 }
 
-/// A text that a field cannot carry: it would end the line, or the client would ignore it.
+/// The error for text that a field cannot carry.
+///
+/// CR and LF would end the line. A client ignores an id that contains NUL (9.2.6 of the HTML
+/// standard).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvalidField {
@@ -269,25 +277,25 @@ impl InvalidField {
         }
     }
 
-    /// The field's name in the standard: `event` or `id`.
+    /// Returns the name of the field in the standard: `event` or `id`.
     #[must_use]
     pub fn field(&self) -> &'static str {
         self.field
     }
 
-    /// The first character that the field cannot carry.
+    /// Returns the first character that the field cannot carry.
     #[must_use]
     pub fn character(&self) -> char {
         self.character
     }
 
-    /// Where that character is, in bytes from the start.
+    /// Returns the offset of that character, in bytes from the start of the text.
     #[must_use]
     pub fn offset(&self) -> usize {
         self.offset
     }
 
-    /// Gives the text back.
+    /// Returns the rejected text.
     #[must_use]
     pub fn into_value(self) -> Cow<'static, str> {
         self.value
@@ -311,9 +319,9 @@ impl fmt::Display for InvalidField {
 
 impl Error for InvalidField {}
 
-/// Where the first byte of `text` is that is one of `forbidden`.
+/// Returns the offset of the first byte of `text` that is one of `forbidden`.
 ///
-/// A loop and not `memchr`, because it runs in constants; fields are short.
+/// A loop, because `memchr` does not run in constants. Fields are short.
 const fn first_of<const N: usize>(text: &str, forbidden: [u8; N]) -> Option<usize> {
     let text = text.as_bytes();
     let mut at = 0;
@@ -335,7 +343,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_equals_the_same_text() {
+    fn a_number_as_id_equals_its_text() {
         assert_eq!(EventId::from(7), EventId::from_static("7"));
         assert_eq!(EventId::from(-7), EventId::from_static("-7"));
         assert_ne!(EventId::from(7), EventId::from_static("07"));

@@ -1,4 +1,4 @@
-//! The items that a stream may yield, and how one is added to an output.
+//! The items that a stream can yield, and the function that encodes one.
 
 use std::{
     convert::Infallible,
@@ -11,9 +11,11 @@ use super::{encode::Encoder, output::Output};
 
 /// An item of a stream that is sent as an event stream.
 ///
-/// Implemented for [`Event`](crate::Event), [`EncodedEvent`](crate::EncodedEvent), `Json<T>` (feature `json`),
-/// and a `Result` of what cannot fail to encode or of a `Json<T>`. Implement it for a type of your
-/// own to write its fields straight into the response:
+/// It is implemented for [`Event`](crate::Event), for [`EncodedEvent`](crate::EncodedEvent), and
+/// for `Json<T>` with the feature `json`. It is also implemented for a `Result` of an item, if
+/// [`IntoSourceError`] converts the item's error into that of the `Result`.
+///
+/// Implement it for your own type to write its fields straight into the response:
 ///
 /// ```
 /// use std::convert::Infallible;
@@ -45,25 +47,29 @@ use super::{encode::Encoder, output::Output};
     note = "implement `http_sse::Encode` for a type of your own"
 )]
 pub trait Encode {
-    /// Why an item could not be encoded; [`Infallible`] where it always can.
+    /// The error of an item that cannot be encoded. Use [`Infallible`] if encoding never fails.
     type Error;
 
-    /// Writes the item as one event, or as several with
-    /// [`end_event`](Encoder::end_event) between them. What ends the last one is written by the
-    /// caller.
+    /// Writes the item as one event, or as several with [`end_event`](Encoder::end_event) between
+    /// them. The caller ends the last event. An item that writes nothing is skipped.
     ///
     /// # Errors
     ///
-    /// What the item says. Nothing of it is in the output then.
+    /// Returns the item's own error. The output is then left unchanged: what the item wrote is
+    /// removed.
     fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), Self::Error>;
 }
 
-/// Encodes `item` behind what `buffer` holds; for event streams that are not sent with
-/// [`Sse`](crate::Sse).
+/// Encodes `item` and appends it to `buffer`, for event streams that [`Sse`](crate::Sse) does not
+/// send.
 ///
 /// # Errors
 ///
-/// What the item says; `buffer` is as it was then.
+/// Returns the item's own error. The buffer is left unchanged.
+///
+/// # Panics
+///
+/// Panics if the item panics. The buffer is left unchanged too.
 ///
 /// ```
 /// use bytes::BytesMut;
@@ -93,7 +99,7 @@ pub fn encode<T: Encode>(item: T, buffer: &mut BytesMut) -> Result<(), T::Error>
 /// Encodes `item` and returns the number of events. If the item fails, the output is left
 /// unchanged. If it panics, the caller must discard the bytes of the item.
 ///
-/// Inlined, so that the fields which a source never sets are not looked at.
+/// Inlined, so that the compiler removes the checks of fields that a source never sets.
 #[inline(always)]
 pub(crate) fn encode_to<T: Encode>(output: &mut Output, item: T) -> Result<u64, T::Error> {
     let mark = output.begin();
@@ -107,7 +113,7 @@ pub(crate) fn encode_to<T: Encode>(output: &mut Output, item: T) -> Result<u64, 
     }
 }
 
-/// An item from a source that can fail. The error of the item becomes one of the source.
+/// An item from a source that can fail. The item's own error becomes an error of the source.
 impl<T, E> Encode for Result<T, E>
 where
     T: Encode,
@@ -123,11 +129,16 @@ where
     }
 }
 
-/// Converts an item's own error into the error `E` of its stream of `Result<_, E>`.
+/// A conversion of an item's own error into the error of its stream.
 ///
-/// [`Infallible`] implements it for every `E`. With the feature `json`, `serde_json::Error`
-/// implements it for every `E: From<serde_json::Error>`. Implement it for the error of your own
-/// [`Encode`] type to yield that type in a `Result`:
+/// A stream of `Result<T, E>` needs it from `T::Error` into `E`. [`Infallible`] implements it for
+/// every `E`. With the feature `json`, `serde_json::Error` implements it for every
+/// `E: From<serde_json::Error>`.
+///
+/// Rust's orphan rule forbids an implementation between two foreign errors. To join those, wrap
+/// one of them in your own type.
+///
+/// Implement it for the error of your own [`Encode`] type to yield that type in a `Result`:
 ///
 /// ```
 /// use http_sse::{Encode, Encoder, Event, IntoSourceError, Sse};
@@ -163,7 +174,7 @@ where
     note = "implement `http_sse::IntoSourceError<{E}>` for `{Self}`, or let the stream fail with `{Self}`"
 )]
 pub trait IntoSourceError<E> {
-    /// Returns the error of the stream.
+    /// Converts the item's error into the error of the stream.
     fn into_source_error(self) -> E;
 }
 

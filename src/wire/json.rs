@@ -1,4 +1,4 @@
-//! JSON as the data of an event, always in one line.
+//! JSON as the data of an event, always on one line.
 
 use serde::Serialize;
 
@@ -8,6 +8,9 @@ use super::{
 };
 
 /// An item whose data is its value as one line of JSON, serialised straight into the response.
+///
+/// If the value cannot be serialised, the item fails with the error of `serde_json`. Nothing of
+/// the item is sent.
 ///
 /// ```
 /// use http_sse::{EncodedEvent, Json};
@@ -21,7 +24,7 @@ use super::{
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Json<T>(
-    /// The value.
+    /// The value to serialise.
     pub T,
 );
 
@@ -49,7 +52,7 @@ mod tests {
     use crate::{EncodedEvent, Event};
 
     #[test]
-    fn raw_json_stays_in_one_line() {
+    fn raw_json_is_written_on_one_line() {
         let raw = RawValue::from_string("{\"a\":\r\n[1,\n\n2],\r\"b\":\"\\n\"}".into()).unwrap();
         let wire = "data: {\"a\":[1,2],\"b\":\"\\n\"}\n\n";
         assert_eq!(EncodedEvent::new(Json(&raw)).unwrap(), wire);
@@ -57,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn raw_json_stays_in_one_line_wherever_its_line_ends_are() {
+    fn line_ends_of_raw_json_are_removed_at_any_offset() {
         const PIECE: usize = 16 * 1024;
         for before in [PIECE - 2, PIECE - 1, PIECE, 2 * PIECE - 1, 2 * PIECE] {
             let zeros = "0,".repeat(before / 2);
@@ -68,7 +71,7 @@ mod tests {
         }
     }
 
-    /// Fails when it is half written.
+    /// A value that fails halfway through.
     struct Fails;
 
     impl Serialize for Fails {
@@ -82,14 +85,14 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_fails_leaves_nothing() {
+    fn a_value_that_fails_leaves_the_buffer_unchanged() {
         let mut buffer = BytesMut::from("data: before\n\n");
         crate::encode(Json(Fails), &mut buffer).unwrap_err();
         assert_eq!(buffer, "data: before\n\n");
     }
 
     #[test]
-    fn an_event_goes_on_after_a_value_that_failed() {
+    fn an_event_can_continue_after_a_value_that_failed() {
         struct Item;
 
         impl Encode for Item {
@@ -107,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_of_json_is_an_item() {
+    fn a_result_of_json_can_be_encoded() {
         let item: Result<Json<u8>, Box<dyn std::error::Error>> = Ok(Json(1));
         assert_eq!(EncodedEvent::new(item).unwrap(), "data: 1\n\n");
     }

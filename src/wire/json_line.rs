@@ -7,7 +7,8 @@ use memchr::memchr2;
 use serde::Serialize;
 use serde_json::{Serializer, ser::Formatter};
 
-/// Appends `value` to `block`; what was written of it stays there if it fails.
+/// Appends `value` to `block` as one line of JSON. If it fails, the bytes written so far stay in
+/// `block`.
 pub(crate) fn write_line<T: Serialize + ?Sized>(
     block: &mut BytesMut,
     value: &T,
@@ -15,16 +16,17 @@ pub(crate) fn write_line<T: Serialize + ?Sized>(
     value.serialize(&mut Serializer::with_formatter(Writer(block), OneLine))
 }
 
-/// `value` as one line of text.
+/// Returns `value` as one line of JSON.
 pub(crate) fn to_line<T: Serialize + ?Sized>(value: &T) -> Result<String, serde_json::Error> {
     let mut line = BytesMut::with_capacity(128);
     write_line(&mut line, value)?;
     String::from_utf8(line.into()).map_err(serde::ser::Error::custom)
 }
 
-/// Compact JSON has no line end, but a `RawValue` is written as it was read: with any white
-/// space. Line ends outside strings are white space, and inside strings they are escaped, so
-/// dropping them changes no value.
+/// A formatter that writes compact JSON without line ends.
+///
+/// Only a `RawValue` can have them, because it is written as it was read. Line ends in strings are
+/// escaped. All others are white space, so that removing them changes no value.
 struct OneLine;
 
 impl Formatter for OneLine {
@@ -33,7 +35,7 @@ impl Formatter for OneLine {
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        // In pieces that are still in the nearest cache when they are copied.
+        // A piece is still in the L1 cache when it is copied after the search.
         const PIECE: usize = 16 * 1024;
         for mut piece in fragment.as_bytes().chunks(PIECE) {
             while let Some(end) = memchr2(b'\r', b'\n', piece) {
@@ -46,6 +48,7 @@ impl Formatter for OneLine {
     }
 }
 
+/// An `io::Write` that appends to a block and never fails.
 struct Writer<'a>(&'a mut BytesMut);
 
 impl io::Write for Writer<'_> {

@@ -1,4 +1,6 @@
-//! Values and their bytes, in both directions, without IO, time or tasks.
+//! The wire format: the values of an event, their encoder and their decoder.
+//!
+//! Nothing here uses IO, time or tasks.
 
 mod check;
 mod decoder;

@@ -1,41 +1,42 @@
-//! Where encoded bytes wait to become frames: one block at a time, blocks reused.
+//! A buffer of encoded bytes that leave as frames. Its blocks are reused.
 
 use std::{collections::VecDeque, mem};
 
 use bytes::{Bytes, BytesMut};
 
-/// How many bytes a frame holds before no more events are merged into it.
+/// The size in bytes at which a frame is full, so that no more events are merged into it.
 ///
-/// 32 KiB is where merging has nothing more to give: a write of 8 KiB frames costs 33 ns per
-/// event of 167 B, of 32 KiB 28 ns, of 64 KiB 27 ns.
+/// Larger frames save too little per event to justify their memory.
 pub(crate) const BUDGET: usize = 32 * 1024;
 
-/// From which size on bytes are handed over uncopied also among others.
+/// The size in bytes from which a piece leaves uncopied, even among other events.
 ///
-/// Such a piece makes two frames, itself and what stood before it. Twice the budget keeps the
-/// number of frames at `ceil(bytes / BUDGET)`.
+/// Such a piece makes two frames: the bytes before it, and itself. A limit of twice the budget
+/// keeps the number of frames at `ceil(bytes / BUDGET)`.
 pub(crate) const LARGE: usize = 2 * BUDGET;
 
-/// The smallest block: ten events or so, and what ten thousand sparse streams can afford.
+/// The smallest block, in bytes. It holds about ten small events. Ten thousand sparse streams can
+/// afford one each.
 const MIN_BLOCK: usize = 2 * 1024;
 
-/// The largest block: the budget, and room for the event that exceeds it.
+/// The largest block, in bytes: the budget, and room for the event that exceeds it.
 const MAX_BLOCK: usize = BUDGET + 2048;
 
-/// How many blocks that were handed out are remembered: as many as hyper's write queue can hold.
+/// The number of spent blocks that are kept for reuse: as many as hyper's write queue can hold.
 const MAX_SPENT: usize = 16;
 
-/// The number of spent blocks that an idle stream keeps: the one that the connection may still hold,
+/// The number of spent blocks that an idle stream keeps: one that the connection may still hold,
 /// and one that it has dropped.
 const IDLE_SPENT: usize = 2;
 
-/// Spare capacity, in bytes, that a stream may keep beyond its last frame. Larger blocks are freed,
-/// so that a stream that once sent a large event holds what any other stream holds.
+/// The spare capacity, in bytes, that a stream may keep beyond its last frame.
 ///
-/// Half a KiB below the 4 KiB that are promised, for the bookkeeping of `bytes` and of the queues.
+/// Larger blocks are freed. A stream that once sent a large event then uses no more memory than
+/// any other stream. The value is half a KiB below the promised 4 KiB, for the bookkeeping of
+/// `bytes` and of the queues.
 const SLACK: usize = 4 * 1024 - 512;
 
-/// The size of a block: `MIN_BLOCK`, twice, four or eight times that, or `MAX_BLOCK`.
+/// The size of a block: `MIN_BLOCK` times 1, 2, 4 or 8, or `MAX_BLOCK`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct SizeClass(u8);
 
@@ -57,47 +58,47 @@ impl SizeClass {
     }
 }
 
-/// Recent block sizes. All are the smallest class while events are small.
+/// Recent block sizes. All are the smallest class as long as events are small.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sizes {
-    /// Of the last frame that was a block.
+    /// The size of the last frame that was a block.
     last: SizeClass,
-    /// Of the next block: the lesser of the last two frames', so that one large event among small
-    /// ones is followed by a small block.
+    /// The size of the next block: the smaller of the last two frames. A single large event among
+    /// small ones is then followed by a small block.
     next: SizeClass,
-    /// Of the largest block that is kept, the one that is written to among them.
+    /// The size of the largest block that is kept, including the current one.
     kept: SizeClass,
 }
 
-/// Encoded bytes on their way to frames.
+/// Encoded bytes that are waiting to become frames.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
-    /// An encoded event that may yet leave uncopied, if it stays alone. While it is not empty,
-    /// the block is.
+    /// An encoded event that leaves uncopied if no other bytes follow it. While it is not empty,
+    /// `block` is empty.
     lone: Bytes,
-    /// What is written to. Its bytes come after those of the chunks.
+    /// The block that is written to. Its bytes come after those of the chunks.
     block: BytesMut,
-    /// `None` where both are empty: an idle stream should be small.
+    /// `None` until a queue is needed, because an idle stream should be small.
     queues: Option<Box<Queues>>,
     sizes: Sizes,
-    /// One of the sizes is not the smallest.
+    /// Set if one of `sizes` is not the smallest class.
     grew: bool,
-    /// There are chunks.
+    /// Set if there are chunks.
     has_chunks: bool,
-    /// The block begins with the rest of an event whose beginning has left.
+    /// Set if the block begins with the rest of an event whose beginning has left.
     torn: bool,
 }
 
 #[derive(Debug, Default)]
 struct Queues {
-    /// Frames that are complete. Not empty only while there is a large piece among them.
+    /// Complete frames. Not empty only while one of them is a large piece.
     chunks: VecDeque<Bytes>,
-    /// Blocks whose bytes were handed out, the oldest first: written to again once the
-    /// connection has dropped its frames.
+    /// Blocks whose bytes were handed out, oldest first. A block is reused once the connection has
+    /// dropped its frames.
     spent: VecDeque<BytesMut>,
 }
 
-/// Where an item begins.
+/// The position at which an item begins.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
     chunks: usize,
@@ -105,7 +106,7 @@ pub(crate) struct Mark {
 }
 
 impl Output {
-    /// With a first block for so many bytes.
+    /// Creates an output whose first block has this capacity, in bytes.
     #[cfg(feature = "hub")]
     pub(crate) fn with_capacity(bytes: usize) -> Self {
         Self {
@@ -114,13 +115,13 @@ impl Output {
         }
     }
 
-    /// Puts the caller's buffer in the place of the block, or the block back in the caller's.
+    /// Swaps the block with the caller's buffer. A second call swaps them back.
     #[inline]
     pub(crate) fn swap_block(&mut self, buffer: &mut BytesMut) {
         mem::swap(&mut self.block, buffer);
     }
 
-    /// Says that an item begins: where to [`roll_back`](Self::roll_back) to if it fails.
+    /// Marks the beginning of an item, for [`roll_back`](Self::roll_back) if it fails.
     #[inline]
     pub(crate) fn begin(&mut self) -> Mark {
         if !self.lone.is_empty() {
@@ -132,7 +133,7 @@ impl Output {
         }
     }
 
-    /// The block, with room for `additional` bytes.
+    /// Returns the block, with room for at least `additional` bytes.
     #[inline]
     pub(crate) fn room(&mut self, additional: usize) -> &mut BytesMut {
         if self.block.capacity() - self.block.len() < additional || !self.lone.is_empty() {
@@ -141,7 +142,7 @@ impl Output {
         &mut self.block
     }
 
-    /// Adds bytes that are whole by themselves.
+    /// Adds bytes that are whole lines.
     #[inline]
     pub(crate) fn push(&mut self, bytes: Bytes) {
         let room = self.block.capacity() - self.block.len();
@@ -153,7 +154,7 @@ impl Output {
         }
     }
 
-    /// The same, where a block must be made first, or none.
+    /// Adds the bytes that [`push`](Self::push) cannot simply copy into the block.
     fn push_apart(&mut self, bytes: Bytes) {
         if !self.lone.is_empty() {
             self.settle();
@@ -185,7 +186,7 @@ impl Output {
         self.queues.get_or_insert_default()
     }
 
-    /// How many chunks there are.
+    /// Returns the number of chunks.
     fn chunks(&self) -> usize {
         match &self.queues {
             Some(queues) if self.has_chunks => queues.chunks.len(),
@@ -216,7 +217,7 @@ impl Output {
         }
     }
 
-    /// Takes the next frame where nothing more will be written, and so no block is kept.
+    /// Takes the next frame if nothing more will be written. No block is kept for reuse.
     pub(crate) fn pop_rest(&mut self) -> Option<Bytes> {
         if self.has_chunks || self.block.is_empty() {
             return self.pop();
@@ -224,7 +225,7 @@ impl Output {
         Some(mem::take(&mut self.block).freeze())
     }
 
-    /// Gives back what the blocks hold of memory; for a stream that has become idle.
+    /// Frees the memory of the blocks when the stream becomes idle.
     pub(crate) fn release(&mut self) {
         if self.block.is_empty() && !self.has_chunks {
             self.block = BytesMut::new();
@@ -232,7 +233,7 @@ impl Output {
         }
     }
 
-    /// Frees the blocks that only a constantly busy stream reuses.
+    /// Frees the spent blocks that only a constantly busy stream reuses.
     #[inline]
     pub(crate) fn trim_spent(&mut self) {
         match &mut self.queues {
@@ -245,27 +246,27 @@ impl Output {
         self.block.is_empty() && self.lone.is_empty() && !self.has_chunks
     }
 
-    /// Whether there is a frame that must leave before more is encoded.
+    /// Returns whether a frame must leave before more is encoded.
     pub(crate) fn is_full(&self) -> bool {
         self.waiting() >= BUDGET || self.has_chunks
     }
 
-    /// Whether frames are complete that stand before the block.
+    /// Returns whether there are complete frames before the block.
     pub(crate) fn has_chunks(&self) -> bool {
         self.has_chunks
     }
 
-    /// Whether what waits is the rest of an event whose beginning has left.
+    /// Returns whether the block begins with the rest of an event whose beginning has left.
     pub(crate) fn is_torn(&self) -> bool {
         self.torn
     }
 
-    /// Returns the number of waiting bytes that later ones can join.
+    /// Returns the number of waiting bytes that later bytes can join in a frame.
     pub(crate) fn waiting(&self) -> usize {
         self.lone.len() + self.block.len()
     }
 
-    /// Discards bytes beyond this length: those of an item that panicked.
+    /// Discards the bytes after this length: those of an item that panicked.
     #[cold]
     pub(crate) fn truncate(&mut self, length: usize) {
         if self.len() > length {
@@ -274,14 +275,14 @@ impl Output {
         }
     }
 
-    /// How many bytes wait.
+    /// Returns the number of waiting bytes.
     pub(crate) fn len(&self) -> usize {
         let queues = self.queues.as_ref();
         let chunks = queues.map_or(0, |queues| queues.chunks.iter().map(Bytes::len).sum());
         chunks + self.lone.len() + self.block.len()
     }
 
-    /// Brings all that waits together in the block.
+    /// Moves all waiting bytes into the block.
     #[inline]
     pub(crate) fn join(&mut self) {
         if !self.lone.is_empty() || self.has_chunks {
@@ -298,13 +299,13 @@ impl Output {
         self.block = all;
     }
 
-    /// Takes all that was encoded, in one piece.
+    /// Takes all waiting bytes, in one piece.
     pub(crate) fn take_all(&mut self) -> BytesMut {
         self.join();
         mem::take(&mut self.block)
     }
 
-    /// All that was encoded, in one piece that is not written to any more.
+    /// Returns all waiting bytes, in one piece that can be shared.
     pub(crate) fn into_bytes(mut self) -> Bytes {
         if !self.has_chunks && self.block.is_empty() {
             return mem::take(&mut self.lone);
@@ -312,7 +313,7 @@ impl Output {
         self.take_all().freeze()
     }
 
-    /// What was alone is no longer: it goes before what is written next.
+    /// Moves `lone` to a chunk or into the block, because more bytes will follow it.
     #[cold]
     fn settle(&mut self) {
         let lone = mem::take(&mut self.lone);
@@ -323,7 +324,7 @@ impl Output {
         }
     }
 
-    /// Undoes what an item wrote that failed.
+    /// Removes the bytes of an item that failed.
     #[cold]
     pub(crate) fn roll_back(&mut self, Mark { chunks, length }: Mark) {
         self.lone = Bytes::new();
@@ -331,7 +332,7 @@ impl Output {
             Some(queues) if queues.chunks.len() > chunks => &mut queues.chunks,
             _ => return self.block.truncate(length),
         };
-        // The first chunk that it made begins with what was in the block before it.
+        // The first chunk of the item begins with the bytes that the block held before the item.
         self.block.clear();
         if length > 0 {
             self.block.extend_from_slice(&made[chunks][..length]);
@@ -346,9 +347,9 @@ impl Output {
             self.settle();
         }
         if !self.block.is_empty() {
-            // From the smallest block over one of 12 KiB to the largest. Powers of two would lie
-            // at the same place in their pages, where a copy with `rep movsb` is slow on Zen 3
-            // (glibc's bug 30994).
+            // The smallest block grows to 12 KiB, and then to the largest size. Blocks that grow
+            // by powers of two have the same offset in their pages, for which a copy with
+            // `rep movsb` is slow on Zen 3 (glibc bug 30994).
             let length = self.block.len();
             let growth = (5 * length).min(MAX_BLOCK.saturating_sub(length));
             return self.block.reserve(growth.max(additional));
@@ -380,8 +381,8 @@ impl Output {
         block
     }
 
-    /// Records the size of a frame. Returns whether the blocks have become too large, and forgets the
-    /// spent ones if so.
+    /// Records the size of a frame, and returns whether the blocks are too large for it. If they
+    /// are, the spent blocks are freed.
     #[inline(never)]
     fn note_frame_size(&mut self) -> bool {
         let capacity = self.block.capacity();
@@ -403,7 +404,7 @@ impl Output {
         outgrows
     }
 
-    /// Puts the block, whose bytes were handed out, aside.
+    /// Keeps the block, whose bytes were handed out, for reuse.
     fn retire_block(&mut self) {
         let block = mem::take(&mut self.block);
         if block.capacity() > 0 {

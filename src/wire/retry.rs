@@ -1,11 +1,11 @@
-//! The reconnection time. A value that exists is legal.
+//! The reconnection time. Every value is legal on the wire.
 
 use std::{error::Error, fmt, num::NonZeroU32, time::Duration};
 
 /// A reconnection time, the `retry` field: 1 to 2147483647 milliseconds.
 ///
-/// Zero and more than that are no use: Node clients wait 1 ms, and Firefox wraps around. Firefox
-/// waits 500 ms at least, whatever it is told.
+/// Clients misread other values. For zero or a longer time, Node clients wait 1 ms. For a longer
+/// time, Firefox wraps around. Firefox waits at least 500 ms in any case.
 ///
 /// ```
 /// use std::time::Duration;
@@ -18,23 +18,23 @@ use std::{error::Error, fmt, num::NonZeroU32, time::Duration};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Retry(
-    /// In milliseconds.
+    /// Milliseconds, at most `i32::MAX`.
     NonZeroU32,
 );
 
 impl Retry {
-    /// The shortest, 1 ms.
+    /// The shortest reconnection time: 1 ms.
     pub const MIN: Self = Self::from_millis(1);
 
-    /// The longest, 2147483647 ms: almost 25 days.
+    /// The longest reconnection time: 2147483647 ms, almost 25 days.
     pub const MAX: Self = Self::from_millis(2_147_483_647);
 
-    /// A reconnection time from a literal, in milliseconds.
+    /// Creates a reconnection time from a literal, in milliseconds.
     ///
     /// # Panics
     ///
-    /// If `millis` is not in 1 to 2147483647; in a `const` that is an error of the compiler. For
-    /// a time that is known only when the program runs there is [`Retry::new`].
+    /// Panics if `millis` is not in 1 to 2147483647. In a `const`, this is a compile error. For a
+    /// time that is known only at run time, use [`Retry::new`].
     #[must_use]
     pub const fn from_millis(millis: u32) -> Self {
         match Self::checked(millis) {
@@ -43,11 +43,11 @@ impl Retry {
         }
     }
 
-    /// A reconnection time; parts of a millisecond are dropped.
+    /// Creates a reconnection time. Fractions of a millisecond are dropped.
     ///
     /// # Errors
     ///
-    /// [`InvalidRetry`] if `time` is not in 1 to 2147483647 ms.
+    /// Returns [`InvalidRetry`] if `time` in whole milliseconds is not in 1 to 2147483647.
     pub fn new(time: Duration) -> Result<Self, InvalidRetry> {
         u32::try_from(time.as_millis())
             .ok()
@@ -55,7 +55,7 @@ impl Retry {
             .ok_or(InvalidRetry(time))
     }
 
-    /// The reconnection time nearest to `time`.
+    /// Returns the reconnection time that is nearest to `time`.
     pub(crate) fn saturating(time: Duration) -> Self {
         Self::new(time).unwrap_or(if time < Duration::from_millis(1) {
             Self::MIN
@@ -64,7 +64,7 @@ impl Retry {
         })
     }
 
-    /// The time in milliseconds.
+    /// Returns the time in milliseconds.
     #[must_use]
     pub const fn as_millis(self) -> u32 {
         self.0.get()
@@ -86,11 +86,11 @@ impl TryFrom<Duration> for Retry {
     }
 }
 
-/// A time that cannot be a [reconnection time](Retry): not in 1 to 2147483647 ms.
+/// The error for a time that is not a [reconnection time](Retry): 1 to 2147483647 ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvalidRetry(
-    /// The time that was refused.
+    /// The rejected time.
     pub Duration,
 );
 
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reconnection_time_has_its_bounds() {
+    fn times_out_of_bounds_are_rejected_or_clamped() {
         let of = |millis| Retry::new(Duration::from_millis(millis));
         assert_eq!(of(0), Err(InvalidRetry(Duration::ZERO)));
         assert_eq!(of(1), Ok(Retry::MIN));
