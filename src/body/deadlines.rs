@@ -9,12 +9,12 @@ use tokio::time::Instant;
 use super::keep_alive::KeepAlive;
 use crate::connections::CloseReason;
 
-/// The time at which a stream counts as idle.
+/// The keep-alive of a stream, and the time at which the next one is due.
 #[derive(Debug)]
 pub(super) struct IdleTimer {
-    /// `None` stands for [`DEFAULT`]. A box, because an idle stream should be small.
+    /// `None` means [`DEFAULT`]. It is a box, because an idle stream should be small.
     policy: Option<Box<KeepAlive>>,
-    /// `None` before the first byte, and if the clock does not reach that far.
+    /// `None` before the first frame, and if the interval is too long for the clock.
     due: Option<Instant>,
 }
 
@@ -24,7 +24,7 @@ impl IdleTimer {
         Self { policy, due: None }
     }
 
-    /// Starts a new interval, because something was sent.
+    /// Starts a new interval, because a frame was sent.
     pub(super) fn restart(&mut self, now: Instant) {
         self.due = now.checked_add(self.policy().as_interval());
     }
@@ -46,19 +46,19 @@ impl IdleTimer {
     }
 }
 
-/// The times that only some streams have.
+/// The deadlines that only some streams have.
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
-    /// The end of the batch that is held back.
+    /// The time at which the batch that is held back is sent.
     batch: Option<Instant>,
-    /// The end of the stream, and its reason: `max_age`, or the end of a drain.
+    /// The time at which the stream ends, and the reason: `max_age` or the end of a drain.
     end: Option<(Instant, CloseReason)>,
     /// The time at which a failure stops waiting for the last frame.
     failure: Option<Instant>,
 }
 
 impl Deadlines {
-    /// Starts a batch that is held back for `linger`, unless one is under way.
+    /// Starts a batch that is held back for `linger`, unless a batch has already started.
     pub(super) fn hold_batch(&mut self, now: Instant, linger: Duration) {
         if self.batch.is_none() {
             self.batch = now.checked_add(linger);
@@ -70,7 +70,7 @@ impl Deadlines {
         self.batch = None;
     }
 
-    /// Sets the end of the stream, unless it already has an earlier one.
+    /// Sets the end of the stream, unless an earlier one is already set.
     pub(super) fn end_at(&mut self, at: Instant, reason: CloseReason) {
         if self.end.is_none_or(|(earlier, _)| at < earlier) {
             self.end = Some((at, reason));
@@ -82,31 +82,33 @@ impl Deadlines {
         self.end.is_some()
     }
 
-    /// Returns the reason for which the stream ends, if its time is over.
+    /// Returns the reason for the end of the stream, if that time has come.
     pub(super) fn ended(&self, now: Instant) -> Option<CloseReason> {
         let (at, reason) = self.end?;
         (at <= now).then_some(reason)
     }
 
-    /// Returns the time until which a failure waits for the last frame: for [`MAX_FAILURE_WAIT`] from
-    /// the first call, and no longer than a drain.
+    /// Returns the time until which a failure waits for the last frame.
+    ///
+    /// It is [`MAX_FAILURE_WAIT`] after the first call, or the end of a drain if that is earlier.
     pub(super) fn failure(&mut self, now: Instant, drained_at: Option<Instant>) -> Instant {
         let until = *self.failure.get_or_insert_with(|| now + MAX_FAILURE_WAIT);
         drained_at.map_or(until, |drained_at| drained_at.min(until))
     }
 
-    /// Returns the first time at which there is something to do.
+    /// Returns the earlier of the end of the batch and the end of the stream.
     pub(super) fn next(&self) -> Option<Instant> {
         let end = self.end.map(|(at, _)| at);
         [self.batch, end].into_iter().flatten().min()
     }
 }
 
-/// A static, so that a timer can refer to it.
+/// The default keep-alive. It is a static, so that a timer can refer to it.
 static DEFAULT: KeepAlive = KeepAlive::new();
 
-/// The longest time for which an error or a panic waits until the connection has written the frame
-/// before it. A client that takes nothing for so long is not worth the wait.
+/// The longest time that an error or a panic waits for the connection to write the frame before it.
+///
+/// A client that has read nothing for this long is assumed to be lost.
 const MAX_FAILURE_WAIT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -132,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_that_never_ends_is_never_due() {
+    fn a_keep_alive_beyond_the_clock_is_never_due() {
         let mut idle = IdleTimer::new(KeepAlive::new().interval(Duration::MAX));
         idle.restart(Instant::now());
         assert_eq!(idle.due(), None);
@@ -149,11 +151,11 @@ mod tests {
         deadlines.end_batch();
         assert_eq!(deadlines.next(), None);
         deadlines.hold_batch(start, Duration::MAX);
-        assert_eq!(deadlines.next(), None, "the clock does not reach so far");
+        assert_eq!(deadlines.next(), None, "the time is too long for the clock");
     }
 
     #[test]
-    fn the_earliest_end_counts() {
+    fn the_earliest_end_wins() {
         let start = Instant::now();
         let mut deadlines = Deadlines::default();
         assert!(!deadlines.has_end());
@@ -173,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_and_an_end_come_in_their_order() {
+    fn the_next_deadline_is_the_earlier_of_batch_and_end() {
         let start = Instant::now();
         let mut deadlines = Deadlines::default();
         deadlines.end_at(start + 2 * SECOND, CloseReason::MaxAge);
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_waits_from_its_first_poll_and_no_longer_than_a_drain() {
+    fn a_failure_waits_ten_seconds_from_its_first_poll_or_until_the_end_of_a_drain() {
         let start = Instant::now();
         let mut deadlines = Deadlines::default();
         assert_eq!(deadlines.failure(start, None), start + MAX_FAILURE_WAIT);

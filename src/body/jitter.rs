@@ -1,14 +1,14 @@
-//! Chance, so that what was started together does not end, or come back, together.
+//! Random delays, so that streams that started together do not end or reconnect together.
 
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
     time::Duration,
 };
 
-/// A random time from zero to `window`, evenly spread.
+/// Returns a random time from zero up to `window`, uniformly distributed.
 ///
-/// Each `RandomState` has keys of its own, so its hash of nothing is random; that is chance enough
-/// to spread clients, and no dependency.
+/// Each `RandomState` has its own keys, so its hash of no bytes is random. This is random enough
+/// to spread clients, and needs no dependency.
 pub(crate) fn up_to(window: Duration) -> Duration {
     const STEPS: u32 = 1 << 24;
     let random = RandomState::new().build_hasher().finish();

@@ -1,4 +1,4 @@
-//! The bytes that are sent when a stream is idle, and the interval.
+//! The keep-alive: the bytes that are sent on an idle stream, and the interval.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -6,18 +6,31 @@ use bytes::Bytes;
 
 use crate::wire::{EncodedEvent, Event, OPENING, comment_block};
 
-/// What is sent when a stream is idle, and how soon. On by default: `:` and LF after 15 s.
+/// The bytes that are sent on an idle stream, and the interval after which they are sent.
 ///
-/// It keeps proxies from cutting the connection (nginx does after 60 s of silence), and lets a
-/// server find out that a client is gone where no end of the connection tells. It is written
-/// between events only, and only after a full interval in which nothing was sent.
+/// By default, a stream sends an empty comment line (`:` and LF) after 15 s. A keep-alive is sent
+/// only between events, and only if nothing was sent for a full interval. The interval restarts
+/// when the connection takes a frame.
 ///
-/// The default is a comment **line** without an empty line after it, because the fewest clients
-/// fail on it: none of the nine that the [tests](crate#clients) run. For a comment block two of
-/// them dispatch an empty message, and openai-python fails; an event is a chunk without choices to
-/// the clients of OpenAI. The line makes go-sse fail after 64 KiB of comments with no event
-/// between them, which at 15 s are more than five days; for it there is
-/// [`comment_block`](Self::comment_block).
+/// Keep-alives prevent proxies from closing an idle connection, which nginx does after 60 s by
+/// default. They also let the server notice a lost client whose connection was not closed.
+///
+/// # Choosing a form
+///
+/// The default is a comment **line**, without an empty line after it. All nine clients of the
+/// [tests](crate#clients) accept it. Other forms break some of them:
+///
+/// - **A comment block** is a line with an empty line after it. Two clients dispatch an empty
+///   message for it, and openai-python fails.
+/// - **An event** is a chunk without choices to OpenAI's clients.
+///
+/// go-sse fails after 64 KiB of comment lines without an event between them. At 2 bytes per 15 s,
+/// this takes more than five days. Use [`comment_block`](Self::comment_block) for go-sse.
+///
+/// # Runtime
+///
+/// The interval needs a tokio runtime with time enabled. Without one, the body panics when it
+/// waits, unless the keep-alive is turned off with `Sse::keep_alive(None)`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -25,7 +38,7 @@ use crate::wire::{EncodedEvent, Event, OPENING, comment_block};
 ///
 /// # let source = futures_util::stream::empty::<http_sse::Event>;
 /// Sse::new(source()).keep_alive(KeepAlive::new().interval(Duration::from_secs(30)));
-/// Sse::new(source()).keep_alive(None); // none at all
+/// Sse::new(source()).keep_alive(None); // no keep-alive
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeepAlive {
@@ -34,10 +47,10 @@ pub struct KeepAlive {
 }
 
 impl KeepAlive {
-    /// The interval unless another is set: 15 s, as the standard advises (9.2.7).
+    /// The default interval: 15 s, as section 9.2.7 of the HTML standard recommends.
     pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(15);
 
-    /// An empty comment line after 15 s.
+    /// Creates the default keep-alive: an empty comment line after 15 s.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -46,35 +59,40 @@ impl KeepAlive {
         }
     }
 
-    /// Sets how long nothing must have been sent; at least 1 ms, shorter ones are taken as that.
+    /// Sets the time without a sent frame after which a keep-alive is sent.
+    ///
+    /// A time below 1 ms becomes 1 ms. A time that is too long for the clock, such as
+    /// [`Duration::MAX`], means that no keep-alive is ever sent.
     #[must_use]
     pub fn interval(mut self, interval: Duration) -> Self {
         self.interval = interval.max(Duration::from_millis(1));
         self
     }
 
-    /// Sends this comment, as lines without an empty line after them.
+    /// Sets the keep-alive to this comment, as lines without an empty line after them.
     #[must_use]
     pub fn comment(self, text: impl Into<Cow<'static, str>>) -> Self {
         self.event(Event::new().comment(text))
     }
 
-    /// Sends this comment as a block: with an empty line after it.
+    /// Sets the keep-alive to this comment, as a block: with an empty line after it.
     #[must_use]
     pub fn comment_block(mut self, text: &str) -> Self {
         self.bytes = comment_block(text);
         self
     }
 
-    /// Sends this event, for clients that want to see keep-alives. Give it data: two clients of
-    /// OpenAI's fail on an event that has only a type.
+    /// Sets the keep-alive to this event, for clients that need to see keep-alives.
+    ///
+    /// The event should have data, because two of OpenAI's clients fail on an event with only an
+    /// event type.
     #[must_use]
     pub fn event(mut self, event: impl Into<EncodedEvent>) -> Self {
         self.bytes = event.into().into_bytes();
         self
     }
 
-    /// Returns the silence after which a keep-alive is sent.
+    /// Returns the time without a sent frame after which a keep-alive is sent.
     #[must_use]
     pub const fn as_interval(&self) -> Duration {
         self.interval
@@ -98,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_forms_are_these_bytes() {
+    fn each_form_has_its_bytes_and_the_interval_its_minimum() {
         assert_eq!(KeepAlive::new().bytes, ":\n");
         assert_eq!(
             KeepAlive::new().comment("idle\nstill").bytes,

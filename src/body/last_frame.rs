@@ -1,4 +1,4 @@
-//! The last frame before an error or a panic, which must not overtake it.
+//! The last frame before an error or a panic. The failure must not overtake it.
 
 use std::{
     convert::Infallible,
@@ -11,25 +11,25 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-/// The side of the body: becomes ready when the connection has written the frame.
+/// The body's side of the last frame. It is ready when the connection has written the frame.
 #[derive(Debug)]
 pub(super) struct LastFrame {
-    /// Nothing is ever sent. The end of the channel says that the connection has dropped the frame,
-    /// which it does once the frame is written.
+    /// A channel without messages. It closes when the connection drops the frame, which it does
+    /// once the frame is written.
     dropped: oneshot::Receiver<Infallible>,
-    /// The connection has had a turn since it took the frame. hyper on HTTP/1.1 may copy a frame
-    /// and drop it before it writes the copy, which it does in that turn.
+    /// Set if the connection has had a turn since it took the frame. On HTTP/1.1, hyper may copy a
+    /// frame and drop it before it writes the copy. It writes the copy in that turn.
     had_turn: bool,
 }
 
-/// The side of the connection: the bytes of the frame, as their owner.
+/// The connection's side of the last frame: the owner of its bytes.
 struct Tracked {
     frame: Bytes,
     _dropped: oneshot::Sender<Infallible>,
 }
 
 impl LastFrame {
-    /// Returns the frame to hand over, and its other side.
+    /// Returns the frame for the connection, and the body's side of it.
     pub(super) fn track(frame: Bytes) -> (Bytes, Self) {
         let (sender, dropped) = oneshot::channel();
         let tracked = Tracked {
@@ -43,7 +43,7 @@ impl LastFrame {
         (Bytes::from_owner(tracked), last_frame)
     }
 
-    /// Gives the connection one turn, whether or not it has dropped the frame.
+    /// Waits for one turn of the connection, even if it has already dropped the frame.
     pub(super) fn poll_turn(&mut self, cx: &Context<'_>) -> Poll<()> {
         if mem::replace(&mut self.had_turn, true) {
             return Poll::Ready(());
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_is_written_when_its_last_piece_was_dropped() {
+    fn a_frame_counts_as_written_when_its_last_piece_is_dropped() {
         let wakes = Arc::new(Wakes::default());
         let waker = wakes.clone().into();
         let mut cx = Context::from_waker(&waker);
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn the_connection_has_one_turn() {
+    fn the_connection_gets_one_turn() {
         let wakes = Arc::new(Wakes::default());
         let waker = wakes.clone().into();
         let cx = Context::from_waker(&waker);

@@ -1,4 +1,4 @@
-//! The one poll loop: items in, frames out.
+//! The response body: the poll loop that turns items into frames.
 
 mod deadlines;
 mod jitter;
@@ -37,26 +37,61 @@ use crate::{
 };
 
 pin_project! {
-    /// A stream of items as the bytes of an event stream, made by [`Sse`](crate::Sse).
+    /// The body of an event stream: the encoded items of a source, made by [`Sse`](crate::Sse).
     ///
-    /// It is an [`http_body::Body`], and a [`Stream`] of the same frames. One poll takes every
-    /// item that is ready, encodes it behind the last, and yields one frame when the source is
-    /// pending or the frame holds 32 KiB. What each poll yields:
+    /// It is an [`http_body::Body`], and a [`Stream`] of the same frames as [`Bytes`]. Each poll
+    /// encodes items into one frame until the source is pending or the frame holds 32 KiB.
+    /// [`Sse::linger`](crate::Sse::linger) can delay a frame so that it holds more events.
     ///
-    /// - **first** a frame that opens the stream with a comment, with whatever is ready behind it;
-    /// - **a frame** of whole events; a large one (64 KiB) may be spread over several frames;
-    /// - **a keep-alive** when nothing was sent for an interval;
-    /// - **an error**, once, if the source fails or an item cannot be encoded. A frame precedes it:
-    ///   the events encoded already, or an empty comment. The error waits until the connection has
-    ///   dropped that frame, because hyper discards unwritten bytes when a body fails. It waits at
-    ///   most 10 s, or until the server ends the stream. Without a tokio runtime it waits one turn;
-    /// - **a panic** of the source, of an item or of [`Sse::on_error`](crate::Sse::on_error),
-    ///   once, in the same way;
-    /// - **nothing more** after the end, the error or the panic, however often it is polled.
-    ///   `is_end_stream` is true from the last frame on.
+    /// The polls yield:
     ///
-    /// The source is dropped when the end is reached, or with the body. Dropping the body is all
-    /// that there is to cleaning up.
+    /// - **The opening**: a frame that begins with an empty comment (`:` and LF), followed by the
+    ///   items that are ready.
+    /// - **Frames** of whole events. An event of 64 KiB or more can be spread over several frames.
+    /// - **Keep-alives**, if nothing was sent for the interval of [`KeepAlive`].
+    /// - **The end**: `None`, or first an error or a panic. Every later poll yields `None`.
+    ///
+    /// The body of [`Sse::stop`](crate::Sse::stop) has already ended, and yields only `None`.
+    /// `is_end_stream` returns `true` after the end. It returns `true` after the last frame too, if
+    /// the end was already known when that frame was yielded.
+    ///
+    /// # Failure
+    ///
+    /// The body yields an error once if the source fails or an item cannot be encoded. If
+    /// [`Sse::on_error`](crate::Sse::on_error) is set, the body ends with the event of `on_error`
+    /// instead.
+    ///
+    /// A panic of the source, of its drop, of an item or of `on_error` is handled as an error is.
+    /// It is caught, and a later poll resumes it. `on_error` is not called for a panic. With
+    /// `panic = "abort"`, nothing is caught.
+    ///
+    /// A failure is reported in these steps:
+    ///
+    /// 1. The events that are already encoded are sent.
+    /// 2. The event of [`Sse::break_off_with`](crate::Sse::break_off_with) is sent, if one is set.
+    ///    It is not sent if only the drop of the source panics, after another end of the stream.
+    /// 3. If neither left anything to send, an empty comment is sent.
+    /// 4. The body waits until the connection has dropped the last frame, because hyper discards
+    ///    unwritten bytes when a body fails. It waits at most 10 s, or until the server ends the
+    ///    stream. Without a tokio runtime, it waits for only one more poll.
+    /// 5. The body yields the error, or resumes the panic.
+    ///
+    /// # Drop
+    ///
+    /// The source is dropped when the stream ends or fails, or when the body is dropped. No other
+    /// cleanup is needed.
+    ///
+    /// If the body is dropped before it has reported a failure, neither the error nor the panic is
+    /// reported. The close reason is still [`CloseReason::Error`](crate::CloseReason::Error).
+    ///
+    /// # Traits
+    ///
+    /// The body is `Sync` if its source, its [`Permit`](crate::Permit) and its error are. A
+    /// `Permit` always is. With a source that is not `Sync`, use `BodyExt::boxed_unsync` instead of
+    /// `BodyExt::boxed`.
+    ///
+    /// It is both a `Body` and a `Stream`. A call of `collect` is therefore ambiguous if `BodyExt`
+    /// and `StreamExt` are both in scope. Name the trait: `BodyExt::collect(body)`.
     #[project = Projection]
     #[must_use = "a body does nothing until it is polled"]
     pub struct SseBody<S>
@@ -64,7 +99,7 @@ pin_project! {
         S: Stream,
         S::Item: Encode,
     {
-        // `None` from the end on.
+        // `None` once the stream has ended.
         #[pin]
         source: Option<S>,
         progress: Progress<ErrorOf<S>>,
@@ -97,49 +132,50 @@ pin_project! {
     }
 }
 
-/// Why a body of `S` fails.
+/// The error of a body of `S`.
 type ErrorOf<S> = <<S as Stream>::Item as Encode>::Error;
 
-/// The parts of a body that most streams do not need. They have a box of their own because an idle
-/// stream should be small.
+/// The parts of a body that most streams do not need. They are boxed, because an idle stream should
+/// be small.
 struct Extras<E> {
     options: Options<E>,
     deadlines: Deadlines,
     /// The last frame before an error or a panic.
     last_frame: Option<LastFrame>,
-    /// The panic of the source or of a callback.
+    /// The panic of the source, of an item or of `on_error`.
     panic: Option<Mutex<Panic>>,
 }
 
 /// The payload of a panic.
 type Panic = Box<dyn Any + Send>;
 
-/// How far a body has come.
+/// The state of a body.
 enum Progress<E> {
     /// Before the first poll.
     New,
     Open,
-    /// Nothing more is read from the source; what is in the output leaves, then the body ends.
+    /// The source is no longer read. The body sends the output, then ends.
     Ending(CloseReason),
-    /// The same, with an error at the end.
+    /// The source is no longer read. The body sends the output, then yields this error.
     Failing(E),
-    /// The same, with the panic of [`Extras`] at the end.
+    /// The source is no longer read. The body sends the output, then resumes the panic in
+    /// [`Extras`].
     Panicking,
     Closed,
 }
 
-/// Why reading from the source stopped.
+/// The reason why [`Projection::poll_source`] stopped.
 enum Stopped<E> {
     Pending,
     /// The frame is full.
     Full,
     Ended,
-    /// It failed, or its item did.
+    /// The source or an item failed.
     Failed(E),
     Panicked(Panic),
 }
 
-/// A body being dropped. It is closed after its source, even if the source's drop panics.
+/// A body that is being dropped. It is closed after the drop of its source, even if that panics.
 struct Closing<'a, S>
 where
     S: Stream,
@@ -172,7 +208,7 @@ where
         body
     }
 
-    /// Ends the stream before it has begun, for a response without a body.
+    /// Ends the stream before its first poll, for a response without a body.
     pub(crate) fn skip(&mut self) {
         self.source = None;
         self.progress = Progress::Ending(CloseReason::End);
@@ -187,7 +223,7 @@ where
         }
     }
 
-    /// Returns whether the stream is omitted because the method is `HEAD`.
+    /// Returns whether the response has no stream because the method is `HEAD`.
     #[cfg(feature = "actix-web")]
     pub(crate) fn is_head(&self) -> bool {
         self.extras
@@ -245,17 +281,17 @@ where
             self.write_event(Event::new().retry(retry));
         }
         if let Some(max_age) = max_age {
-            // Up to a tenth sooner, so that streams that began together do not end together.
+            // Up to a tenth earlier, so that streams that began together do not end together.
             let max_age = max_age - jitter::up_to(max_age / 10);
             self.end_at(Instant::now().checked_add(max_age), CloseReason::MaxAge);
         }
     }
 
-    /// Ready when there is something to hand over, or the stream is no longer open.
+    /// Waits until there is a frame to yield, or the stream is no longer open.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // What ends the stream comes first: a source that is always ready must not outlive it.
-        let told = self.ordered(cx).or_else(|| self.ended(Instant::now));
-        if let Some(reason) = told {
+        // Checked before the source, because a source that is always ready must also be ended.
+        let reason = self.ordered(cx).or_else(|| self.ended(Instant::now));
+        if let Some(reason) = reason {
             self.end(reason);
             return Poll::Ready(());
         }
@@ -295,7 +331,7 @@ where
                 return Poll::Ready(());
             }
             if !self.output.is_empty() {
-                return Poll::Ready(()); // what lingered
+                return Poll::Ready(()); // the time of `linger` is over
             }
             if let Some(keep_alive) = self.idle.as_ref().and_then(|idle| idle.keep_alive(now)) {
                 self.output.release();
@@ -305,7 +341,7 @@ where
         }
     }
 
-    /// Why the server wants the stream to end, if it does.
+    /// Returns the reason why the server ends the stream now, if it does.
     fn ordered(&mut self, cx: &Context<'_>) -> Option<CloseReason> {
         let permit = self.permit.as_ref()?;
         match permit.order(cx.waker()) {
@@ -320,7 +356,7 @@ where
         }
     }
 
-    /// Ends the stream at this time, unless it ends earlier or the clock does not reach that far.
+    /// Sets the end of the stream, unless an earlier one is already set. `None` sets no end.
     fn end_at(&mut self, at: Option<Instant>, reason: CloseReason) {
         if let Some(at) = at {
             let extras = self.extras.get_or_insert_default();
@@ -328,8 +364,8 @@ where
         }
     }
 
-    /// Returns the reason for which the stream ends now, if its time is over. The clock is read only
-    /// if the stream has an end.
+    /// Returns the reason for the end of the stream, if that time has come. The clock is read only
+    /// if an end is set.
     fn ended(&self, now: impl FnOnce() -> Instant) -> Option<CloseReason> {
         let deadlines = &self.extras.as_ref()?.deadlines;
         if deadlines.has_end() {
@@ -339,10 +375,11 @@ where
         }
     }
 
-    /// Encodes what is ready.
+    /// Encodes the items that are ready.
     #[inline]
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Stopped<ErrorOf<S>> {
-        /// How many items in a row may come to nothing before others have their turn.
+        /// The number of items without bytes that one poll takes. It bounds the time for which
+        /// other tasks wait.
         const MAX_EMPTY: u32 = 1024;
 
         let Some(mut source) = self.source.as_mut().as_pin_mut() else {
@@ -351,11 +388,11 @@ where
         let _entered = self.permit.as_ref().map(|permit| permit.trace().enter());
         let mut before = self.output.waiting();
         let (output, events) = (&mut *self.output, &mut *self.events);
-        // Bytes encoded before a panic are sent first, as before an error.
+        // The bytes that were encoded before a panic are still sent, as before an error.
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let mut empty = 0;
             while !output.is_full() {
-                // One match, so that an item is not copied from one place to the next.
+                // Matched in one expression, so that the item is not copied.
                 match source.as_mut().poll_next(cx) {
                     Poll::Ready(Some(item)) => match encode_to(output, item) {
                         Ok(encoded) => *events += encoded,
@@ -382,7 +419,7 @@ where
         })
     }
 
-    /// Returns whether the output is held back so that more events join it.
+    /// Returns whether the output is held back so that more events can join it.
     fn lingers(&mut self) -> bool {
         let Some(extras) = self.extras.as_mut() else {
             return false;
@@ -390,7 +427,7 @@ where
         let Some(linger) = extras.options.linger else {
             return false;
         };
-        // The opening must not wait, nor the rest of an event that has begun to leave.
+        // The opening is not held back, nor is the rest of an event whose beginning has left.
         if *self.bytes == 0 || self.output.is_torn() {
             return false;
         }
@@ -398,7 +435,7 @@ where
         true
     }
 
-    /// Returns the first time at which the body acts without its source.
+    /// Returns the earliest time at which the body acts without its source.
     fn deadline(&self) -> Option<Instant> {
         let idle = self.idle.as_ref().and_then(IdleTimer::due);
         let Some(extras) = &self.extras else {
@@ -411,13 +448,15 @@ where
         matches!(self.progress, Progress::Failing(_) | Progress::Panicking)
     }
 
-    /// Waits until the connection has written the frame before an error or a panic. On failure hyper
-    /// discards unwritten bytes, and on HTTP/2 the headers too.
+    /// Waits until the connection has written the frame before an error or a panic.
+    ///
+    /// If a body fails, hyper discards unwritten bytes, and on HTTP/2 the headers too.
     #[cold]
     fn poll_last_frame(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let extras = self.extras.get_or_insert_default();
         let Some(last_frame) = &mut extras.last_frame else {
-            // The last frame left before the failure, untracked. A comment follows it and is tracked.
+            // The last frame left before the failure was known, so it is not tracked. A comment is
+            // sent in addition, and is tracked.
             self.output.push(OPENING);
             return Poll::Ready(());
         };
@@ -431,7 +470,7 @@ where
             Some(Order::Shutdown | Order::Close) => return Poll::Ready(()),
         };
         if !Timer::has_runtime() {
-            return Poll::Ready(()); // and without a clock, on some systems
+            return Poll::Ready(()); // some systems without a runtime have no clock either
         }
         let until = extras.deadlines.failure(Instant::now(), drained_at);
         self.timer.poll_or_ready(cx, until).map(drop)
@@ -509,7 +548,7 @@ where
         *self.events += events;
     }
 
-    /// Yields what is left in the output, then the end, the error or the panic.
+    /// Yields the rest of the output, then the end, the error or the panic.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, ErrorOf<S>>>> {
         if self.is_failing() && self.output.is_empty() {
             ready!(self.poll_last_frame(cx));
@@ -571,7 +610,7 @@ where
         }
     }
 
-    /// Makes this the frame that an error or a panic waits for.
+    /// Tracks the frame that an error or a panic waits for.
     #[cold]
     fn track(&mut self, frame: Bytes) -> Bytes {
         let (frame, last_frame) = LastFrame::track(frame);
@@ -596,7 +635,7 @@ where
         }
     }
 
-    /// Tells `on_close`, the first time.
+    /// Returns the permit and calls `on_close`. Later calls do nothing.
     fn close(&mut self, reason: CloseReason) {
         *self.progress = Progress::Closed;
         if let Some(permit) = self.permit.take() {
@@ -614,7 +653,7 @@ where
     }
 }
 
-/// An ended body, with no source and nothing in it: what a `204` has.
+/// An ended body without a source or any bytes, such as that of a `204`.
 impl<S> Default for SseBody<S>
 where
     S: Stream,

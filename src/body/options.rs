@@ -20,12 +20,14 @@ pub(crate) struct Options<E> {
     pub(crate) break_off_with: Option<EncodedEvent>,
     pub(crate) on_error: Option<Callback<E, Event>>,
     pub(crate) on_close: Option<Callback<CloseReport, ()>>,
-    /// The method is `HEAD`, so the response has no stream.
+    /// Set if the method is `HEAD`, so that the response has no stream.
     #[cfg(feature = "actix-web")]
     pub(crate) is_head: bool,
 }
 
-/// A user's closure, called at most once. The mutex makes the body `Sync`, and is never contended.
+/// A closure of the user, which is called at most once.
+///
+/// The mutex makes the body `Sync`. It is never locked.
 pub(crate) struct Callback<T, R>(Mutex<Box<dyn FnOnce(T) -> R + Send>>);
 
 impl<T, R> Callback<T, R> {

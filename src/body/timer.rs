@@ -1,4 +1,4 @@
-//! The one timer of a body, for whichever of its deadlines comes first.
+//! The timer of a body, for the earliest of its deadlines.
 
 use std::{
     future::Future,
@@ -12,20 +12,20 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-/// A timer that is moved only when it must be.
+/// A timer that is reset only if necessary.
 ///
-/// Deadlines mostly move away, with every frame that is sent. To touch a timer costs more than to
-/// encode an event (36 to 44 ns against 10), so one that is set too early is left there, and set
-/// anew when it has fired.
+/// Every frame that is sent moves the deadline of the keep-alive, and resetting a timer costs more
+/// than encoding an event. A timer that is set too early is therefore reset only after it has
+/// fired.
 #[derive(Debug, Default)]
 pub(crate) struct Timer(Option<Pin<Box<Sleep>>>);
 
 impl Timer {
-    /// Waits for `deadline`, and tells the time then.
+    /// Waits until `deadline`, and returns the time at which the wait ended.
     ///
     /// # Panics
     ///
-    /// Panics outside a tokio runtime with time enabled. The message says how to avoid it.
+    /// Panics outside a tokio runtime with time enabled. The message explains how to avoid it.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<Instant> {
         assert!(
             self.start(deadline),
@@ -36,7 +36,7 @@ impl Timer {
         self.poll_started(cx, deadline)
     }
 
-    /// Like [`poll`](Self::poll), but ready at once without such a runtime.
+    /// Does the same as [`poll`](Self::poll), but is ready at once without such a runtime.
     pub(crate) fn poll_or_ready(
         &mut self,
         cx: &mut Context<'_>,
@@ -54,10 +54,10 @@ impl Timer {
         Handle::try_current().is_ok()
     }
 
-    /// Makes the timer, and returns whether there is one.
+    /// Creates the timer if there is none, and returns whether there is one.
     fn start(&mut self, deadline: Instant) -> bool {
         if self.0.is_none() && Self::has_runtime() {
-            // tokio panics if the runtime has no timers, and offers no way to ask.
+            // tokio panics if time is not enabled, and has no function to check that.
             self.0 = catch_unwind(|| Box::pin(sleep_until(deadline))).ok();
         }
         self.0.is_some()
