@@ -82,7 +82,8 @@ pin_project! {
     /// cleanup is needed.
     ///
     /// If the body is dropped before it has reported a failure, neither the error nor the panic is
-    /// reported. The close reason is still [`CloseReason::Error`](crate::CloseReason::Error).
+    /// reported. The close reason is still [`CloseReason::Error`](crate::CloseReason::Error). If the
+    /// drop of the body drops the source, a panic of the source's drop is not caught.
     ///
     /// # Traits
     ///

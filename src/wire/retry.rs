@@ -4,8 +4,8 @@ use std::{error::Error, fmt, num::NonZeroU32, time::Duration};
 
 /// A reconnection time, the `retry` field: 1 to 2147483647 milliseconds.
 ///
-/// Clients misread other values. For zero or a longer time, Node clients wait 1 ms. For a longer
-/// time, Firefox wraps around. Firefox waits at least 500 ms in any case.
+/// Clients misread other values. Node clients wait 1 ms for zero and for longer times. Firefox wraps
+/// around for longer times. Firefox also never waits less than 500 ms.
 ///
 /// ```
 /// use std::time::Duration;
