@@ -1,12 +1,18 @@
-//! The refusal of a client for whom there is no room.
+//! The error of a client that exceeds a limit.
 
 use std::{error::Error, fmt, time::Duration};
 
 use http::StatusCode;
 
-/// No room for a stream. It turns into the [`Sse`](crate::Sse) that says so, by `into`: `503` if
-/// the server is full, which tells an `EventSource` not to come back as the standard asks of a
-/// server without capacity, and `429` if the key is, each with `retry-after`.
+/// The error of [`Connections::admit`](super::Connections::admit) when a limit is reached.
+///
+/// It converts into the [`Sse`](crate::Sse) that refuses the client. The status is `503` if the
+/// server is full and `429` if the key is. Both responses have a `retry-after` header, and neither
+/// has a body. An `EventSource` does not reconnect after either status (9.2.3 of the standard).
+/// A client that uses `fetch` can read the header and try again.
+///
+/// In every framework that has a feature it is also a response of its own, so a handler may return
+/// `Result<Sse<_>, AdmitError>` and use `?`.
 ///
 /// ```
 /// use futures_util::{Stream, stream};
@@ -31,7 +37,7 @@ pub struct AdmitError {
     retry_after: Duration,
 }
 
-/// What has no room.
+/// The limit that was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FullBy {
     Server,
@@ -43,7 +49,7 @@ impl AdmitError {
         Self { by, retry_after }
     }
 
-    /// Whether it is the key that has no room, and not the whole server.
+    /// Returns whether the key is full, rather than the whole server.
     #[must_use]
     pub fn is_by_key(&self) -> bool {
         self.by == FullBy::Key
@@ -58,7 +64,9 @@ impl AdmitError {
         }
     }
 
-    /// When to try again.
+    /// Returns the time after which the client may try again.
+    ///
+    /// The header `retry-after` has it in whole seconds, rounded up.
     #[must_use]
     pub fn retry_after(&self) -> Duration {
         self.retry_after
@@ -68,8 +76,8 @@ impl AdmitError {
 impl fmt::Display for AdmitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.by {
-            FullBy::Server => "the server has as many streams as it may",
-            FullBy::Key => "the client has as many streams as it may",
+            FullBy::Server => "the server has reached its limit of open streams",
+            FullBy::Key => "the client has reached its limit of open streams",
         })
     }
 }

@@ -1,61 +1,70 @@
-//! The state of open streams, one by one and in total.
+//! The state of each open stream, and the totals of a server.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{report::CloseReason, telemetry::Counts};
 
-/// Names one stream of a server, never used twice.
+/// The identifier of one stream of a server.
+///
+/// It is never used twice by the same [`Connections`](super::Connections). Later streams have
+/// greater identifiers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId {
     pub(super) opened: u64,
     pub(super) place: u32,
 }
 
-/// What is known of an open stream.
+/// A snapshot of an open stream.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ConnectionInfo {
-    /// Its name, for [`Connections::close`](super::Connections::close).
+    /// The identifier of the stream, for [`Connections::close`](super::Connections::close).
     pub id: ConnectionId,
-    /// The key that it was admitted with.
+    /// The key that its client was admitted with.
     pub key: Arc<str>,
-    /// How long ago it was admitted.
+    /// The time since its client was admitted.
     pub age: Duration,
-    /// How many events were encoded for it.
+    /// The number of events encoded for it.
     pub events: u64,
-    /// How many bytes the connection has taken.
+    /// The number of bytes that the connection has taken.
     pub bytes: u64,
-    /// How many keep-alives the connection has taken.
+    /// The number of keep-alives that the connection has taken.
     pub keep_alives: u64,
-    /// How long ago the connection took the last frame, if it has not asked for more since:
-    /// the client reads slowly or not at all. A connection asks for more as long as it has room
-    /// for what the client has not read, which with hyper is some 400 kB.
+    /// The time since the connection took the last frame, if it has not polled the body since.
+    ///
+    /// `Some` means that the client reads slowly or not at all. The connection polls as long as
+    /// its write buffer has room. With hyper on HTTP/1.1 that buffer holds about 400 kB
+    /// (`max_buf_size`). The time has a resolution of 1 ms and wraps after 49 days.
     pub stalled_for: Option<Duration>,
 }
 
-/// What a server's streams come to. Always `opened` is `open` and the sum of those closed.
+/// Aggregate counters for all streams of a server.
+///
+/// `opened` always equals `open` plus the sum of [`closed`](Self::closed) over all reasons.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Totals {
-    /// How many streams are open.
+    /// Streams that are open now.
     pub open: usize,
-    /// How many were admitted.
+    /// Streams that were admitted.
     pub opened: u64,
-    /// How many were refused because the server had its [`max`](super::Connections::max).
+    /// Clients that were refused because the server had reached its
+    /// [`max`](super::Connections::max).
     pub refused_by_server: u64,
-    /// How many were refused because the key had its [`max_per_key`](super::Connections::max_per_key).
+    /// Clients that were refused because their key had reached its
+    /// [`max_per_key`](super::Connections::max_per_key).
     pub refused_by_key: u64,
-    /// How many events were encoded, for open and for closed streams.
+    /// Events that were encoded, for open and closed streams.
     pub events: u64,
-    /// How many bytes were sent.
+    /// Bytes that were sent.
     pub bytes: u64,
-    /// How many keep-alives were sent.
+    /// Keep-alives that were sent.
     pub keep_alives: u64,
     pub(super) closed: [u64; CloseReason::COUNT],
 }
 
 impl Totals {
-    /// How many streams were closed for this reason.
+    /// Returns the number of streams that ended for this reason.
     #[must_use]
     pub fn closed(&self, reason: CloseReason) -> u64 {
         self.closed[reason as usize]

@@ -1,4 +1,4 @@
-//! The open streams of a server: limits, ends, counts.
+//! The open streams of a server: limits, shutdown and counters.
 
 mod admit_error;
 mod info;
@@ -29,21 +29,24 @@ use self::{
 pub(crate) use self::{registry::Order, telemetry::Counts};
 use crate::wire::EncodedEvent;
 
-/// The open streams of a server: how many there may be, how they end, and what they have sent.
+/// The open streams of a server, with limits, shutdown and counters.
 ///
-/// It is made once, set up, and then cloned as a handle. A handler [admits](Self::admit) a client
-/// and gives the [`Permit`] to [`Sse::connection`](crate::Sse::permit): from then on the stream
-/// is counted, can be closed, and ends at [`shutdown`](Self::shutdown). There is no task behind it,
-/// and no stream is closed to make room for another.
+/// Configure one `Connections` per server, then clone it: all clones share the same streams. A
+/// handler [admits](Self::admit) a client and passes the [`Permit`] to
+/// [`Sse::permit`](crate::Sse::permit). The stream is then counted, can be closed, and ends at
+/// [`shutdown`](Self::shutdown). `Connections` spawns no task. It never closes a stream to make
+/// room for another.
 ///
-/// With the feature `metrics` the recorder of the crate `metrics` is told the same as
-/// [`totals`](Self::totals), under names that begin with `sse_`, and how long streams were open; it
-/// is looked up once, so install it before the first client is admitted. With the feature `tracing`
-/// each stream is a span, in which its source is polled, with an event when it opens and one when
-/// it closes.
+/// The methods that configure it return a new `Connections` without streams, so call them before
+/// the first clone.
 ///
-/// A server that is told to stop waits for its open responses, and an event stream is a response
-/// that does not end: so end the streams when the server is told to stop.
+/// With the feature `metrics`, the counters of [`totals`](Self::totals) are also reported to the
+/// recorder of the crate `metrics`, with the prefix `sse_`. `sse_stream_duration_seconds` adds how
+/// long streams were open. The recorder is looked up once, so install it before the first client
+/// is admitted.
+///
+/// With the feature `tracing`, each stream has a span, in which its source is polled. The span has
+/// an event at the start of the stream and one at its end.
 ///
 /// ```
 /// use http_sse::{CloseReason, Connections, Event, Sse};
@@ -67,11 +70,70 @@ use crate::wire::EncodedEvent;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # Stopping a server
+///
+/// A graceful stop waits for open responses, and an event stream does not end by itself. Therefore
+/// end the streams when the server begins to stop. With axum:
+///
+/// ```no_run
+/// # use std::{future::IntoFuture as _, time::Duration};
+/// # use axum::{Router, extract::State, routing::get};
+/// # use futures_util::{Stream, stream};
+/// # use http_sse::{Connections, Event, Sse};
+/// # async fn events(State(connections): State<Connections>) -> Sse<impl Stream<Item = Event>> {
+/// #     match connections.admit("a") {
+/// #         Ok(permit) => Sse::new(stream::pending()).permit(permit),
+/// #         Err(full) => full.into(),
+/// #     }
+/// # }
+/// # #[tokio::main]
+/// # async fn main() -> std::io::Result<()> {
+/// # let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+/// # let connections = Connections::new();
+/// let app = Router::new().route("/events", get(events)).with_state(connections.clone());
+/// let streams = connections.clone();
+/// let signal = async move {
+///     tokio::signal::ctrl_c().await.ok();
+///     streams.shutdown();
+/// };
+/// let server = axum::serve(listener, app).with_graceful_shutdown(signal);
+/// let server = tokio::spawn(server.into_future());
+///
+/// tokio::signal::ctrl_c().await?;
+/// let stopped = async { (connections.closed().await, server.await) };
+/// if tokio::time::timeout(Duration::from_secs(10), stopped).await.is_err() {
+///     eprintln!("cut off {} streams", connections.totals().open);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// The timeout is for clients that do not read. Their bodies are not polled, so their streams
+/// cannot end. In the other frameworks call [`shutdown`](Self::shutdown), wait for
+/// [`closed`](Self::closed), and then:
+///
+/// - **hyper**: await `GracefulShutdown::shutdown` of hyper-util, which waits for the connections
+///   that it watches.
+/// - **actix-web**: call `ServerHandle::stop(true)`. It waits for idle connections up to
+///   `HttpServer::shutdown_timeout`, which is 30 s by default, so set it to 0. Call
+///   `HttpServer::disable_signals`, because the server otherwise handles ctrl-c itself.
+/// - **rocket**: call `rocket::Shutdown::notify`. It waits for idle connections for
+///   `shutdown.grace` and then `shutdown.mercy`, which are 2 s and 3 s by default. Set them to 1
+///   and 0, and `shutdown.ctrlc` to `false`.
+/// - **poem**: complete the signal of `Server::run_with_graceful_shutdown`. Its last argument
+///   limits the wait.
+/// - **salvo**: call `ServerHandle::stop_graceful`. Its argument limits the wait.
+/// - **warp**: complete the signal of `Server::graceful`.
 #[derive(Clone)]
 pub struct Connections(Arc<Shared>);
 
 impl Connections {
-    /// No limits, and no goodbye.
+    /// Creates a `Connections` with no limits and no goodbye.
+    ///
+    /// # Panics
+    ///
+    /// Panics on `wasm32-unknown-unknown`, which has no clock. So do the methods that configure it.
     #[must_use]
     pub fn new() -> Self {
         Self::with(Settings {
@@ -83,48 +145,57 @@ impl Connections {
         })
     }
 
-    /// Sets how many streams there may be.
+    /// Sets the maximum number of open streams. With 0, every client is refused. By default there
+    /// is no limit.
     #[must_use]
     pub fn max(self, streams: usize) -> Self {
         self.set(|settings| settings.max = streams)
     }
 
-    /// Sets how many streams there may be with the same key, such as a user or an address.
+    /// Sets the maximum number of open streams with the same key, such as a user or an address. By
+    /// default there is no limit.
     #[must_use]
     pub fn max_per_key(self, streams: usize) -> Self {
         self.set(|settings| settings.max_per_key = streams)
     }
 
-    /// Sets when a client that is refused is told to try again; parts of a second count as one. By
-    /// default after 5 s.
+    /// Sets the `retry-after` of refused clients, by default 5 s. The header has whole seconds,
+    /// rounded up.
     #[must_use]
     pub fn retry_after(self, time: Duration) -> Self {
         self.set(|settings| settings.retry_after = time)
     }
 
-    /// Sends this event as the last to every stream that [`shutdown`](Self::shutdown) or
-    /// [`drain`](Self::drain) ends.
+    /// Sends this event as the last one of every stream that [`shutdown`](Self::shutdown) or
+    /// [`drain`](Self::drain) ends. By default nothing is sent.
     #[must_use]
     pub fn goodbye(self, event: impl Into<EncodedEvent>) -> Self {
         self.set(|settings| settings.goodbye = Some(event.into()))
     }
 
-    /// Sends to every stream that the server ends a reconnection time picked from 1 ms to
-    /// `window`, so that the clients do not come back together. It goes before that of
-    /// [`Sse::reconnect_within`](crate::Sse::reconnect_within).
+    /// Sends a random reconnection time from 1 ms to `window` when the server ends a stream, so
+    /// that clients do not reconnect at the same moment.
+    ///
+    /// It is sent for [`shutdown`](Self::shutdown), [`drain`](Self::drain), [`close`](Self::close),
+    /// [`close_where`](Self::close_where) and [`Sse::max_age`](crate::Sse::max_age). It takes
+    /// precedence over [`Sse::reconnect_within`](crate::Sse::reconnect_within). By default nothing
+    /// is sent.
     #[must_use]
     pub fn reconnect_within(self, window: Duration) -> Self {
         self.set(|settings| settings.reconnect_within = Some(window))
     }
 
-    /// Admits a client if the limits allow; `key` says whose it is.
+    /// Admits a client if the limits allow it. `key` is what [`max_per_key`](Self::max_per_key)
+    /// counts by, such as a user or an address.
     ///
-    /// After [`shutdown`](Self::shutdown) clients are admitted too, and their streams end at once,
-    /// so that they are told as the others are.
+    /// Clients are also admitted after [`shutdown`](Self::shutdown). Their streams end at the first
+    /// poll, with the same goodbye and reconnection time as the others.
     ///
     /// # Errors
     ///
-    /// [`AdmitError`], which turns into the response that says so.
+    /// Returns [`AdmitError`] if the server or the key has as many open streams as its limit. The
+    /// server's limit is checked first. The error converts into the response that refuses the
+    /// client.
     pub fn admit(&self, key: impl Into<Arc<str>>) -> Result<Permit, AdmitError> {
         let key = key.into();
         let settings = &self.0.settings;
@@ -144,7 +215,7 @@ impl Connections {
             self.0.metrics.refused(true);
             return Err(full(FullBy::Key));
         }
-        // One copy of the key for all that have it.
+        // All streams with the same key share one copy of it.
         let key = of_key.map_or_else(|| Key(Arc::new(key)), |(key, _)| key.clone());
         *registry.per_key.entry(key.clone()).or_default() += 1;
         let (id, stream) = registry.open_stream(self.0.now(), key);
@@ -159,21 +230,41 @@ impl Connections {
         })
     }
 
-    /// Ends every stream now, and those admitted from now on at once.
+    /// Ends every open stream, and every stream that is admitted from now on.
+    ///
+    /// It returns immediately. Each stream ends when its body is next polled, with
+    /// [`CloseReason::Shutdown`]. Use [`closed`](Self::closed) to wait for that. A shutdown cannot
+    /// be undone, and it ends a [`drain`](Self::drain).
     pub fn shutdown(&self) {
         self.0.enter(Phase::Shutdown, Order::Shutdown);
     }
 
-    /// Lets the streams end by themselves for at most this time, and ends those that are left
-    /// then; also those admitted from now on.
+    /// Gives the streams at most `time` to end by themselves, then ends the remaining ones.
+    ///
+    /// It returns immediately. The same end applies to streams that are admitted from now on. They
+    /// end with [`CloseReason::Shutdown`]. If the clock cannot represent the end of the drain, as
+    /// with [`Duration::MAX`], the streams are not ended. After [`shutdown`](Self::shutdown) this
+    /// has no effect. A second call can bring the end forward, but does not postpone it for streams
+    /// that already know the first one.
+    ///
+    /// # Panics
+    ///
+    /// The body panics if its timer is first needed outside a tokio runtime with time enabled. The
+    /// call itself panics on `wasm32-unknown-unknown`, which has no clock.
     pub fn drain(&self, time: Duration) {
         let until = Instant::now().checked_add(time);
         self.0.enter(Phase::Draining(until), Order::Drain);
     }
 
-    /// Closes one stream; `false` if it is not open any more. Its client comes back unless it is
-    /// told to [`stop`](crate::Sse::stop) then.
-    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    /// Closes one stream. Returns `false` if it is no longer open.
+    ///
+    /// The stream ends when its body is next polled, with [`CloseReason::ByServer`] and without the
+    /// goodbye. An `EventSource` then reconnects. Answer it with [`Sse::stop`](crate::Sse::stop) to
+    /// prevent that.
+    #[expect(
+        clippy::must_use_candidate,
+        reason = "callers may not care whether the stream was open"
+    )]
     pub fn close(&self, id: ConnectionId) -> bool {
         let stream = {
             let registry = self.0.registry();
@@ -181,18 +272,29 @@ impl Connections {
             stream.cloned().flatten()
         };
         let stream = stream.filter(|stream| stream.opened == id.opened);
-        stream.inspect(|stream| stream.tell(Order::Close)).is_some()
+        stream
+            .inspect(|stream| stream.notify(Order::Close))
+            .is_some()
     }
 
-    /// Closes every stream that `wanted` says, and tells how many those are.
+    /// Closes every stream for which `wanted` returns `true`, as [`close`](Self::close) does.
+    /// Returns the number of these streams.
+    ///
+    /// `wanted` is called without a lock, so it may use this `Connections`.
     pub fn close_where(&self, mut wanted: impl FnMut(&ConnectionInfo) -> bool) -> usize {
         let mut streams = self.0.streams();
         streams.retain(|(id, stream)| wanted(&self.0.describe(*id, stream)));
-        let told = streams.iter().map(|(_, stream)| stream.tell(Order::Close));
-        told.count()
+        let notified = streams
+            .iter()
+            .map(|(_, stream)| stream.notify(Order::Close));
+        notified.count()
     }
 
     /// Waits until no stream is open.
+    ///
+    /// It returns immediately if none is. A [`Permit`] without a body counts as an open stream. A
+    /// client that does not read keeps its stream open, so limit the wait with
+    /// `tokio::time::timeout`. Dropping the future has no effect on the streams.
     pub async fn closed(&self) {
         loop {
             let emptied = self.0.emptied.notified();
@@ -203,7 +305,7 @@ impl Connections {
         }
     }
 
-    /// What is known of every open stream, in no order.
+    /// Returns the state of every open stream, in no particular order.
     #[must_use]
     pub fn snapshot(&self) -> Vec<ConnectionInfo> {
         let streams = self.0.streams();
@@ -213,7 +315,9 @@ impl Connections {
             .collect()
     }
 
-    /// What the streams come to, at one moment.
+    /// Returns the counters of all streams, at one moment.
+    ///
+    /// It visits each open stream under the lock that [`admit`](Self::admit) takes.
     #[must_use]
     pub fn totals(&self) -> Totals {
         let registry = self.0.registry();
@@ -235,7 +339,8 @@ impl Connections {
         }))
     }
 
-    /// A handle to streams of its own, so that settings do not change under anybody.
+    /// Returns a new, empty handle with changed settings. The settings of an existing handle never
+    /// change, because its clones share them.
     fn set(self, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = self.0.settings.clone();
         change(&mut settings);

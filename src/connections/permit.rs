@@ -1,4 +1,4 @@
-//! One admitted stream, from the side of its body.
+//! The permit of an admitted client, which the body of its stream holds.
 
 use std::{fmt, mem, sync::Arc, task::Waker, time::Duration};
 
@@ -12,9 +12,13 @@ use super::{
 };
 use crate::wire::EncodedEvent;
 
-/// That a client is admitted. It is given to [`Sse::connection`](crate::Sse::permit), and
-/// returned when the stream is over, however that comes; or when it is dropped.
-#[must_use = "a permit that is dropped is returned"]
+/// Permission for one client to have a stream, returned by
+/// [`Connections::admit`](super::Connections::admit).
+///
+/// Pass it to [`Sse::permit`](crate::Sse::permit). The client counts against the limits until the
+/// stream ends for any reason, or until the permit is dropped. A permit that is dropped without a
+/// body counts as [`CloseReason::ClientGone`].
+#[must_use = "the client no longer counts as admitted if its permit is dropped"]
 pub struct Permit {
     pub(super) shared: Arc<Shared>,
     pub(super) stream: Arc<OpenStream>,
@@ -24,7 +28,7 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// The name of the stream, for [`Connections::close`](super::Connections::close).
+    /// Returns the identifier of the stream, for [`Connections::close`](super::Connections::close).
     #[must_use]
     pub fn id(&self) -> ConnectionId {
         ConnectionId {
@@ -33,7 +37,7 @@ impl Permit {
         }
     }
 
-    /// What the stream is to do. Whoever polls it is woken when that changes.
+    /// Returns the current order to the stream. `waker` is woken when it changes.
     pub(crate) fn order(&self, waker: &Waker) -> Order {
         let mut state = self.stream.state();
         state.stalled = false;
@@ -44,7 +48,8 @@ impl Permit {
         state.order
     }
 
-    /// When draining ends.
+    /// Returns the end of the drain. `None` if no drain is under way, or if its end is later than
+    /// the clock can represent.
     pub(crate) fn drained_at(&self) -> Option<Instant> {
         match self.shared.registry().phase {
             Phase::Draining(until) => until,
@@ -52,7 +57,7 @@ impl Permit {
         }
     }
 
-    /// The connection took a frame: what the stream has come to, and when.
+    /// Records that the connection took a frame: the stream's counts so far, and the time.
     pub(crate) fn sent(&self, counts: Counts, now: Instant) {
         let taken = (now - self.shared.started).as_millis() as u32;
         self.count(counts, Some(taken));
@@ -66,12 +71,12 @@ impl Permit {
         self.shared.settings.reconnect_within
     }
 
-    /// Makes what is logged while the source is polled part of the stream.
+    /// Returns the span of the stream, in which its source is polled.
     pub(crate) fn trace(&self) -> &Trace {
         &self.trace
     }
 
-    /// Returns the permit, with why the stream is over and what it has come to.
+    /// Gives the permit back, with the reason for the end and the final counts.
     pub(crate) fn close(mut self, reason: CloseReason, counts: Counts) {
         self.count(counts, None);
         self.release(reason);

@@ -1,4 +1,4 @@
-//! The open streams, under one lock, and the orders that the server gives them.
+//! The table of open streams under one lock, and the orders that the server gives them.
 
 use std::{
     borrow::Borrow,
@@ -20,7 +20,7 @@ pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) started: Instant,
     pub(super) registry: Mutex<Registry>,
-    /// Told when the last stream has closed.
+    /// Notified when the last stream has closed.
     pub(super) emptied: Notify,
     pub(super) metrics: Metrics,
 }
@@ -36,20 +36,20 @@ pub(super) struct Settings {
 
 #[derive(Default)]
 pub(super) struct Registry {
-    /// Each stream keeps its place while it is open.
+    /// Open streams. A stream keeps its index for as long as it is open.
     pub(super) places: Vec<Option<Arc<OpenStream>>>,
-    /// The places that are empty.
+    /// The indices of the empty places.
     pub(super) free: Vec<u32>,
-    /// How many streams each key has; none that has none.
+    /// Open streams per key. Keys without streams are absent.
     pub(super) per_key: HashMap<Key, usize>,
     pub(super) phase: Phase,
-    /// When the last was opened.
+    /// `OpenStream::opened` of the newest stream, so that the next one gets a greater value.
     pub(super) last: Option<u64>,
-    /// The events, bytes and keep-alives are those of closed streams.
+    /// The events, bytes and keep-alives count closed streams only. `open` is not maintained here.
     pub(super) totals: Totals,
 }
 
-/// A key as a thin pointer: there is one in each stream.
+/// A key as a thin pointer, because every stream stores one.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key(pub(super) Arc<Arc<str>>);
 
@@ -57,32 +57,33 @@ pub(super) struct Key(pub(super) Arc<Arc<str>>);
 pub(super) enum Phase {
     #[default]
     Running,
-    /// Until then, if the clock reaches that far.
+    /// Draining until this time. `None` if the clock cannot represent the end.
     Draining(Option<Instant>),
     Shutdown,
 }
 
-/// What the server and the body of one stream tell each other: 88 bytes of heap.
+/// The state that the server and the body of one stream share.
 pub(super) struct OpenStream {
-    /// In nanoseconds since the start; no two streams have the same.
+    /// Nanoseconds since `Shared::started`. Unique: ties are broken by counting up.
     pub(super) opened: u64,
     pub(super) key: Key,
     pub(super) state: Mutex<StreamState>,
 }
 
 pub(super) struct StreamState {
-    /// Written by the server; it only rises.
+    /// Written by the server. It only increases.
     pub(super) order: Order,
-    /// Of whoever polls the body.
+    /// The waker of the task that polls the body.
     pub(super) waker: Option<Waker>,
     pub(super) counts: Counts,
-    /// Whether the last frame was taken and nobody has asked for more.
+    /// True if the body has not been polled since the connection took its last frame.
     pub(super) stalled: bool,
-    /// When it was taken: in milliseconds since the start, which begin anew after 49 days.
+    /// The time at which that frame was taken, in milliseconds since `Shared::started`. It wraps
+    /// after 49 days.
     pub(super) taken: u32,
 }
 
-/// What a stream is told to do.
+/// An instruction from the server to a stream. A later variant overrides an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Order {
     GoOn,
@@ -129,7 +130,7 @@ impl Registry {
         let place = self.free.pop().unwrap_or_else(|| {
             let places = self.places.len();
             if places == self.places.capacity() {
-                // By less than `push` would: there are many streams, and each pays for the rest.
+                // `push` would double the table. An eighth wastes less memory per stream.
                 self.places.reserve_exact(places / 8 + 8);
             }
             self.places.push(None);
@@ -140,8 +141,8 @@ impl Registry {
         (ConnectionId { opened, place }, stream)
     }
 
-    /// The open streams, so that they are told and described without the lock: wakers and
-    /// closures run the code of others.
+    /// Returns the open streams, so that they are notified and described without the lock: wakers
+    /// and closures run foreign code.
     pub(super) fn streams(&self) -> Vec<(ConnectionId, Arc<OpenStream>)> {
         let open = self.places.iter().zip(0..);
         open.filter_map(|(stream, place)| {
@@ -155,10 +156,11 @@ impl Registry {
 
 impl Shared {
     pub(super) fn registry(&self) -> MutexGuard<'_, Registry> {
-        // A panic under the lock can come from memory alone, and leaves nothing half done.
+        // Only a failed allocation can panic under this lock, and it leaves no partial update.
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Enters a phase and gives the order to every open stream. [`Phase::Shutdown`] is final.
     pub(super) fn enter(&self, phase: Phase, order: Order) {
         let streams = {
             let mut registry = self.registry();
@@ -167,14 +169,14 @@ impl Shared {
             }
             registry.streams()
         };
-        streams.iter().for_each(|(_, stream)| stream.tell(order));
+        streams.iter().for_each(|(_, stream)| stream.notify(order));
     }
 
     pub(super) fn streams(&self) -> Vec<(ConnectionId, Arc<OpenStream>)> {
         self.registry().streams()
     }
 
-    /// The time since the start.
+    /// Returns the time since `started`.
     pub(super) fn now(&self) -> Duration {
         self.started.elapsed()
     }
@@ -199,8 +201,8 @@ impl Shared {
 
 impl OpenStream {
     pub(super) fn state(&self) -> MutexGuard<'_, StreamState> {
-        // No code of others runs under the lock but the copying of a waker, which changes nothing
-        // if it panics.
+        // The only foreign code under this lock is the `clone` and the `drop` of a waker. If one
+        // panics, the state is still consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -208,8 +210,8 @@ impl OpenStream {
         now.saturating_sub(Duration::from_nanos(self.opened))
     }
 
-    /// Gives an order, and wakes the body for it.
-    pub(super) fn tell(&self, order: Order) {
+    /// Raises the order to at least `order`, and wakes the body.
+    pub(super) fn notify(&self, order: Order) {
         let waker = {
             let mut state = self.state();
             state.order = state.order.max(order);

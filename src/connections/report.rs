@@ -1,33 +1,34 @@
-//! How a stream ended.
+//! The report about a stream that has ended.
 
-/// Why a stream ended.
+/// The reason for which a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The source had no more items, or the response had no stream: a `204`, a refusal, the method
-    /// `HEAD`, or a body that was dropped before its first poll.
+    /// The source had no more items. Also used for a response without a stream (`204`, a refusal,
+    /// `HEAD`), and for a body dropped before its first poll.
     End,
-    /// The source, an item or [`Sse::on_error`](crate::Sse::on_error) failed or panicked.
+    /// The source or an item failed or panicked, or [`Sse::on_error`](crate::Sse::on_error)
+    /// panicked.
     Error,
-    /// The stream was open for its [`max_age`](crate::Sse::max_age).
+    /// The stream reached its [`max_age`](crate::Sse::max_age).
     MaxAge,
-    /// The server shut down, or had drained its streams long enough:
+    /// The server shut down, or its drain time was over. See
     /// [`Connections::shutdown`](crate::Connections::shutdown) and
     /// [`drain`](crate::Connections::drain).
     Shutdown,
-    /// The server closed this stream: [`Connections::close`](crate::Connections::close) and
+    /// The server closed this stream. See [`Connections::close`](crate::Connections::close) and
     /// [`close_where`](crate::Connections::close_where).
     ByServer,
-    /// The body was dropped after its first poll and before its end, or a permit without a body
-    /// was dropped: the client went away, or the server gave the stream up.
+    /// The body was dropped after its first poll and before its end. The client left, or the server
+    /// dropped the response. Also used for a permit that was dropped without a body.
     ClientGone,
 }
 
 impl CloseReason {
-    /// How many there are.
+    /// The number of variants.
     pub(crate) const COUNT: usize = Self::ClientGone as usize + 1;
 
-    /// Every one, in their order.
+    /// All variants, in the order of their declaration.
     #[cfg(feature = "metrics")]
     pub(crate) const ALL: [Self; Self::COUNT] = [
         Self::End,
@@ -38,7 +39,8 @@ impl CloseReason {
         Self::ClientGone,
     ];
 
-    /// Its name in metrics and logs, such as `max_age`.
+    /// Returns the name that metrics and logs use, such as `max_age`. That of
+    /// [`ByServer`](Self::ByServer) is `closed`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -52,17 +54,19 @@ impl CloseReason {
     }
 }
 
-/// The end of a stream, as [`Sse::on_close`](crate::Sse::on_close) is told.
+/// The reason and the counts of a stream that has ended, for
+/// [`Sse::on_close`](crate::Sse::on_close).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CloseReport {
-    /// Why it ended.
+    /// The reason for the end.
     pub reason: CloseReason,
-    /// How many events were encoded for the client, [`end_with`](crate::Sse::end_with) and the
-    /// like among them. Those that stood in the last frame of a client that went away count too.
+    /// The number of events encoded for the client. It includes the events that the response adds,
+    /// such as [`end_with`](crate::Sse::end_with), and events that a client which left did not
+    /// receive.
     pub events: u64,
-    /// How many bytes the connection has taken, keep-alives among them.
+    /// The number of bytes that the connection has taken, including keep-alives.
     pub bytes: u64,
-    /// How many keep-alives the connection has taken.
+    /// The number of keep-alives that the connection has taken.
     pub keep_alives: u64,
 }

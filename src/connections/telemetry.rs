@@ -1,11 +1,11 @@
-//! What monitoring is told of streams: by the features `metrics` and `tracing`, and nothing without
-//! them.
+//! Metrics and spans of streams. Without the features `metrics` and `tracing` these are empty
+//! types.
 
 use std::time::Duration;
 
 use super::report::CloseReason;
 
-/// What a stream has sent.
+/// The counts of a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) events: u64,
@@ -26,8 +26,8 @@ mod count {
 
     use super::{CloseReason, Counts, Duration};
 
-    /// The metrics of a server's streams. The recorder is asked for them once, when the first
-    /// client is admitted or refused.
+    /// The metrics of a server's streams. They are registered with the recorder once, when the
+    /// first client is admitted or refused.
     #[derive(Default)]
     pub(crate) struct Metrics(OnceLock<Handles>);
 
@@ -63,7 +63,7 @@ mod count {
             refused.increment(1);
         }
 
-        /// What was sent with one frame.
+        /// Adds the counts of one frame.
         pub(crate) fn sent(&self, counts: Counts) {
             let handles = self.handles();
             handles.events.increment(counts.events);
@@ -86,16 +86,24 @@ mod count {
     impl Handles {
         fn new() -> Self {
             describe_gauge!("sse_streams_open", Unit::Count, "Open streams");
-            describe_counter!("sse_streams_opened_total", Unit::Count, "Streams admitted");
-            describe_counter!("sse_streams_refused_total", Unit::Count, "Streams refused");
-            describe_counter!("sse_streams_closed_total", Unit::Count, "Streams closed");
-            describe_counter!("sse_events_total", Unit::Count, "Events sent");
-            describe_counter!("sse_sent_bytes_total", Unit::Bytes, "Bytes sent");
-            describe_counter!("sse_keep_alives_total", Unit::Count, "Keep-alives sent");
+            describe_counter!("sse_streams_opened_total", Unit::Count, "Admitted streams");
+            describe_counter!(
+                "sse_streams_refused_total",
+                Unit::Count,
+                "Refused clients, by limit"
+            );
+            describe_counter!(
+                "sse_streams_closed_total",
+                Unit::Count,
+                "Ended streams, by reason"
+            );
+            describe_counter!("sse_events_total", Unit::Count, "Encoded events");
+            describe_counter!("sse_sent_bytes_total", Unit::Bytes, "Sent bytes");
+            describe_counter!("sse_keep_alives_total", Unit::Count, "Sent keep-alives");
             describe_histogram!(
                 "sse_stream_duration_seconds",
                 Unit::Seconds,
-                "How long a stream was open"
+                "Time from the admission of a stream to its end"
             );
             Self {
                 open: gauge!("sse_streams_open"),
@@ -150,7 +158,7 @@ mod trace {
             Self(span)
         }
 
-        /// Makes what is logged now, such as by the source, part of the stream.
+        /// Enters the span, so that it contains what the source logs until the guard is dropped.
         pub(crate) fn enter(&self) -> Entered<'_> {
             self.0.enter()
         }
@@ -173,7 +181,7 @@ mod trace {
 
     pub(crate) struct Trace;
 
-    /// In place of a guard.
+    /// The empty counterpart of a span's guard.
     pub(crate) struct Entered;
 
     impl Trace {
