@@ -1,4 +1,4 @@
-//! The bounds of a hub, and how it begins.
+//! The configuration of a hub.
 
 use std::{
     sync::Arc,
@@ -16,23 +16,29 @@ use super::{
 };
 use crate::wire::Event;
 
-/// How a hub is set up; made by [`Hub::builder`].
+/// The configuration of a [`Hub`], returned by [`Hub::builder`].
 #[derive(Debug)]
-#[must_use = "a builder does nothing until it builds"]
+#[must_use = "a builder does nothing until `build` is called"]
 pub struct HubBuilder {
     limits: Limits,
     reset: ResetEvent,
 }
 
 impl Hub {
-    /// A hub with the bounds that [`builder`](Self::builder) begins with.
+    /// Creates a hub with the default bounds of [`builder`](Self::builder).
+    ///
+    /// # Panics
+    ///
+    /// Panics on `wasm32-unknown-unknown`, which has no clock.
     #[must_use]
     pub fn new() -> Self {
         Self::builder().build()
     }
 
-    /// A hub to be set up. Each topic has a history of 1,024 events and 1 MiB, of any age; all
-    /// together have 64 MiB.
+    /// Returns a builder with the default bounds.
+    ///
+    /// The history of a topic holds 1,024 events and 1 MiB, of any age. All topics together use
+    /// 64 MiB of memory.
     pub fn builder() -> HubBuilder {
         HubBuilder {
             limits: Limits {
@@ -53,36 +59,44 @@ impl Default for Hub {
 }
 
 impl HubBuilder {
-    /// Sets how many events a topic keeps; at least one.
+    /// Sets the maximum number of events in the history of a topic. The newest event is always
+    /// within this bound, even if it is 0.
     pub fn history(mut self, events: usize) -> Self {
         self.limits.events = events;
         self
     }
 
-    /// Sets how many bytes of events a topic keeps; at least one event.
+    /// Sets the maximum size of the history of a topic, in bytes on the wire. The newest event is
+    /// always within this bound, even if it is larger.
     pub fn history_bytes(mut self, bytes: usize) -> Self {
         self.limits.bytes = bytes;
         self
     }
 
-    /// Sets how long events are kept. They are dropped when something is published.
+    /// Sets the maximum age of events in the history. By default there is none.
+    ///
+    /// There is no timer: events that are too old are dropped at the next publish to any topic.
     pub fn history_age(mut self, age: Duration) -> Self {
         self.limits.age = Some(age);
         self
     }
 
-    /// Sets how many bytes all topics together may cost, with what they need beyond the bytes of
-    /// their events. The oldest events are dropped first, whatever their topic.
+    /// Sets the maximum memory of all topics together, in bytes. It covers events and an estimate
+    /// of their overhead.
+    ///
+    /// Each publish enforces it. The oldest events are dropped first, whatever their topic. The
+    /// newest event of the hub is never dropped for this bound.
     pub fn memory(mut self, bytes: usize) -> Self {
         self.limits.memory = bytes;
         self
     }
 
-    /// Sets the event by which a client is told that it cannot have all that it missed, so that
-    /// it loads anew what it shows. Its id is the position from which on it gets all.
+    /// Sets the event that notifies a client of a gap, so that it reloads what it shows.
     ///
-    /// By default it has the event type `reset`, and the reason as its data: `expired`, `unknown`
-    /// or `lagged`.
+    /// The hub sets the id of the event. The client gets every event after that id.
+    ///
+    /// By default the event type is `reset`, and the data is the reason: `expired`, `unknown` or
+    /// `lagged`.
     pub fn reset_event(
         mut self,
         event: impl Fn(ResetReason) -> Event + Send + Sync + 'static,
@@ -91,10 +105,14 @@ impl HubBuilder {
         self
     }
 
-    /// The hub.
+    /// Creates the hub.
+    ///
+    /// # Panics
+    ///
+    /// Panics on `wasm32-unknown-unknown`, which has no clock.
     #[must_use]
     pub fn build(self) -> Hub {
-        // Later than that of any hub before it, so that their ids are told apart.
+        // Microseconds since 1970, so that ids from before a restart are recognised as unknown.
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
         let epoch = since_1970.unwrap_or_default().as_micros() as u64;
         self.starting_at(Position::new(epoch, 0), None)

@@ -1,10 +1,8 @@
-//! A hub whose events are kept in a log, which it may share with other servers.
+//! A hub that shares its events with other servers through a log.
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use tokio::time::sleep;
-
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::sleep};
 
 use super::{
     builder::HubBuilder,
@@ -18,36 +16,42 @@ use super::{
 };
 use crate::wire::{Encode, EncodedEvent};
 
-/// A [`Hub`] on one of several servers that publish to one [`EventLog`]; made by
+/// A [`Hub`] that shares its events with other servers through an [`EventLog`], created by
 /// [`HubBuilder::distributed`].
 ///
-/// The history of the hub is what this server has read of the log: [`follow`](Self::follow) is
-/// the one reader, to be run in a task by whoever made the hub. What a client missed beyond it is
-/// read from the log. An event that is published here comes by the log too, so that all servers
-/// have one order.
+/// Every event reaches the subscribers through the log, also on the server that published it. All
+/// servers therefore have the same order. Run [`follow`](Self::follow) in one task per hub:
+/// without it, nothing is delivered.
 ///
-/// A client may come from a server that is ahead of this one: it is served from its own id on. One
-/// whose id is not in the log, or not any more, gets a [`ResetReason`](crate::hub::ResetReason), as does one that
-/// would be sent more than 10,000 entries. If the log cannot be read when a client resumes, its
-/// subscription ends, and the client comes back.
+/// The history holds the entries that this server has read. A client that missed more is served
+/// from the log:
+///
+/// - A client may come from a server that has read further than this one. Its subscription starts
+///   after the client's id.
+/// - If the log does not have the id, or no longer has it, the client gets a reset
+///   ([`ResetReason`](crate::hub::ResetReason)). So does a client whose replay would read more
+///   than 10,000 entries, of all topics together.
+/// - If the log cannot be read, the subscription ends. An `EventSource` then reconnects.
+/// - At most 4 clients read from the log at a time. The others wait.
 #[derive(Clone)]
 pub struct DistributedHub {
     hub: Hub,
     log: Arc<dyn EventLog>,
 }
 
-/// How long the reader waits for an entry.
+/// The time for which one call waits for an entry. It bounds how late a close is noticed.
 const WAIT: Duration = Duration::from_secs(1);
 
-/// How long the reader waits when the log cannot be read, at first and at most.
+/// The first and the longest pause after a failed read.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 impl HubBuilder {
-    /// A hub that keeps its events in `log`, with what the log has loaded into its history.
+    /// Creates a hub that shares its events through `log`, and loads the entries of the log into
+    /// its history.
     ///
     /// # Errors
     ///
-    /// What the log says if it cannot be read.
+    /// Returns the log's own error if the log cannot be read.
     pub async fn distributed(
         self,
         log: Arc<dyn EventLog>,
@@ -68,11 +72,18 @@ impl DistributedHub {
         Self { hub, log }
     }
 
-    /// Publishes an item to a topic of all servers, and tells its position.
+    /// Publishes an item to a topic on all servers and returns its position.
+    ///
+    /// It waits until the log has stored the event, and not until subscribers get it. If the future
+    /// is dropped, the event may or may not be published.
     ///
     /// # Errors
     ///
-    /// [`PublishError::Append`] says whether the event is in the log.
+    /// - [`PublishError::Encode`] if the item fails to encode.
+    /// - [`PublishError::NotOneEvent`] if the item writes nothing or several events, because an
+    ///   entry of the log is one event. [`Hub::publish`] accepts such an item.
+    /// - [`PublishError::Append`] if the log fails. It says whether the event is in the log.
+    /// - [`PublishError::Closed`] after [`close`](Self::close).
     pub async fn publish<T: Encode>(
         &self,
         topic: &str,
@@ -81,12 +92,14 @@ impl DistributedHub {
         self.append(topic, item, None).await
     }
 
-    /// The same, with a key by which the log knows that it has the event, so that it can be
-    /// published again when the outcome is [unknown](crate::hub::AppendError::Unknown).
+    /// Publishes an item as [`publish`](Self::publish) does, unless the log already has an event
+    /// with the same key. Returns the position of that event then.
+    ///
+    /// Use it to retry if the outcome is [unknown](crate::hub::AppendError::Unknown).
     ///
     /// # Errors
     ///
-    /// [`PublishError::Append`] says whether the event is in the log.
+    /// The same as for [`publish`](Self::publish).
     pub async fn publish_once<T: Encode>(
         &self,
         topic: &str,
@@ -96,34 +109,46 @@ impl DistributedHub {
         self.append(topic, item, Some(idempotency_key)).await
     }
 
-    /// Subscribes to these topics, from where this server is on; as [`Hub::subscribe`] does.
+    /// Subscribes to these topics as [`Hub::subscribe`] does, starting after
+    /// [`head`](Self::head).
     pub fn subscribe<T: AsRef<str>>(&self, topics: impl IntoIterator<Item = T>) -> Subscription {
         self.hub.subscribe(topics)
     }
 
-    /// The position up to which this server has read.
+    /// Returns the position up to which this server has read the log.
     #[must_use]
     pub fn head(&self) -> Position {
         self.hub.head()
     }
 
-    /// Ends the subscriptions of this server, and [`follow`](Self::follow).
+    /// Closes the hub on this server. Each subscription ends after it has read the remaining
+    /// events, and [`follow`](Self::follow) returns.
+    ///
+    /// Later publishes on this server fail with [`PublishError::Closed`]. The log and other servers
+    /// are not affected.
     pub fn close(&self) {
         self.hub.close();
     }
 
-    /// What is known here of every topic, in no order.
+    /// Returns the state of every topic on this server, in no particular order.
     #[must_use]
     pub fn topics(&self) -> Vec<TopicInfo> {
         self.hub.topics()
     }
 
-    /// Reads the log and brings its entries to the subscribers of this server, until the hub is
-    /// closed or up to a second longer. Run it once, in a task.
+    /// Reads the log and delivers its entries to the subscribers of this server, until the hub is
+    /// closed. Run it in one task.
     ///
-    /// While the log cannot be read the subscribers stay, and it is tried again after 50 ms and at
-    /// most every second. Where entries are lost, as when an engine comes back with less than it
-    /// had, every subscriber is reset.
+    /// It returns at most 1 s after [`close`](Self::close), unless the log itself takes longer. If
+    /// the future is dropped, delivery stops. A new call continues where it stopped.
+    ///
+    /// If the log cannot be read, the subscriptions stay open. The read is repeated after 50 ms,
+    /// and then after pauses that double up to 1 s. If the log has lost entries, every subscription
+    /// lags, as [`OnLag`](crate::hub::OnLag) describes.
+    ///
+    /// # Panics
+    ///
+    /// Panics after a failed read if it runs outside a tokio runtime with time enabled.
     pub async fn follow(&self) {
         let mut at_end = false;
         let mut back_off = BACK_OFF.0;
@@ -147,13 +172,13 @@ impl DistributedHub {
         }
     }
 
-    /// Loads what the log has, so that clients who come back after a restart are served.
+    /// Loads the entries of the log, so that clients can resume after a restart of the server.
     pub(super) async fn load(&self) -> Result<(), EventLogError> {
         let head = self.log.head().await?;
         let start = Position::default();
         let first = self.log.wait(start, 1, Duration::ZERO).await?;
         if let [first] = &first[..] {
-            self.hub.gap_to(first.at); // what came before is not known
+            self.hub.gap_to(first.at); // earlier entries are no longer available
         }
         while self.hub.head() < head {
             match self.log.read(self.hub.head(), None, PAGE).await? {
@@ -164,14 +189,15 @@ impl DistributedHub {
         Ok(())
     }
 
-    /// Waits for an entry, which proves nothing: those before it may be gone. Tells whether the
-    /// end is still where it was.
+    /// Waits for an entry. Returns whether the hub is still at the end of the log. The entry is not
+    /// delivered, because entries before it may be missing.
     async fn wait(&self) -> Result<bool, EventLogError> {
         let entries = self.log.wait(self.hub.head(), 1, WAIT).await?;
         Ok(entries.is_empty())
     }
 
-    /// Reads on, with proof that nothing is missing; tells whether it came to the end.
+    /// Reads the next entries, with proof that none is missing. Returns whether the hub is now at
+    /// the end of the log.
     async fn read(&self) -> Result<bool, EventLogError> {
         match self.log.read(self.hub.head(), None, PAGE).await? {
             Page::Entries(entries) => {

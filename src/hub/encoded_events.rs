@@ -1,4 +1,4 @@
-//! Several events that were encoded before.
+//! Several events in their encoded form.
 
 use std::{convert::Infallible, fmt};
 
@@ -7,8 +7,10 @@ use bytes::{Bytes, BytesMut};
 use super::log::Entry;
 use crate::wire::{Encode, Encoder, set_last_id};
 
-/// Events that were encoded before and follow each other, as a
-/// [`Subscription`](crate::Subscription) yields them. To clone it is to count a reference.
+/// Consecutive events in their encoded form, as a [`Subscription`](crate::Subscription) yields
+/// them.
+///
+/// Cloning is cheap: the bytes are reference-counted.
 #[derive(Clone, PartialEq, Eq, Hash)]
 #[must_use = "events do nothing until they are sent"]
 pub struct EncodedEvents {
@@ -21,19 +23,19 @@ impl EncodedEvents {
         Self { bytes, count }
     }
 
-    /// How many events.
+    /// Returns the number of events.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// The bytes.
+    /// Returns the bytes on the wire.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The bytes, without a copy.
+    /// Returns the bytes on the wire, without a copy.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
         self.bytes
@@ -43,7 +45,7 @@ impl EncodedEvents {
         self.bytes.len()
     }
 
-    /// `pieces` one after the other, in one piece.
+    /// Joins `pieces` in their order.
     pub(super) fn join<'a>(pieces: impl Iterator<Item = &'a Self> + Clone) -> Self {
         let mut bytes = BytesMut::with_capacity(pieces.clone().map(Self::len).sum());
         let mut count = 0;
@@ -55,7 +57,7 @@ impl EncodedEvents {
     }
 }
 
-/// With its position as its id.
+/// Takes the event of an entry, with the entry's position as its id.
 impl From<&Entry> for EncodedEvents {
     fn from(entry: &Entry) -> Self {
         let mut wire = BytesMut::from(entry.event.as_bytes());

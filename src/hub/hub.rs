@@ -1,4 +1,4 @@
-//! The hub: topics that any number of streams subscribe to, with a history to resume from.
+//! The hub of one server, and the core of a hub that shares a log.
 
 use std::{
     fmt,
@@ -15,31 +15,11 @@ use super::{
 };
 use crate::wire::{Encode, Output, encode_to};
 
-/// Topics with a history, to which events are published and to which streams subscribe.
+/// A publish-subscribe hub, whose topics have a history to resume from.
 ///
-/// It is made once and cloned as a handle. An event is encoded once, whatever the number of its
-/// subscribers; its id is its [`Position`] in the one order of all topics, which takes the place
-/// of an id that it has. No task is behind it.
-///
-/// - **What a client missed** it gets when it comes back with its `Last-Event-ID`
-///   ([`Subscription::after`]): exactly once and in order, or a [`ResetReason`](super::ResetReason) event if the history
-///   does not reach back to it.
-/// - **A client that hears nothing** keeps an old id. Where that can matter, with topics that come
-///   and go or a log that is short, name one topic more in every subscription, and publish an
-///   empty event to it now and then: `Event::data("").event_type(TICK)`, of a type that nobody
-///   listens to. Every browser takes its id and shows nothing. The comment of a keep-alive has no
-///   id, and of a block with an id alone Firefox does not take it.
-/// - **A client that does not read** delays nobody and costs no memory: a subscription is a place
-///   in the history. What happens when the history has left it behind says [`OnLag`](super::OnLag).
-/// - **The history** of a topic is bounded by count, bytes and age, and that of all topics
-///   together by [`memory`](super::HubBuilder::memory). The newest event of a topic is kept beyond the
-///   bounds of the topic, and the newest of all beyond the memory.
-/// - **Monitoring**: [`topics`](Self::topics) tells of each topic. With the feature `metrics` the
-///   recorder of the crate `metrics` is told of all together, under names that begin with
-///   `sse_hub_`.
-/// - **Topics** are any text. One comes to be when it is first published or subscribed to, and is
-///   gone when it has no subscribers and no history. Of one that is gone its history is lost to
-///   those who come back with an older id: they get a reset.
+/// Create one hub per server, then clone it: all clones share the same topics. An event is encoded
+/// once, whatever the number of its subscribers. Its id is its [`Position`] in one order over all
+/// topics, which replaces an id of its own. The hub spawns no task.
 ///
 /// ```
 /// use futures_util::StreamExt as _;
@@ -54,7 +34,7 @@ use crate::wire::{Encode, Output, encode_to};
 /// let both = format!("data: 100\nid: {first}\n\ndata: hello\nid: {second}\n\n");
 /// assert_eq!(live.next().await.unwrap(), &*both);
 ///
-/// // A client that has the first and comes back gets the second.
+/// // A client that reconnects with the first id gets the second event.
 /// let last = first.to_string().parse()?;
 /// let mut resumed = hub.subscribe(["prices", "news"]).after(last);
 /// let missed = format!("data: hello\nid: {second}\n\n");
@@ -62,25 +42,70 @@ use crate::wire::{Encode, Output, encode_to};
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # Topics
+///
+/// A topic is any text. It is created when it is first published or subscribed to. It is removed
+/// when it has neither subscribers nor history. A client that subscribes to a removed topic, with
+/// an id from before the removal, gets a reset.
+///
+/// # History
+///
+/// The history of a topic is bounded by count, bytes and age. The history of all topics together
+/// is bounded by [`memory`](super::HubBuilder::memory). The bounds are enforced when something is
+/// published. The newest event of a topic always satisfies the bounds on count and bytes, but age
+/// and memory can still drop it.
+///
+/// # Resuming
+///
+/// A client reconnects with its last event ID, which the handler passes to
+/// [`Subscription::after`]. The subscription yields each event after that id exactly once, in
+/// order. If the history no longer reaches back that far, it yields one reset event instead, with
+/// a [`ResetReason`](super::ResetReason).
+///
+/// A client that gets no events keeps an old id, which can expire while other topics are busy. To
+/// prevent that, add a shared topic to every subscription. Publish an event to it from time to
+/// time, with empty data and a type without a listener: `Event::data("").event_type(TICK)`.
+/// Chromium and Firefox store its id and dispatch nothing visible. A block with only an id does
+/// not work, because Firefox ignores it (`tests/real/results.md`). A keep-alive is a comment
+/// and has no id.
+///
+/// # Slow clients
+///
+/// A client that does not read delays no other client and queues no events, because a subscription
+/// is only a position in the history. If events are dropped before the client gets them, the
+/// subscription lags. [`OnLag`](super::OnLag) sets what happens then.
+///
+/// # Monitoring
+///
+/// [`topics`](Self::topics) returns the state of each topic. With the feature `metrics`, the hub
+/// reports the sum of all topics to the recorder of the crate `metrics`, with the prefix
+/// `sse_hub_`. The names have no label for the hub. If a process has several hubs, the values of
+/// `sse_hub_topics`, `sse_hub_memory_bytes` and `sse_hub_lagged_total` are not their sums.
 #[derive(Clone)]
 pub struct Hub(pub(super) Arc<Shared>);
 
 impl Hub {
-    /// Publishes an item to a topic, and tells its position. Subscribers are woken; nobody is
-    /// waited for.
+    /// Publishes an item to a topic and returns its position.
     ///
-    /// Where an item is several events, the last of them has the id, so that a client that
-    /// resumes has all of them or none.
+    /// It wakes the subscribers and does not wait for them. Without subscribers the item is stored
+    /// in the history.
+    ///
+    /// If the item is several events, only the last one has the id. A client that resumes therefore
+    /// gets all of them or none. If the item writes nothing, a block with only the id is published,
+    /// which clients do not dispatch.
     ///
     /// # Errors
     ///
-    /// [`PublishError`]; nothing is published then.
+    /// Returns [`PublishError::Encode`] if the item fails to encode, and [`PublishError::Closed`]
+    /// after [`close`](Self::close). Nothing is published then. An item that is several events is
+    /// accepted, although [`DistributedHub::publish`](super::DistributedHub::publish) rejects it.
     pub fn publish<T: Encode>(
         &self,
         topic: &str,
         item: T,
     ) -> Result<Position, PublishError<T::Error>> {
-        let mut output = Output::with_capacity(FIRST);
+        let mut output = Output::with_capacity(INITIAL_CAPACITY);
         let events = encode_to(&mut output, item).map_err(PublishError::Encode)?;
         let wire = output.take_all();
         let now = self.0.now();
@@ -101,29 +126,37 @@ impl Hub {
         Ok(at)
     }
 
-    /// Subscribes to these topics, from now on. Topics that are named twice count once; with none
-    /// the subscription is silent until the hub is closed.
+    /// Subscribes to these topics, starting with the next event that is published.
     ///
-    /// A handler names the topics that its client may see: an id that the client sends replays
-    /// nothing of any other.
+    /// Duplicate topics count once. Without topics the subscription yields nothing until the hub is
+    /// closed. On a closed hub it ends at once, after the events that it
+    /// [resumes](Subscription::after).
     ///
-    /// A client that has had no event has no id to come back with. Where it must not miss those
-    /// between two connections, tell it [`head`](Self::head) with what it begins with, and let it
-    /// subscribe behind that: `new EventSource("/events?lastEventId=" + head)`. The example
-    /// `notifications` does so.
+    /// Pass only the topics that the client may see. A last event ID never replays events of other
+    /// topics.
+    ///
+    /// A client that has not received an event has no id to resume from. To let it resume, send it
+    /// [`head`](Self::head) together with the initial data, and have it connect with that id:
+    /// `new EventSource("/events?lastEventId=" + head)`. The example `notifications` does this.
     pub fn subscribe<T: AsRef<str>>(&self, topics: impl IntoIterator<Item = T>) -> Subscription {
         Subscription::new(self.0.clone(), topics)
     }
 
-    /// The position of the last event that was published; that of none in a new hub.
+    /// Returns the position of the last published event. In a new hub it is the position before
+    /// the first event.
     #[must_use]
     pub fn head(&self) -> Position {
         self.0.state().head
     }
 
-    /// Drops the history of a topic; `false` if it has none. Its subscribers stay, and those who
-    /// have not read all of it are told.
-    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    /// Drops the history of a topic. Returns `false` if it has none.
+    ///
+    /// Subscriptions to the topic stay open. Those with unread events lag, as
+    /// [`OnLag`](super::OnLag) describes.
+    #[expect(
+        clippy::must_use_candidate,
+        reason = "callers may not care whether there was a history"
+    )]
     pub fn remove(&self, topic: &str) -> bool {
         let mut state = self.0.state();
         let removed = state.remove(topic);
@@ -133,8 +166,9 @@ impl Hub {
         removed
     }
 
-    /// Ends the subscriptions, each when it has read what is there. Nothing is published any
-    /// more.
+    /// Closes the hub. Each subscription ends after it has read the remaining events.
+    ///
+    /// Later publishes fail with [`PublishError::Closed`]. Closing twice has no effect.
     pub fn close(&self) {
         let mut woken = Vec::new();
         {
@@ -145,7 +179,9 @@ impl Hub {
         wake(woken);
     }
 
-    /// What is known of every topic, in no order. It looks at each of them.
+    /// Returns the state of every topic, in no particular order.
+    ///
+    /// It visits each topic under the lock of the hub.
     #[must_use]
     pub fn topics(&self) -> Vec<TopicInfo> {
         let state = self.0.state();
@@ -161,8 +197,11 @@ impl Hub {
         topics.collect()
     }
 
-    /// How many bytes of memory topics and their history cost, about. It is over what
-    /// [`memory`](super::HubBuilder::memory) allows only where there is nothing to be dropped.
+    /// Returns the estimated memory of topics and their history, in bytes.
+    ///
+    /// Each publish drops events until this is within the
+    /// [bound](super::HubBuilder::memory). It can exceed the bound between two publishes, or if
+    /// there is nothing left to drop: the newest event, and topics with subscribers, are kept.
     #[must_use]
     pub fn memory(&self) -> usize {
         self.0.state().memory()
@@ -172,7 +211,8 @@ impl Hub {
         self.0.state().closed
     }
 
-    /// Brings entries of a log to the subscribers; those that came before count once.
+    /// Delivers entries of a log to the subscribers. Entries that were already delivered are
+    /// skipped.
     pub(super) fn deliver(&self, entries: &[Entry]) {
         let now = self.0.now();
         let (mut items, mut bytes) = (0, 0);
@@ -194,7 +234,7 @@ impl Hub {
         wake(woken);
     }
 
-    /// Forgets the history: what there was up to `head` is not known.
+    /// Drops the whole history and moves the head to `head`. Every subscriber before it lags.
     pub(super) fn gap_to(&self, head: Position) {
         let mut woken = Vec::new();
         {
@@ -215,6 +255,6 @@ impl fmt::Debug for Hub {
     }
 }
 
-/// What a block for an event begins with: most events and their id fit, and the rest is given
-/// back by none of them for long.
-const FIRST: usize = 256;
+/// The initial capacity of the buffer that an event is encoded into, in bytes. Most events fit with
+/// their id.
+const INITIAL_CAPACITY: usize = 256;

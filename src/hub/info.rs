@@ -2,23 +2,25 @@
 
 use std::sync::Arc;
 
-/// What is known of a topic.
+/// A snapshot of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TopicInfo {
-    /// Its name.
+    /// The name of the topic.
     pub name: Arc<str>,
-    /// How many subscriptions it has.
+    /// The number of its subscriptions.
     pub subscribers: usize,
-    /// How many events its history holds.
+    /// The number of items in its history. An item that is several events counts once.
     pub events: usize,
-    /// How many bytes those are.
+    /// The size of its history, in bytes on the wire.
     pub bytes: usize,
-    /// How many were published since the topic came to be.
+    /// The number of items published since the topic was created.
     pub published: u64,
-    /// How many subscriptions were reset because of something that it lost, or with
-    /// [`OnLag::Latest`](super::OnLag::Latest) got its newest event in place of that.
+    /// The number of resets that were sent because this topic lost events. It includes
+    /// subscriptions with [`OnLag::Latest`](super::OnLag::Latest) that resumed from an expired id
+    /// and got the newest event instead.
     pub resets: u64,
-    /// How many fell behind its history, whatever became of them.
+    /// The number of times that a subscription lagged behind the history of this topic, with any
+    /// [`OnLag`](super::OnLag).
     pub lagged: u64,
 }

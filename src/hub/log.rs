@@ -1,18 +1,29 @@
-//! The seam between a hub and where its events are kept.
+//! The interface between a hub and the log that stores its events.
 
 use std::{error::Error, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use super::position::Position;
 use crate::wire::EncodedEvent;
 
-/// Where the events of several servers are kept in one order, such as a stream of a database;
-/// behind a [`DistributedHub`](crate::hub::DistributedHub).
+/// A log that stores the events of several servers in one order, such as a stream in a database.
 ///
-/// Each call is a round trip, so that a boxed future costs nothing beside it. A call that is
-/// dropped is cancelled; one of `append` may have written then.
+/// A [`DistributedHub`](crate::hub::DistributedHub) reads and writes it.
+///
+/// Positions only increase, also when entries are lost. A log that restarts with fewer entries than
+/// before continues after every position that it has already returned, for example with a greater
+/// [`Position::hi`]. If it does not, the hub does not notice the loss.
+///
+/// Dropping a future cancels the call. A cancelled [`append`](Self::append) may have written the
+/// event.
 pub trait EventLog: Send + Sync {
-    /// Writes an event to the end, and tells its position. With an idempotency key, what was
-    /// written with the same key before is not written again, and its position is told.
+    /// Appends an event and returns its position.
+    ///
+    /// If an event with the same idempotency key is already in the log, nothing is written. The
+    /// position of that event is returned.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the [`AppendError`] that says whether the event is in the log.
     fn append<'a>(
         &'a self,
         topic: &'a str,
@@ -20,70 +31,86 @@ pub trait EventLog: Send + Sync {
         idempotency_key: Option<&'a str>,
     ) -> LogFuture<'a, Position, AppendError>;
 
-    /// The position of the last entry, or of the start if there never was one.
+    /// Returns the position of the last entry, or the start of the log if it never had one.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the log cannot be read now.
     fn head(&self) -> LogFuture<'_, Position>;
 
-    /// The first `max` entries behind `after`, up to and with `upto`. It proves that nothing is
-    /// missing between `after` and the first of them: it looks `after` up too, and answers
-    /// [`Page::Gap`] if that is neither there nor known to be the last that was dropped.
+    /// Returns the first `max` entries after `after`, up to and including `upto`.
+    ///
+    /// The result proves that no entry is missing between `after` and the first one returned. An
+    /// implementation must look up `after` as well. It returns [`Page::Gap`] if `after` is neither
+    /// in the log nor the last entry that was dropped from it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the log cannot be read now.
     fn read(&self, after: Position, upto: Option<Position>, max: usize) -> LogFuture<'_, Page>;
 
-    /// The first `max` entries behind `after`, as soon as there are some, or none after `timeout`.
-    /// It proves nothing: what was behind `after` may be gone.
+    /// Waits until there are entries after `after`, and returns the first `max` of them. Returns
+    /// none if there are none within `timeout`.
+    ///
+    /// The result proves nothing about earlier entries, which may no longer be available.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the log cannot be read now.
     fn wait(&self, after: Position, max: usize, timeout: Duration) -> LogFuture<'_, Vec<Entry>>;
 }
 
-/// The answer of a [`EventLog`].
+/// The boxed future of an [`EventLog`] method.
 pub type LogFuture<'a, T, E = EventLogError> =
     Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
 
-/// Why a log cannot be read now.
+/// The error of an [`EventLog`] that cannot be read now.
 pub type EventLogError = Box<dyn Error + Send + Sync>;
 
-/// An event in a [`EventLog`].
+/// An event in an [`EventLog`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Where it stands.
+    /// The position of the event.
     pub at: Position,
-    /// What it was published to.
+    /// The topic that the event was published to.
     pub topic: Arc<str>,
-    /// Itself, without that position as its id.
+    /// The event, without its position as its id.
     pub event: EncodedEvent,
 }
 
-/// What a [`EventLog`] has behind a position.
+/// The entries of an [`EventLog`] after a position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Page {
-    /// These, in order, and nothing in between.
+    /// Consecutive entries, in order. Empty if there are none after the position.
     Entries(Vec<Entry>),
-    /// The position is not in the log, or not any more.
+    /// The position is not in the log, or no longer in it.
     Gap,
 }
 
-/// Why an event was not appended, or may not have been.
+/// The error of an append. It says whether the event is in the log.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum AppendError {
-    /// It is not in the log: it can be published again.
+    /// The event is not in the log. It can be published again.
     NotWritten(EventLogError),
-    /// It may be in the log and may be sent, as after a time-out: to publish it again without an
-    /// idempotency key may double it.
+    /// The event may be in the log, as after a timeout. Publishing it again without an idempotency
+    /// key may duplicate it.
     Unknown(EventLogError),
-    /// The log will not have it, now or later, as when it is too large.
+    /// The log rejects the event, now and later, as when it is too large.
     Rejected(EventLogError),
 }
 
 impl fmt::Display for AppendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotWritten(error) => write!(f, "the log has not taken the event: {error}"),
-            Self::Unknown(error) => write!(f, "the log may have taken the event: {error}"),
-            Self::Rejected(error) => write!(f, "the log rejects the event: {error}"),
+            Self::NotWritten(error) => write!(f, "the log did not store the event: {error}"),
+            Self::Unknown(error) => write!(f, "the log may have stored the event: {error}"),
+            Self::Rejected(error) => write!(f, "the log rejected the event: {error}"),
         }
     }
 }
 
 impl Error for AppendError {}
 
-/// The number of entries that are read at once.
+/// The maximum number of entries in one read.
 pub(super) const PAGE: usize = 500;

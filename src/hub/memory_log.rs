@@ -1,4 +1,4 @@
-//! A log in memory: the model of what an engine does, for tests and for servers in one process.
+//! A log in memory, for tests and for several hubs in one process.
 
 use std::{
     collections::VecDeque,
@@ -15,9 +15,11 @@ use super::{
 };
 use crate::wire::EncodedEvent;
 
-/// A [`EventLog`] in memory that keeps a number of entries.
+/// An [`EventLog`] in memory with a bounded number of entries.
 ///
-/// It remembers the idempotency keys of the entries that it keeps.
+/// It is the reference for other implementations. When it is full, an append drops the oldest
+/// entry together with its idempotency key. [`EventLog::wait`] needs a tokio runtime with time
+/// enabled.
 pub struct MemoryLog {
     kept: Mutex<Kept>,
     appended: Notify,
@@ -26,13 +28,14 @@ pub struct MemoryLog {
 struct Kept {
     max: usize,
     entries: VecDeque<(Entry, Option<String>)>,
-    /// The position before the first entry.
-    floor: Position,
+    /// The position before the first entry: the start of the log, or the last dropped entry.
+    before_first: Position,
     head: Position,
 }
 
 impl MemoryLog {
-    /// An empty log for this many entries; `hi` is that of its positions.
+    /// Creates an empty log of at most `max` entries, whose positions have this `hi`. With a `max`
+    /// of 0, every entry is dropped as soon as it is appended.
     #[must_use]
     pub fn new(hi: u64, max: usize) -> Self {
         let start = Position::new(hi, 0);
@@ -40,14 +43,14 @@ impl MemoryLog {
             kept: Mutex::new(Kept {
                 max,
                 entries: VecDeque::new(),
-                floor: start,
+                before_first: start,
                 head: start,
             }),
             appended: Notify::new(),
         }
     }
 
-    /// Drops all but the last `entries`.
+    /// Drops all but the last `entries` entries.
     pub fn trim(&self, entries: usize) {
         self.kept().trim(entries);
     }
@@ -61,23 +64,23 @@ impl Kept {
     fn trim(&mut self, max: usize) {
         while self.entries.len() > max {
             if let Some((entry, _)) = self.entries.pop_front() {
-                self.floor = entry.at;
+                self.before_first = entry.at;
             }
         }
     }
 
-    fn behind(&self, after: Position, max: usize) -> Vec<Entry> {
+    fn entries_after(&self, after: Position, max: usize) -> Vec<Entry> {
         let start = self.entries.partition_point(|(entry, _)| entry.at <= after);
         let entries = self.entries.range(start..).take(max);
         entries.map(|(entry, _)| entry.clone()).collect()
     }
 
-    /// Whether all that followed `after` is here.
+    /// Returns whether every entry after `after` is still here.
     fn reaches(&self, after: Position) -> bool {
         let entry = self
             .entries
             .binary_search_by_key(&after, |(entry, _)| entry.at);
-        after == self.floor || entry.is_ok()
+        after == self.before_first || entry.is_ok()
     }
 }
 
@@ -123,7 +126,7 @@ impl EventLog for MemoryLog {
             if !kept.reaches(after) {
                 return Ok(Page::Gap);
             }
-            let mut entries = kept.behind(after, max);
+            let mut entries = kept.entries_after(after, max);
             entries.retain(|entry| upto.is_none_or(|upto| entry.at <= upto));
             Ok(Page::Entries(entries))
         })
@@ -134,7 +137,7 @@ impl EventLog for MemoryLog {
             let found = timeout(time, async {
                 loop {
                     let appended = self.appended.notified();
-                    let entries = self.kept().behind(after, max);
+                    let entries = self.kept().entries_after(after, max);
                     if !entries.is_empty() {
                         return entries;
                     }

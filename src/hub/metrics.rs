@@ -1,19 +1,19 @@
-//! What monitoring is told of a hub: by the feature `metrics`, and nothing without it.
+//! The metrics of a hub. Without the feature `metrics` this is an empty type.
 
 use super::{reset::ResetReason, state::Held};
 
-pub(super) use self::told::Metrics;
+pub(super) use self::recorded::Metrics;
 
 #[cfg(feature = "metrics")]
-mod told {
+mod recorded {
     use std::sync::OnceLock;
 
     use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
 
     use super::{Held, ResetReason};
 
-    /// The metrics of a hub. They have no label for the topic: topics are any text, and there can
-    /// be a million of them. The recorder is asked for them once, when there is something to tell.
+    /// The metrics of a hub. They have no label for the topic, because the number of topics is
+    /// unbounded. They are registered with the recorder at the first change.
     #[derive(Default)]
     pub(in super::super) struct Metrics(OnceLock<Handles>);
 
@@ -34,7 +34,7 @@ mod told {
             handles.bytes.increment(bytes as u64);
         }
 
-        /// What the hub holds now.
+        /// Sets the gauges to the present state of the hub.
         pub(in super::super) fn holds(&self, held: Held) {
             let handles = self.handles();
             handles.topics.set(held.topics as f64);
@@ -63,15 +63,23 @@ mod told {
         fn new() -> Self {
             describe_gauge!("sse_hub_topics", Unit::Count, "Topics");
             describe_gauge!("sse_hub_subscriptions", Unit::Count, "Open subscriptions");
-            describe_gauge!("sse_hub_memory_bytes", Unit::Bytes, "What topics cost");
-            describe_counter!("sse_hub_published_total", Unit::Count, "Items published");
-            describe_counter!("sse_hub_published_bytes_total", Unit::Bytes, "Their bytes");
+            describe_gauge!(
+                "sse_hub_memory_bytes",
+                Unit::Bytes,
+                "Estimated memory of topics and their history"
+            );
+            describe_counter!("sse_hub_published_total", Unit::Count, "Published items");
+            describe_counter!(
+                "sse_hub_published_bytes_total",
+                Unit::Bytes,
+                "Published bytes"
+            );
             describe_counter!(
                 "sse_hub_lagged_total",
                 Unit::Count,
-                "Subscriptions that the history left behind"
+                "Times that a subscription lagged"
             );
-            describe_counter!("sse_hub_resets_total", Unit::Count, "Resets sent");
+            describe_counter!("sse_hub_resets_total", Unit::Count, "Resets, by reason");
             Self {
                 topics: gauge!("sse_hub_topics"),
                 subscriptions: gauge!("sse_hub_subscriptions"),
@@ -87,7 +95,7 @@ mod told {
 }
 
 #[cfg(not(feature = "metrics"))]
-mod told {
+mod recorded {
     use super::{Held, ResetReason};
 
     #[derive(Default)]

@@ -1,15 +1,15 @@
-//! Where an event stands in a hub's log.
+//! The position of an event in the order of a hub.
 
 use std::{error::Error, fmt, str::FromStr};
 
 use crate::wire::EventId;
 
-/// Where an event stands in the log of a hub, over all its topics: the id that its event is sent
-/// with.
+/// The position of an event in the order of a hub, over all its topics. It is sent as the event's
+/// id.
 ///
-/// Its text is `hi-lo`, two decimal numbers of 64 bits without leading zeros, so that it is at
-/// most 41 bytes and safe in every client's `Last-Event-ID`. The first number says which log it
-/// is, the second counts the events in it, from 1; zero is before the first.
+/// Its text is `hi-lo`: two decimal numbers of 64 bits without leading zeros, of at most 41 bytes
+/// together. `hi` identifies the hub or the log. `lo` counts its events from 1, and 0 is the
+/// position before the first event.
 ///
 /// ```
 /// use http_sse::hub::Position;
@@ -28,19 +28,19 @@ pub struct Position {
 }
 
 impl Position {
-    /// The position `hi-lo`.
+    /// Creates the position `hi-lo`.
     #[must_use]
     pub const fn new(hi: u64, lo: u64) -> Self {
         Self { hi, lo }
     }
 
-    /// Which log it is in.
+    /// Returns the number that identifies the hub or the log.
     #[must_use]
     pub const fn hi(self) -> u64 {
         self.hi
     }
 
-    /// How many events the log had with this one.
+    /// Returns the number of the event, which counts from 1.
     #[must_use]
     pub const fn lo(self) -> u64 {
         self.lo
@@ -56,7 +56,11 @@ impl fmt::Display for Position {
 impl FromStr for Position {
     type Err = InvalidPosition;
 
-    /// Reads what `Display` writes, and nothing else: one position has one text.
+    /// Parses the text that `Display` writes.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`InvalidPosition`] for any other text, such as one with leading zeros or signs.
     fn from_str(text: &str) -> Result<Self, InvalidPosition> {
         let number = |digits: &str| {
             let digits_only = digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -73,18 +77,18 @@ impl FromStr for Position {
 
 impl From<Position> for EventId {
     fn from(position: Position) -> Self {
-        Self::new(position.to_string()).expect("digits and a hyphen are legal")
+        Self::new(position.to_string()).expect("digits and a hyphen are legal in an id")
     }
 }
 
-/// The text is not a [`Position`].
+/// The error of a text that is not a [`Position`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvalidPosition;
 
 impl fmt::Display for InvalidPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the caller's text is not a position, two numbers with a hyphen in between")
+        f.write_str("the caller's text is not a position of the form `hi-lo`")
     }
 }
 
@@ -95,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_position_has_one_text() {
+    fn a_position_has_exactly_one_text() {
         let max = format!("{0}-{0}", u64::MAX);
         assert_eq!(max.len(), 41);
         for text in ["0-0", "1-10", &max] {

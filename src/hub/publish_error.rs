@@ -5,17 +5,19 @@ use std::{convert::Infallible, error::Error, fmt};
 use super::log::AppendError;
 use crate::wire::EncodeEventError;
 
-/// Why an event was not published.
+/// The error of a publish. Except for [`AppendError::Unknown`], nothing was published.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum PublishError<E = Infallible> {
-    /// The item could not be encoded.
+    /// The item failed to encode, with its own error.
     Encode(E),
-    /// The item wrote nothing or more than one event. Only a [`DistributedHub`](super::DistributedHub) returns it.
+    /// The item wrote nothing, or more than one event. Only a
+    /// [`DistributedHub`](super::DistributedHub) returns this.
     NotOneEvent,
-    /// The log of a [`DistributedHub`](super::DistributedHub) has not taken it, or may not have.
+    /// The log did not store the event, or may not have stored it. Only a
+    /// [`DistributedHub`](super::DistributedHub) returns this.
     Append(AppendError),
-    /// The hub is closed.
+    /// The hub is [closed](super::Hub::close).
     Closed,
 }
 
@@ -25,7 +27,7 @@ impl<E: fmt::Display> fmt::Display for PublishError<E> {
             Self::Encode(error) => error.fmt(f),
             Self::NotOneEvent => f.write_str("the item wrote nothing or more than one event"),
             Self::Append(error) => error.fmt(f),
-            Self::Closed => f.write_str("the hub was closed by its owner"),
+            Self::Closed => f.write_str("the server has closed the hub"),
         }
     }
 }

@@ -1,18 +1,19 @@
-//! The event that tells a client that it lost something.
+//! The event that notifies a client of a gap.
 
 use std::fmt;
 
 use crate::wire::{Event, EventType};
 
-/// Why a client is told that it cannot have all that it missed.
+/// The reason for which a client cannot get every event that it missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ResetReason {
-    /// The history does not reach back to the id that it came with.
+    /// The history no longer reaches back to the client's last event ID.
     Expired,
-    /// The id that it came with is none of this hub's: it is garbage, or from before a restart.
+    /// The client's last event ID is not from this hub. It is not a
+    /// [`Position`](super::Position), or from before a restart.
     Unknown,
-    /// It read so slowly that the history has left it behind.
+    /// The client read so slowly that events were dropped before it got them.
     Lagged,
 }
 
@@ -31,7 +32,7 @@ impl fmt::Display for ResetReason {
 }
 
 impl ResetReason {
-    /// Every one, in their order.
+    /// All variants, in the order of their declaration.
     #[cfg(feature = "metrics")]
     pub(super) const ALL: [Self; 3] = [Self::Expired, Self::Unknown, Self::Lagged];
 

@@ -1,4 +1,4 @@
-//! The parts of a hub that its handles and subscriptions share.
+//! The state that the handles and subscriptions of a hub share.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -17,27 +17,28 @@ use super::{
 
 pub(super) struct Shared {
     pub(super) state: Mutex<State>,
-    /// Counts what changes the state for those who wait. It is raised under the lock, before any
-    /// waker is taken, so that a subscriber which finds it as it was when it left its waker knows
-    /// that the waker is still there.
+    /// Counts the changes that wake subscribers. It is incremented under the lock, before any waker
+    /// is taken. A subscriber that finds it unchanged since it left its waker therefore knows that
+    /// the waker is still in its place.
     pub(super) version: AtomicU64,
-    /// Whether entries have an age.
+    /// True if the history has a maximum age, so that entries need the time of their publication.
     pub(super) ages: bool,
     pub(super) reset: ResetEvent,
     pub(super) metrics: Metrics,
-    /// What is read where the history does not reach.
+    /// The log that is read if the history does not reach back far enough.
     pub(super) backing: Option<Backing>,
 }
 
 pub(super) struct Backing {
     pub(super) log: Arc<dyn EventLog>,
-    /// How many may read at once: a restart brings every client back at the same time.
+    /// Limits concurrent reads, because after a restart all clients reconnect at the same time.
     pub(super) readers: Semaphore,
 }
 
 impl Shared {
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        // Under the lock nothing of a caller runs, so a panic there can come from memory alone.
+        // The only foreign code under this lock is the `clone` of a waker and the `as_ref` of a
+        // topic's name. If one panics, the state is still consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -46,7 +47,7 @@ impl Shared {
     }
 }
 
-/// Wakes without the lock: a waker may run the code of anybody.
+/// Wakes the wakers. The caller must not hold the lock, because a waker runs foreign code.
 pub(super) fn wake(woken: Vec<Waker>) {
     woken.into_iter().for_each(Waker::wake);
 }

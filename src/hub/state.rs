@@ -1,5 +1,5 @@
-//! What a hub knows, under its one lock: topics, their history, and the order over all of them.
-//! No clock and no waker is called here.
+//! The state of a hub under its one lock: topics, their history, and the order over all of them.
+//! Nothing here reads the clock or wakes a waker.
 
 use std::{
     cmp::Reverse,
@@ -22,22 +22,25 @@ use super::{
 };
 use crate::wire::set_last_id;
 
-/// How much is kept.
+/// The bounds of the history.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Of each topic.
+    /// The maximum number of events of each topic.
     pub(super) events: usize,
+    /// The maximum size of the history of each topic, in bytes.
     pub(super) bytes: usize,
+    /// The maximum age of an event.
     pub(super) age: Option<Duration>,
-    /// Of all together, with what they cost beyond their bytes.
+    /// The maximum memory of all topics together, in bytes, including overhead.
     pub(super) memory: usize,
 }
 
-/// What an entry costs beyond its bytes: itself, its row in `order`, and what stands before the
-/// bytes of a shared allocation.
+/// The overhead of an entry in bytes: the entry itself, its row in `order`, and the header of its
+/// shared allocation.
 const ENTRY: usize = mem::size_of::<Stored>() + mem::size_of::<(Position, usize)>() + 40;
 
-/// What a topic costs beyond its name and its entries, with its row in the table of names.
+/// The overhead of a topic in bytes, without its name and entries: the topic itself, and its row in
+/// `names`.
 const TOPIC: usize = mem::size_of::<Topic>() + 96;
 
 #[derive(Debug)]
@@ -49,53 +52,55 @@ pub(super) struct State {
     names: HashMap<Arc<str>, usize>,
     topics: Vec<Option<Box<Topic>>>,
     free: Vec<usize>,
-    /// Each entry and its topic, the oldest first; and some that were trimmed since.
+    /// The position and the topic of each entry, the oldest first. Some rows may belong to entries
+    /// that were dropped since.
     order: VecDeque<(Position, usize)>,
     entries: usize,
-    /// What all of it costs.
+    /// The estimated memory of everything, in bytes.
     memory: usize,
-    /// Behind this position nothing is lost of topics that are not in the table.
+    /// Topics that are not in the table have lost no event after this position.
     forgotten: Position,
-    /// How many subscriptions the history has left behind.
+    /// The number of times that a subscription lagged.
     pub(super) lagged: u64,
-    /// Those who wait for no topic.
+    /// The wakers of subscriptions without topics, which wait for the hub to close.
     pub(super) idle: Wakers,
 }
 
-/// What a hub holds, and has lost.
+/// The values that a hub reports to metrics.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(
     not(feature = "metrics"),
-    expect(dead_code, reason = "told to metrics alone")
+    expect(dead_code, reason = "only metrics read it")
 )]
 pub(super) struct Held {
     pub(super) topics: usize,
     pub(super) memory: usize,
-    /// How many subscriptions its history has left behind, ever.
+    /// The number of times that a subscription lagged, since the hub was created.
     pub(super) lagged: u64,
 }
 
-/// A subscriber's place in a topic.
+/// The place of a subscription in one topic.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     topic: usize,
     seat: usize,
 }
 
-/// A subscriber's places in its topics. Mostly it has one.
+/// The places of a subscription in its topics. One place needs no allocation, because most
+/// subscriptions have one topic.
 #[derive(Debug)]
 pub(super) enum Seats {
     One([Place; 1]),
     Many(Box<[Place]>),
 }
 
-/// What there is for a subscriber.
+/// The result of a read by a subscription.
 #[derive(Debug)]
 pub(super) enum Read {
     Nothing,
-    /// Events, and the position of the last.
+    /// The position of the last event, and the events.
     Events(Position, EncodedEvents),
-    /// Some that it has not read are not there any more.
+    /// Events that the subscription has not read are no longer available.
     Lost,
 }
 
@@ -138,8 +143,8 @@ impl State {
         }
     }
 
-    /// Adds what `wire` holds at a position behind the head, and moves to `woken` who waits for it.
-    /// Tells how many bytes it is with its id.
+    /// Adds the events in `wire` at a position after the head, and moves the wakers that wait for
+    /// them to `woken`. Returns the size in bytes, including the id.
     pub(super) fn push(
         &mut self,
         at: Position,
@@ -167,7 +172,7 @@ impl State {
         topic.waiting.take_all(woken);
         let runs = topic.forget_runs();
         self.memory -= runs;
-        // The newest of a topic stays, or nobody would ever see it.
+        // The newest event of a topic stays, because otherwise no subscriber would get it.
         let over = |topic: &Topic| {
             topic.entries.len() > 1
                 && (topic.entries.len() > limits.events || topic.bytes > limits.bytes)
@@ -179,13 +184,13 @@ impl State {
         bytes
     }
 
-    /// Drops what is too old, and the oldest while there is too much.
+    /// Drops entries that are too old, and the oldest ones while the memory exceeds its bound.
     fn trim_oldest(&mut self, now: Option<Instant>) {
         while let Some(&(at, index)) = self.order.front() {
             let topic = self.topics[index].as_deref();
             let entry = topic.and_then(|topic| topic.entries.front());
             let Some(entry) = entry.filter(|entry| entry.at == at) else {
-                self.order.pop_front(); // it was trimmed before
+                self.order.pop_front(); // its entry was already dropped
                 continue;
             };
             let age = now.zip(entry.time).map(|(now, time)| now - time);
@@ -209,7 +214,7 @@ impl State {
         }
     }
 
-    /// Drops the history of a topic; tells whether there was one.
+    /// Drops the history of a topic. Returns whether there was one.
     pub(super) fn remove(&mut self, topic: &str) -> bool {
         let Some(&index) = self.names.get(topic) else {
             return false;
@@ -219,7 +224,8 @@ impl State {
         entries > 0
     }
 
-    /// Forgets all events: what there was up to `head` is not known. Moves to `woken` who waits.
+    /// Drops all events and moves the head to `head`, so that everything before it counts as lost.
+    /// Moves the wakers of all topics to `woken`.
     pub(super) fn gap_to(&mut self, head: Position, woken: &mut Vec<Waker>) {
         for index in 0..self.topics.len() {
             let topic = self.topics.get(index).and_then(Option::as_ref);
@@ -234,7 +240,7 @@ impl State {
         }
     }
 
-    /// Whether `at` is the position of an event that is there, or the head.
+    /// Returns whether `at` is the head or the position of an event in the history.
     pub(super) fn knows(&self, at: Position) -> bool {
         at == self.head
             || self
@@ -243,13 +249,13 @@ impl State {
                 .is_ok()
     }
 
-    /// The names of these topics.
+    /// Returns the names of these topics.
     pub(super) fn names(&self, seats: &[Place]) -> Vec<Arc<str>> {
         let names = seats.iter().map(|seat| self.topic(*seat).name.clone());
         names.collect()
     }
 
-    /// Ends the hub, and moves to `woken` who waits for it.
+    /// Closes the hub and moves all wakers to `woken`.
     pub(super) fn close(&mut self, woken: &mut Vec<Waker>) {
         self.closed = true;
         self.idle.take_all(woken);
@@ -265,7 +271,7 @@ impl State {
         Place { topic, seat }
     }
 
-    /// Gives a place up, with its waker.
+    /// Gives up a place and returns its waker.
     pub(super) fn leave(&mut self, seat: Place) -> Option<Waker> {
         let topic = self.topic_mut(seat.topic);
         let waker = topic.waiting.leave(seat.seat);
@@ -277,7 +283,7 @@ impl State {
         waker
     }
 
-    /// What stands behind `after` in these topics, up to a frame of it.
+    /// Returns the events of these topics after `after`, up to one frame.
     pub(super) fn read(&mut self, seats: &[Place], after: Position) -> Read {
         if self.loses(seats, after) {
             return Read::Lost;
@@ -315,7 +321,7 @@ impl State {
         }
     }
 
-    /// The same for one topic; `None` also if something is lost.
+    /// Like [`read`](Self::read), for one topic. Returns `None` also if events are lost.
     #[inline]
     pub(super) fn read_one(
         &mut self,
@@ -333,14 +339,15 @@ impl State {
         read
     }
 
-    /// Whether something of these topics behind `after` is not there any more.
+    /// Returns whether events of these topics after `after` are no longer available.
     pub(super) fn loses(&self, seats: &[Place], after: Position) -> bool {
         seats
             .iter()
             .any(|seat| self.topic(*seat).complete_since > after)
     }
 
-    /// The newest event of each of these topics behind `after`, in order; `None` if there is none.
+    /// Returns the newest event of each of these topics, if it is after `after`, in order. Returns
+    /// `None` if there are none.
     pub(super) fn newest(&self, seats: &[Place], after: Position) -> Option<EncodedEvents> {
         let newest = seats
             .iter()
@@ -350,13 +357,13 @@ impl State {
         (!newest.is_empty()).then(|| EncodedEvents::join(newest.iter().map(|entry| &entry.events)))
     }
 
-    /// Whether there is something in these topics behind `after`.
+    /// Returns whether these topics have events after `after`.
     pub(super) fn has_more(&self, seats: &[Place], after: Position) -> bool {
         seats.iter().any(|seat| self.topic(*seat).has_more(after))
     }
 
-    /// Leaves a waker with a topic, unless there is something behind `after`. Tells whether it did,
-    /// and the waker of before.
+    /// Sets the waker of a place, unless its topic has events after `after`. Returns whether it was
+    /// set, and the waker that it replaces.
     #[inline]
     pub(super) fn wait_one(
         &mut self,
@@ -371,7 +378,7 @@ impl State {
         (true, topic.waiting.arm(seat.seat, waker))
     }
 
-    /// Leaves a waker with each of these topics, and moves to `replaced` those of before.
+    /// Sets the waker of each of these places, and moves the wakers that it replaces to `replaced`.
     pub(super) fn wait(&mut self, seats: &[Place], waker: &Waker, replaced: &mut Vec<Waker>) {
         for seat in seats {
             let waiting = &mut self.topic_mut(seat.topic).waiting;
@@ -379,7 +386,7 @@ impl State {
         }
     }
 
-    /// Counts, for each of these topics of which something was lost behind `after`.
+    /// Calls `count` for each of these topics that has lost events after `after`.
     pub(super) fn count(&mut self, seats: &[Place], after: Position, count: impl Fn(&mut Topic)) {
         for seat in seats {
             let topic = self.topic_mut(seat.topic);
@@ -413,7 +420,7 @@ impl State {
         self.topics[index].as_mut().expect(JOINED)
     }
 
-    /// The topic of this name, new if there is none.
+    /// Returns the index of the topic with this name, and creates the topic if there is none.
     fn topic_named(&mut self, name: &str) -> usize {
         if let Some(&index) = self.names.get(name) {
             return index;
@@ -446,7 +453,7 @@ impl State {
         self.forget_if_void(index);
     }
 
-    /// Drops a topic that nobody would miss.
+    /// Removes a topic that has neither history nor subscribers.
     fn forget_if_void(&mut self, index: usize) {
         let Some(topic) = self.topics[index].take_if(|topic| topic.is_void()) else {
             return;
@@ -466,5 +473,5 @@ impl State {
     }
 }
 
-/// Why a topic is there.
-const JOINED: &str = "a topic that is joined or has entries is in the table";
+/// The invariant by which the topic of a place is in the table.
+const JOINED: &str = "a topic with subscribers or entries is in the table";

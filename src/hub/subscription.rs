@@ -1,4 +1,4 @@
-//! One subscriber's place in a hub.
+//! One subscription to some topics of a hub.
 
 use std::{
     fmt, mem,
@@ -22,47 +22,54 @@ use crate::{
     wire::{Output, encode_to, set_last_id},
 };
 
-/// A stream of what is published to some topics, for [`Sse::new`](crate::Sse::new); made by
-/// [`Hub::subscribe`](crate::Hub::subscribe).
+/// A stream of the events that are published to some topics, returned by
+/// [`Hub::subscribe`](crate::Hub::subscribe). Pass it to [`Sse::new`](crate::Sse::new).
 ///
-/// Every event that was published to its topics since, or behind the id that it resumes
-/// [`after`](Self::after), it yields exactly once and in order, or a [`ResetReason`] in place of
-/// what is lost. What is ready comes in one piece, of about 32 KiB at most.
+/// It yields each event exactly once, in order. It starts with the next event that is published,
+/// or with the first one [`after`](Self::after) a client's last event ID. If events are no longer
+/// available, it yields a reset event instead, as [`OnLag`] and [`ResetReason`] describe.
 ///
-/// It holds a position, not a queue. It ends when the hub is [closed](crate::Hub::close) and
-/// everything is read, and with [`OnLag::Disconnect`].
+/// Events that are ready are yielded together, until they reach 32 KiB. An event of 32 KiB or more
+/// is yielded alone. A replay from the log of a [`DistributedHub`](crate::hub::DistributedHub)
+/// yields up to 500 entries together, of any size.
+///
+/// A subscription holds a position and not a queue. It ends when the hub is
+/// [closed](crate::Hub::close) and all events are read, when it lags with [`OnLag::Disconnect`],
+/// or when the log cannot be read. Dropping it removes it from its topics.
 #[must_use = "streams do nothing until they are polled"]
 pub struct Subscription {
     hub: Arc<Shared>,
     seats: Seats,
-    /// Its waker's place if it has no topics.
+    /// The seat of its waker if it has no topics.
     idle: Option<usize>,
-    /// Up to here it has read.
+    /// The position up to which it has read.
     after: Position,
     on_lag: OnLag,
     stage: Stage,
-    /// What was left with all its topics when there was nothing more to read.
+    /// The waker that is registered with all its topics. `None` if there may be more to read.
     left: Option<Left>,
     replay: Option<Box<Replay>>,
 }
 
-/// Reading from the log what the history does not have.
+/// A read from the log, for events that are no longer in the history.
 struct Replay {
+    /// Not `Sync`, because [`EventLog`](super::EventLog) requires only `Send` of its futures. So
+    /// [`Subscription`] is not `Sync` either.
     page: LogFuture<'static, Page>,
-    /// Up to where.
+    /// The last position to read.
     upto: Position,
-    /// How many pages there were.
+    /// The number of pages so far, including this one.
     pages: usize,
 }
 
-/// How many pages of a log one client is sent. One that missed more than that begins anew.
+/// The maximum number of pages of one replay. A client that missed more is reset.
 const MAX_PAGES: usize = 20;
 
-/// A waker, and the version of the hub when it was left there.
+/// A registered waker, and the version of the hub at its registration.
 ///
-/// While the hub has that version nothing was published since, the waker is still in its place,
-/// and no other can have its address: so one with the same address is the same, and whoever
-/// publishes next wakes it.
+/// While the version is unchanged, nothing was published and the waker is still registered. No
+/// other waker can have the same address then. So a poll with a waker of that address has nothing
+/// to read, and the next publish wakes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Left {
     waker: (usize, usize),
@@ -79,37 +86,43 @@ impl Left {
     }
 }
 
+/// The progress of a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// It has not read, and came with no id.
+    /// Before the first read, without a last event ID.
     New,
-    /// It has not read, and came with an id that is in the log, or was.
+    /// Before the first read, with an id that this hub has given out.
     Resuming,
-    /// It has not read, and came with an id that this hub never gave.
+    /// Before the first read, with an id that this hub never gave out.
     Unknown,
-    /// It came with an id that a log may have.
+    /// With an id that is not yet looked up in the log.
     Claims,
-    /// The same, and the log has it.
+    /// With an id that the log has. The events after it are being replayed.
     Proven,
-    /// The log does not reach back to its id.
+    /// With an id that the log does not reach back to.
     Expired,
+    /// After the first read.
     Live,
+    /// After the end.
     Over,
 }
 
-/// What happens to a subscription when the history has left it behind.
+/// The policy for a subscription that lags, because events were dropped before it read them.
+///
+/// A subscription that resumes from an expired or unknown id gets a reset under the first two
+/// policies, and the newest events under the third.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnLag {
-    /// It gets one [`ResetReason`] event, and then what is published from now on.
+    /// Yields one reset event, then the events that are published from now on.
     #[default]
     Reset,
-    /// It ends; its client comes back with its last event ID, and is told then. A client whose id
-    /// is lost already when it comes back gets a reset, or it would come back for ever.
+    /// Ends the subscription. The client reconnects with its last event ID and gets a reset then.
     Disconnect,
-    /// It gets the newest event of each of its topics that it does not have, for topics whose
-    /// last event says all. So does one that begins without an id, or with one that is lost or
-    /// unknown.
+    /// Yields the newest event of each topic that the client does not have yet. Use it for topics
+    /// whose newest event is the whole state.
+    ///
+    /// A subscription that starts without a last event ID yields the newest events too.
     Latest,
 }
 
@@ -118,7 +131,7 @@ impl Subscription {
         hub: Arc<Shared>,
         topics: impl IntoIterator<Item = T>,
     ) -> Self {
-        // Names are collected first, since the iterator is the caller's code.
+        // The iterator is foreign code, so it is consumed before the lock is taken.
         let mut names: Vec<T> = topics.into_iter().collect();
         names.sort_unstable_by(|a, b| a.as_ref().cmp(b.as_ref()));
         names.dedup_by(|a, b| a.as_ref() == b.as_ref());
@@ -142,7 +155,11 @@ impl Subscription {
         }
     }
 
-    /// Resumes after the id that a client came back with; without one, this does nothing.
+    /// Starts after the last event ID that a client sent. An empty id has no effect.
+    ///
+    /// An id that is not a [`Position`] of this hub causes a reset with [`ResetReason::Unknown`].
+    /// An id that the history no longer reaches back to causes one with [`ResetReason::Expired`].
+    /// With [`OnLag::Latest`], the newest events replace the reset.
     pub fn after(mut self, last: LastEventId) -> Self {
         if last.is_empty() {
             return self;
@@ -165,13 +182,14 @@ impl Subscription {
         self
     }
 
-    /// Sets what happens when the history has left it behind. By default [`OnLag::Reset`].
+    /// Sets what happens if the subscription lags. By default [`OnLag::Reset`].
     pub fn on_lag(mut self, on_lag: OnLag) -> Self {
         self.on_lag = on_lag;
         self
     }
 
-    /// A page of the log, if the history does not have all that it missed or its id is not proven.
+    /// Replays a page of the log if the history does not reach back to the id, or if the hub does
+    /// not know the id. Returns `None` if there is nothing to yield from it.
     fn poll_replay(&mut self, cx: &mut Context<'_>) -> Poll<Option<EncodedEvents>> {
         let proven = self.stage == Stage::Proven;
         let (page, upto, pages) = match &mut self.replay {
@@ -204,7 +222,7 @@ impl Subscription {
         if self.stage == Stage::Expired {
             return Poll::Ready(None);
         }
-        // A short page is all that there is.
+        // A page that is not full reaches up to `upto`.
         let last = entries.last().map_or(upto, |last| last.at);
         self.after = if entries.len() < PAGE {
             last.max(upto)
@@ -239,7 +257,7 @@ impl Subscription {
         self.replay = Some(Box::new(Replay { page, upto, pages }));
     }
 
-    /// The next item in whatever state it is.
+    /// Polls for the next item in any stage.
     #[cold]
     fn poll_other(&mut self, cx: &mut Context<'_>) -> Poll<Option<EncodedEvents>> {
         while matches!(self.stage, Stage::Claims | Stage::Proven) {
@@ -251,13 +269,14 @@ impl Subscription {
         Poll::Ready(read.map(|read| read.unwrap_or_else(|reason| self.reset(reason))))
     }
 
-    /// What it mostly comes to: the next events of one topic, and waiting for more.
+    /// The fast path: returns the next events of a single topic, and registers the waker if there
+    /// are no more.
     #[inline]
     fn read_on(&mut self, waker: &Waker) -> Option<EncodedEvents> {
         let Seats::One([seat]) = self.seats else {
             return None;
         };
-        let _replaced; // dropped when the lock is released
+        let _replaced; // dropped after the lock is released
         let mut state = self.hub.state();
         if self.stage != Stage::Live || state.closed {
             return None;
@@ -272,9 +291,9 @@ impl Subscription {
         Some(events)
     }
 
-    /// What there is for it, or why it is to be reset.
+    /// Returns the next events, or the reason for a reset.
     fn poll_read(&mut self, waker: &Waker) -> Poll<Option<Result<EncodedEvents, ResetReason>>> {
-        let mut replaced = Vec::new(); // dropped when the lock is released
+        let mut replaced = Vec::new(); // dropped after the lock is released
         let mut state = self.hub.state();
         let stage = mem::replace(&mut self.stage, Stage::Live);
         let lost = match stage {
@@ -302,7 +321,7 @@ impl Subscription {
             }
         };
         if let Some(reset) = lost {
-            // What is unknown is before everything.
+            // An unknown id counts as older than every event.
             let after = match reset {
                 ResetReason::Unknown => Position::default(),
                 ResetReason::Expired | ResetReason::Lagged => self.after,
@@ -344,7 +363,7 @@ impl Subscription {
         Poll::Pending
     }
 
-    /// The event that says so, with the id from which on it gets all.
+    /// Returns the reset event. Its id is the position after which the client gets every event.
     fn reset(&self, reason: ResetReason) -> EncodedEvents {
         self.hub.metrics.reset(reason);
         let mut output = Output::default();
@@ -359,7 +378,7 @@ impl Stream for Subscription {
     type Item = EncodedEvents;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<EncodedEvents>> {
-        // Without the lock, mostly right after everything was read.
+        // A body polls again right after it has read everything. That poll needs no lock.
         let left = Some(Left::new(cx.waker(), self.hub.version.load(SeqCst)));
         if self.left == left {
             return Poll::Pending;
@@ -373,7 +392,7 @@ impl Stream for Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let mut wakers: Vec<Waker> = Vec::new(); // dropped when the lock is released
+        let mut wakers: Vec<Waker> = Vec::new(); // dropped after the lock is released
         let mut state = self.hub.state();
         wakers.extend(self.seats.iter().filter_map(|seat| state.leave(*seat)));
         wakers.extend(self.idle.and_then(|seat| state.idle.leave(seat)));
@@ -391,5 +410,16 @@ impl fmt::Debug for Subscription {
             .field("on_lag", &self.on_lag)
             .field("stage", &self.stage)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subscription_can_be_sent_to_another_thread() {
+        const fn is_send_and_unpin<T: Send + Unpin>() {}
+        const { is_send_and_unpin::<Subscription>() };
     }
 }

@@ -1,5 +1,5 @@
-//! The lock and the atomic of a hub: those of std, or of shuttle when it tries their orders
-//! (`tests/interleavings`).
+//! The lock and the atomic of a hub: those of std, or those of shuttle in
+//! `tests/interleavings`.
 
 #[cfg(not(shuttle))]
 pub(super) use std::sync::{Mutex, MutexGuard, atomic::AtomicU64};

@@ -1,4 +1,4 @@
-//! One topic: its history, and who waits for more.
+//! One topic: its history, and the subscribers that wait for more.
 
 use std::{collections::VecDeque, mem, sync::Arc};
 
@@ -11,54 +11,56 @@ use crate::wire::BUDGET;
 #[derive(Debug)]
 pub(super) struct Topic {
     pub(super) name: Arc<str>,
-    /// In the order of their positions.
+    /// Sorted by position.
     pub(super) entries: VecDeque<Stored>,
-    /// Every event of the topic behind this position is in `entries`.
+    /// Every event of the topic after this position is in `entries`.
     pub(super) complete_since: Position,
     pub(super) waiting: Wakers,
-    /// The bytes of `entries`.
+    /// The total size of `entries`, in bytes.
     pub(super) bytes: usize,
     pub(super) published: u64,
     pub(super) resets: u64,
     pub(super) lagged: u64,
-    /// The position of the last event but one, also if it is lost since.
+    /// The position of the last event but one, even if it was dropped since.
     before_last: Position,
+    /// Joined events, the newest run first.
     runs: VecDeque<Run>,
-    /// The bytes of `runs`.
+    /// The total size of `runs`, in bytes.
     pub(super) run_bytes: usize,
 }
 
-/// How many runs are kept. Readers who are at the same place mostly read the same few in turn.
+/// The maximum number of cached runs. Readers at the same position read the same few in turn.
 const MAX_RUNS: usize = 8;
 
 /// One published item.
 #[derive(Debug)]
 pub(super) struct Stored {
     pub(super) at: Position,
-    /// When it was published, if that matters.
+    /// The time of its publication, if the history has a maximum age.
     pub(super) time: Option<Instant>,
     pub(super) events: EncodedEvents,
 }
 
-/// The last events of a topic in one piece, made for the first who reads them and shared with
-/// those who read the same.
+/// Consecutive events of a topic, joined for the first reader and shared with later ones. It serves
+/// readers that have read up to `from` or later, but not as far as `first`.
 #[derive(Debug)]
 struct Run {
-    /// It is for who has read up to here, or behind it
+    /// The position of the event before the run.
     from: Position,
-    /// but before this,
+    /// The position of the first event in the run.
     first: Position,
-    /// and goes to here.
+    /// The position of the last event in the run.
     last: Position,
     events: EncodedEvents,
 }
 
-/// How much is read at once: as many events as fill a frame, so that a body hands them over
-/// uncopied; one that does by itself is alone.
+/// The size of a read so far, in bytes. A read takes as many events as fill a frame, so that a body
+/// passes them on without a copy. An event that fills a frame by itself is read alone.
 #[derive(Debug, Default)]
 pub(super) struct Piece(usize);
 
 impl Piece {
+    /// Returns whether the read takes these events too, and counts them.
     pub(super) fn takes(&mut self, events: &EncodedEvents) -> bool {
         let takes = self.0 == 0 || (self.0 < BUDGET && events.len() < BUDGET);
         self.0 += events.len();
@@ -83,7 +85,7 @@ impl Topic {
         }
     }
 
-    /// Whether nobody would miss it.
+    /// Returns whether the topic has neither history nor subscribers.
     pub(super) fn is_void(&self) -> bool {
         self.entries.is_empty() && self.waiting.is_empty()
     }
@@ -103,33 +105,33 @@ impl Topic {
         Some(entry)
     }
 
-    /// The position of the last event, if there is any in the history.
+    /// Returns the position of the last event in the history.
     pub(super) fn last(&self) -> Option<Position> {
         self.entries.back().map(|entry| entry.at)
     }
 
-    /// Whether there is something behind `after`.
+    /// Returns whether the history has events after `after`.
     pub(super) fn has_more(&self, after: Position) -> bool {
         self.last().is_some_and(|last| last > after)
     }
 
-    /// Where the first entry behind `after` is.
+    /// Returns the index of the first entry after `after`.
     pub(super) fn index_after(&self, after: Position) -> usize {
-        // Mostly it is one of the last few.
+        // Subscribers that keep up are within the last few entries.
         const FEW: usize = 8;
         let entries = &self.entries;
         let few = entries.len().saturating_sub(FEW);
         match entries.get(few) {
             Some(entry) if entry.at <= after => {
-                let behind = entries.iter().rev().take_while(|entry| entry.at > after);
-                entries.len() - behind.count()
+                let newer = entries.iter().rev().take_while(|entry| entry.at > after);
+                entries.len() - newer.count()
             }
             _ => entries.partition_point(|entry| entry.at <= after),
         }
     }
 
-    /// What stands behind `after`, up to a frame of it, and the position of its last event; `None`
-    /// if there is nothing.
+    /// Returns the events after `after`, up to one frame, and the position of the last of them.
+    /// Returns `None` if there are none.
     #[inline]
     pub(super) fn read(&mut self, after: Position) -> Option<(Position, EncodedEvents)> {
         let last = self.entries.back()?;
@@ -137,7 +139,7 @@ impl Topic {
             return None;
         }
         if self.before_last <= after {
-            return Some((last.at, last.events.clone())); // mostly it is the last alone
+            return Some((last.at, last.events.clone())); // the common case: one new event
         }
         let serves = |run: &&Run| run.from <= after && after < run.first;
         if let Some(run) = self.runs.iter().find(serves) {
@@ -176,7 +178,7 @@ impl Topic {
         (last, events)
     }
 
-    /// Forgets the runs; tells how many bytes they had.
+    /// Drops the runs and returns their size in bytes.
     pub(super) fn forget_runs(&mut self) -> usize {
         self.runs = VecDeque::new();
         mem::take(&mut self.run_bytes)

@@ -1,29 +1,29 @@
-//! Who is to be woken.
+//! The wakers of tasks that wait for the same event.
 
 use std::task::Waker;
 
-/// The wakers of those who wait for the same, each in a seat of its own.
+/// The wakers of tasks that wait for the same event, each in a seat of its own.
 ///
-/// Taking them all costs what there are that wait, not what there are seats. No waker is woken or
-/// dropped here, but by the caller without the lock: that runs the code of others.
+/// Taking all of them takes time in proportion to the armed seats, not to all seats. No waker is
+/// woken or dropped here, because that runs foreign code. The caller does so without the lock.
 #[derive(Debug, Default)]
 pub(super) struct Wakers {
     seats: Vec<Seat>,
     free: Vec<usize>,
-    /// The seats whose waker was set since all were taken; each at most once, and maybe one that
-    /// was left since.
+    /// The seats whose waker was set since all were last taken. A seat is listed at most once. It
+    /// may have been given up since.
     armed: Vec<usize>,
 }
 
 #[derive(Debug, Default)]
 struct Seat {
     waker: Option<Waker>,
-    /// It is in `armed`.
+    /// True if the seat is in `Wakers::armed`.
     armed: bool,
 }
 
 impl Wakers {
-    /// Takes a seat.
+    /// Takes a seat and returns its index.
     pub(super) fn join(&mut self) -> usize {
         self.free.pop().unwrap_or_else(|| {
             self.seats.push(Seat::default());
@@ -31,7 +31,7 @@ impl Wakers {
         })
     }
 
-    /// Gives a seat up, with its waker.
+    /// Gives up a seat and returns its waker.
     pub(super) fn leave(&mut self, seat: usize) -> Option<Waker> {
         let waker = self.seats[seat].waker.take();
         self.free.push(seat);
@@ -41,7 +41,7 @@ impl Wakers {
         waker
     }
 
-    /// Sets the waker of a seat; tells the one that it replaces.
+    /// Sets the waker of a seat and returns the one that it replaces.
     pub(super) fn arm(&mut self, seat: usize, waker: &Waker) -> Option<Waker> {
         let index = seat;
         let seat = &mut self.seats[index];
@@ -65,7 +65,7 @@ impl Wakers {
         }
     }
 
-    /// How many seats are taken.
+    /// Returns the number of seats that are taken.
     pub(super) fn len(&self) -> usize {
         self.seats.len() - self.free.len()
     }
