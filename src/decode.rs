@@ -1,4 +1,4 @@
-//! Reading of event streams, as a client does.
+//! A client's decoder of event streams, for bytes in memory and for streams of bytes.
 
 use std::{
     error::Error,
@@ -14,11 +14,12 @@ use pin_project_lite::pin_project;
 use crate::wire::Event;
 pub use crate::wire::{DecodeError, Decoded, Decoder};
 
-/// Reads a stream of bytes, such as the body of an upstream's response, as events.
+/// Decodes a stream of bytes, such as the body of an upstream's response, into events.
 ///
-/// `decoder` says how: with which limits, from which last event ID on, and whether comments,
-/// reconnection times and ids without data are wanted too. Each comes as an [`Event`] that can be
-/// sent on as it is.
+/// `decoder` has the limits and the last event ID to start from. With
+/// [`Decoder::with_comments`], comments, reconnection times and ids without data are yielded too.
+/// Each item is an [`Event`] that can be sent on unchanged. A reconnection time that clients
+/// misread is replaced by the nearest one that they do not.
 ///
 /// ```
 /// use futures_util::{StreamExt as _, stream};
@@ -47,24 +48,31 @@ where
 }
 
 pin_project! {
-    /// The events in a stream of bytes, made by [`events`].
+    /// A stream of the events in a stream of bytes, returned by [`events`].
     ///
-    /// It yields each event when the empty line that ends it has come, and an error once, after
-    /// which it is over, as it is when the bytes are. Nothing is read ahead.
+    /// It yields an event once the empty line that ends the event is read. It ends with the bytes,
+    /// or after the first error. An event that no empty line has ended is then discarded, as the
+    /// standard requires (9.2.6). It polls for the next piece of bytes only after the last piece
+    /// is decoded.
+    ///
+    /// # Errors
+    ///
+    /// Yields [`EventsError::Source`] if the stream of bytes fails, and [`EventsError::Decode`] if
+    /// a line or an event exceeds its limit.
     #[derive(Debug)]
     #[must_use = "streams do nothing until they are polled"]
     pub struct Events<S, B> {
         #[pin]
         bytes: S,
         decoder: Decoder,
-        // The rest of the last piece.
+        // The last piece. Decoded bytes are removed from its front.
         piece: Option<B>,
         ended: bool,
     }
 }
 
 impl<S, B> Events<S, B> {
-    /// The last event ID so far, to ask the upstream with when the connection is lost.
+    /// Returns the last event ID so far. Send it to the upstream to resume after a lost connection.
     #[must_use]
     pub fn last_event_id(&self) -> &str {
         self.decoder.last_event_id()
@@ -118,17 +126,17 @@ where
     }
 }
 
-/// The number of pieces that one poll reads without finding an event. It bounds the time for which
-/// other tasks wait.
+/// The number of pieces that one poll reads at most without an event. It limits how long a poll
+/// keeps other tasks waiting.
 const MAX_PIECES: u32 = 256;
 
-/// Why [`Events`] has no more.
+/// The error that ends [`Events`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum EventsError<E> {
-    /// The source of the bytes failed.
+    /// The stream of bytes failed.
     Source(E),
-    /// A line or an event is longer than the decoder allows.
+    /// The upstream sent a line or an event that exceeds the decoder's limit.
     Decode(DecodeError),
 }
 
