@@ -129,6 +129,7 @@ pub mod guide;
 pub mod hub;
 mod request;
 mod response;
+mod slots;
 mod wire;
 
 pub use body::{KeepAlive, SseBody};

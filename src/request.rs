@@ -1,18 +1,19 @@
-//! What a request for an event stream says.
+//! The parts of a request that matter for an event stream.
 
 use std::{convert::Infallible, str::FromStr};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Uri};
+use percent_encoding::percent_decode;
 
-/// The last event ID with which a client comes back, raw: as it was sent, whatever it is.
+/// The last event ID that a client sends when it reconnects, byte for byte (9.2.4 of the standard).
 ///
-/// It is taken from the header `last-event-id`, or from the parameter `lastEventId` of the query
-/// for clients that cannot set the header. The header wins, since an `EventSource` goes on sending
-/// the query with which it was made. A client that has no last event ID sends none, or an empty
-/// one; that is the same.
+/// It is read from the header `last-event-id`. For clients that cannot set the header, it is read
+/// from the parameter `lastEventId` of the query. The header takes precedence, because an
+/// `EventSource` reconnects with the query that it was created with. A missing ID and an empty one
+/// are the same.
 ///
-/// Nothing is refused here: garbage is an answer, for the server to read as it likes.
+/// No value is rejected. The server decides how to read it.
 ///
 /// ```
 /// use http::Request;
@@ -34,20 +35,20 @@ use http::{HeaderMap, HeaderValue, Request, Uri};
 pub struct LastEventId(Bytes);
 
 impl LastEventId {
-    /// Reads it from a request.
+    /// Reads the last event ID of a request.
     #[must_use]
     pub fn from_request<B>(request: &Request<B>) -> Self {
         Self::new(request.headers(), request.uri())
     }
 
-    /// Reads it from the parts of a request that it can be in.
+    /// Reads the last event ID from the headers, or else from the query.
     #[must_use]
     pub fn new(headers: &HeaderMap, uri: &Uri) -> Self {
         let header = |name| headers.get(name).map(HeaderValue::as_bytes);
         Self::look_up(header, uri.query())
     }
 
-    /// The same where the types are a framework's own: `header` finds a header by its name.
+    /// Does the same for a framework with its own types. `header` returns a header by its name.
     pub(crate) fn look_up<'a>(
         header: impl FnOnce(&'static str) -> Option<&'a [u8]>,
         query: Option<&str>,
@@ -62,19 +63,19 @@ impl LastEventId {
         )
     }
 
-    /// Whether the client has no last event ID.
+    /// Returns whether the client has no last event ID.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The bytes that the client sent. A header carries UTF-8 as it is.
+    /// Returns the bytes that the client sent. Browsers send an id in UTF-8.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The text, or `None` if there is none or it is not UTF-8.
+    /// Returns the text, or `None` if it is empty or not UTF-8.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         std::str::from_utf8(&self.0)
@@ -82,14 +83,14 @@ impl LastEventId {
             .filter(|text| !text.is_empty())
     }
 
-    /// The text as a value, or `None` if there is none or it does not parse.
+    /// Returns the parsed text, or `None` if it is empty, not UTF-8, or does not parse.
     #[must_use]
     pub fn parse<T: FromStr>(&self) -> Option<T> {
         self.as_str()?.parse().ok()
     }
 }
 
-/// Takes any text as a last event ID, for tests and for ids that come another way.
+/// Accepts any text as a last event ID, for tests and for IDs that arrive in another way.
 impl FromStr for LastEventId {
     type Err = Infallible;
 
@@ -139,7 +140,7 @@ pub fn accepts_event_stream<V: AsRef<[u8]>>(accept: impl IntoIterator<Item = V>)
     best.map_or(!any_range, |(_, accepted)| accepted)
 }
 
-/// How closely a media range names `text/event-stream`.
+/// The precision with which a media range names `text/event-stream`.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
 enum Specificity {
     Anything,
@@ -147,7 +148,7 @@ enum Specificity {
     EventStream,
 }
 
-/// What a media range says of `text/event-stream`: `None` if nothing.
+/// Returns whether a media range accepts `text/event-stream`, or `None` if it does not match.
 fn media_range(range: &[u8]) -> Option<(Specificity, bool)> {
     let mut parts = split_unquoted(range, b';').map(<[u8]>::trim_ascii);
     let name = parts.next()?;
@@ -172,8 +173,9 @@ fn media_range(range: &[u8]) -> Option<(Specificity, bool)> {
     Some((specificity, accepted))
 }
 
-/// Whether a quality is above zero: `0` or `1` and at most three decimals (RFC 9110, section
-/// 12.4.2); `None` if it is not a quality. The `0` may be missing: older Java clients send `.2`.
+/// Returns whether a quality is above zero, or `None` if it is not a quality: `0` or `1` and at most
+/// three decimals (RFC 9110, section 12.4.2). The `0` may be missing, because older Java clients
+/// send `.2`.
 fn is_above_zero(quality: &[u8]) -> Option<bool> {
     let (whole, decimals) = match quality {
         [b'.', decimals @ ..] if !decimals.is_empty() => (&b'0', decimals),
@@ -190,7 +192,7 @@ fn is_above_zero(quality: &[u8]) -> Option<bool> {
     }
 }
 
-/// Splits at `separator`, but not inside quoted strings.
+/// Splits a text at `separator`, except inside quoted strings.
 fn split_unquoted(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let mut quoted = false;
     let mut escaped = false;
@@ -204,8 +206,7 @@ fn split_unquoted(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// The first parameter of a query that has this name, decoded as a form is: `+` is a space, `%xx`
-/// a byte, and what is neither stays.
+/// Returns the first parameter of a query with this name, decoded as a form.
 fn query_parameter(query: &str, name: &[u8]) -> Option<Bytes> {
     query
         .as_bytes()
@@ -219,27 +220,9 @@ fn query_parameter(query: &str, name: &[u8]) -> Option<Bytes> {
 }
 
 fn form_decode(text: &[u8]) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        decoded.push(match (first, tail) {
-            (b'+', _) => b' ',
-            (b'%', [high, low, after @ ..]) => match (hex(*high), hex(*low)) {
-                (Some(high), Some(low)) => {
-                    rest = after;
-                    high << 4 | low
-                }
-                _ => b'%',
-            },
-            _ => *first,
-        });
-    }
-    decoded
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).map(|value| value as u8)
+    let spaces = |byte: &u8| if *byte == b'+' { b' ' } else { *byte };
+    let text: Vec<u8> = text.iter().map(spaces).collect();
+    percent_decode(&text).collect()
 }
 
 #[cfg(test)]

@@ -107,7 +107,7 @@ impl Permit {
         let mut guard = self.shared.registry();
         let registry = &mut *guard;
         registry.places[self.place as usize] = None;
-        registry.free.push(self.place);
+        registry.places.give_back(self.place as usize);
         registry.totals.closed[reason as usize] += 1;
         registry.totals.add(counts);
         if let Some(of_key) = registry.per_key.get_mut(&self.stream.key) {

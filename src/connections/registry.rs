@@ -14,7 +14,7 @@ use super::{
     info::{ConnectionId, ConnectionInfo, Totals},
     telemetry::{Counts, Metrics},
 };
-use crate::wire::EncodedEvent;
+use crate::{slots::Slots, wire::EncodedEvent};
 
 pub(super) struct Shared {
     pub(super) settings: Settings,
@@ -37,9 +37,7 @@ pub(super) struct Settings {
 #[derive(Default)]
 pub(super) struct Registry {
     /// Open streams. A stream keeps its index for as long as it is open.
-    pub(super) places: Vec<Option<Arc<OpenStream>>>,
-    /// The indices of the empty places.
-    pub(super) free: Vec<u32>,
+    pub(super) places: Slots<Option<Arc<OpenStream>>>,
     /// Open streams per key. Keys without streams are absent.
     pub(super) per_key: HashMap<Key, usize>,
     pub(super) phase: Phase,
@@ -100,7 +98,7 @@ impl Borrow<str> for Key {
 
 impl Registry {
     pub(super) fn open(&self) -> usize {
-        self.places.len() - self.free.len()
+        self.places.taken()
     }
 
     pub(super) fn open_stream(
@@ -127,16 +125,9 @@ impl Registry {
                 taken: 0,
             }),
         });
-        let place = self.free.pop().unwrap_or_else(|| {
-            let places = self.places.len();
-            if places == self.places.capacity() {
-                // `push` would double the table. An eighth wastes less memory per stream.
-                self.places.reserve_exact(places / 8 + 8);
-            }
-            self.places.push(None);
-            places as u32
-        });
-        self.places[place as usize] = Some(stream.clone());
+        let place = self.places.take();
+        self.places[place] = Some(stream.clone());
+        let place = place as u32;
         self.totals.opened += 1;
         (ConnectionId { opened, place }, stream)
     }

@@ -20,7 +20,7 @@ use super::{
     topic::{Piece, Stored, Topic},
     wakers::Wakers,
 };
-use crate::wire::set_last_id;
+use crate::{slots::Slots, wire::set_last_id};
 
 /// The bounds of the history.
 #[derive(Clone, Copy, Debug)]
@@ -50,8 +50,7 @@ pub(super) struct State {
     pub(super) head: Position,
     pub(super) closed: bool,
     names: HashMap<Arc<str>, usize>,
-    topics: Vec<Option<Box<Topic>>>,
-    free: Vec<usize>,
+    topics: Slots<Option<Box<Topic>>>,
     /// The position and the topic of each entry, the oldest first. Some rows may belong to entries
     /// that were dropped since.
     order: VecDeque<(Position, usize)>,
@@ -132,8 +131,7 @@ impl State {
             head: start,
             closed: false,
             names: HashMap::new(),
-            topics: Vec::new(),
-            free: Vec::new(),
+            topics: Slots::default(),
             order: VecDeque::new(),
             entries: 0,
             memory: 0,
@@ -187,7 +185,7 @@ impl State {
     /// Drops entries that are too old, and the oldest ones while the memory exceeds its bound.
     fn trim_oldest(&mut self, now: Option<Instant>) {
         while let Some(&(at, index)) = self.order.front() {
-            let topic = self.topics[index].as_deref();
+            let topic = self.topics.get(index).and_then(Option::as_deref);
             let entry = topic.and_then(|topic| topic.entries.front());
             let Some(entry) = entry.filter(|entry| entry.at == at) else {
                 self.order.pop_front(); // its entry was already dropped
@@ -205,7 +203,7 @@ impl State {
         if self.order.len() > 2 * self.entries + 64 {
             let topics = &self.topics;
             self.order.retain(|&(at, index)| {
-                let topic = topics[index].as_deref();
+                let topic = topics.get(index).and_then(Option::as_deref);
                 topic.is_some_and(|topic| topic.complete_since < at)
             });
         }
@@ -227,7 +225,7 @@ impl State {
     /// Drops all events and moves the head to `head`, so that everything before it counts as lost.
     /// Moves the wakers of all topics to `woken`.
     pub(super) fn gap_to(&mut self, head: Position, woken: &mut Vec<Waker>) {
-        for index in 0..self.topics.len() {
+        for index in 0..self.topics.iter().count() {
             let topic = self.topics.get(index).and_then(Option::as_ref);
             let entries = topic.map_or(0, |topic| topic.entries.len());
             (0..entries).for_each(|_| self.trim(index));
@@ -428,16 +426,8 @@ impl State {
         let name: Arc<str> = name.into();
         self.memory += TOPIC + name.len();
         let topic = Some(Box::new(Topic::new(name.clone(), self.forgotten)));
-        let index = match self.free.pop() {
-            Some(index) => {
-                self.topics[index] = topic;
-                index
-            }
-            None => {
-                self.topics.push(topic);
-                self.topics.len() - 1
-            }
-        };
+        let index = self.topics.take();
+        self.topics[index] = topic;
         self.names.insert(name, index);
         index
     }
@@ -461,10 +451,8 @@ impl State {
         self.forgotten = self.forgotten.max(topic.complete_since);
         self.memory -= TOPIC + topic.name.len();
         self.names.remove(&topic.name);
-        self.free.push(index);
+        self.topics.give_back(index);
         if self.names.is_empty() {
-            self.topics = Vec::new();
-            self.free = Vec::new();
             self.order = VecDeque::new();
         }
         if self.names.capacity() > 4 * self.names.len() + 64 {

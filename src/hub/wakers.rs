@@ -2,14 +2,15 @@
 
 use std::task::Waker;
 
+use crate::slots::Slots;
+
 /// The wakers of tasks that wait for the same event, each in a seat of its own.
 ///
 /// Taking all of them takes time in proportion to the armed seats, not to all seats. No waker is
 /// woken or dropped here, because that runs foreign code. The caller does so without the lock.
 #[derive(Debug, Default)]
 pub(super) struct Wakers {
-    seats: Vec<Seat>,
-    free: Vec<usize>,
+    seats: Slots<Seat>,
     /// The seats whose waker was set since all were last taken. A seat is listed at most once. It
     /// may have been given up since.
     armed: Vec<usize>,
@@ -25,18 +26,15 @@ struct Seat {
 impl Wakers {
     /// Takes a seat and returns its index.
     pub(super) fn join(&mut self) -> usize {
-        self.free.pop().unwrap_or_else(|| {
-            self.seats.push(Seat::default());
-            self.seats.len() - 1
-        })
+        self.seats.take()
     }
 
     /// Gives up a seat and returns its waker.
     pub(super) fn leave(&mut self, seat: usize) -> Option<Waker> {
         let waker = self.seats[seat].waker.take();
-        self.free.push(seat);
+        self.seats.give_back(seat);
         if self.is_empty() {
-            *self = Self::default();
+            self.armed = Vec::new();
         }
         waker
     }
@@ -67,7 +65,7 @@ impl Wakers {
 
     /// Returns the number of seats that are taken.
     pub(super) fn len(&self) -> usize {
-        self.seats.len() - self.free.len()
+        self.seats.taken()
     }
 
     pub(super) fn is_empty(&self) -> bool {

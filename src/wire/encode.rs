@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::{borrow::Cow, fmt};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use memchr::{memchr2, memchr2_iter};
 
 use super::{
@@ -281,7 +281,7 @@ pub(crate) const OPENING: Bytes = Bytes::from_static(b":\n");
 /// The id overrides an earlier one of the event, because the client uses the last (9.2.6 of the
 /// HTML standard). If `wire` ends with a comment line, the id becomes an event of its own.
 #[cfg(feature = "hub")]
-pub(crate) fn set_last_id(wire: &mut BytesMut, hi: u64, lo: u64) {
+pub(crate) fn set_last_id(wire: &mut bytes::BytesMut, hi: u64, lo: u64) {
     if wire.ends_with(b"\n\n") {
         wire.truncate(wire.len() - 1);
     }

@@ -7,7 +7,8 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// Each file and its layer, from the bottom up. A new file gets a row here first.
-const ROWS: [(&str, u32); 51] = [
+const ROWS: [(&str, u32); 53] = [
+    ("slots", 0),
     ("wire/retry", 0),
     ("wire/field", 0),
     ("wire/output", 0),
@@ -58,6 +59,7 @@ const ROWS: [(&str, u32); 51] = [
     ("adapter/no_stream", 4),
     ("adapter/frameworks", 4),
     ("adapter", 4),
+    ("guide", 5),
     ("lib", 5),
 ];
 
