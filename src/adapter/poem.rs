@@ -42,9 +42,10 @@ impl ResponseError for AdmitError {
     }
 }
 
-/// poem goes on with a connection whose body has failed, and ends the response as if it were
-/// whole. The one thing that makes it drop the connection is to unwind, which `resume_unwind` does
-/// without a word; where a panic aborts, the response has to end as poem ends it.
+/// Breaks the connection off by a panic, or returns the error if panics abort.
+///
+/// poem ends a response whose body has failed as if it were whole, and keeps the connection. Only a
+/// panic makes it drop the connection. `resume_unwind` prints no message.
 fn break_off(error: impl Into<Box<dyn Error + Send + Sync>>) -> io::Error {
     let error = io::Error::other(error);
     if cfg!(panic = "unwind") {

@@ -33,7 +33,7 @@ impl Reply for AdmitError {
 }
 
 impl LastEventId {
-    /// The filter of warp that takes it from a request. It rejects none.
+    /// Returns the filter of warp that extracts the ID from a request. It rejects no request.
     #[cfg_attr(docsrs, doc(cfg(feature = "warp")))]
     pub fn filter() -> impl Filter<Extract = (Self,), Error = Infallible> + Copy {
         let no_query = warp::any().map(String::new);

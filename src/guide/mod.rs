@@ -6,7 +6,7 @@
 #[doc = include_str!("from_axum.md")]
 pub mod from_axum {}
 
-/// What each framework needs, and how they differ.
+/// The needs of each framework, and the differences between them.
 #[doc = include_str!("frameworks.md")]
 pub mod frameworks {}
 

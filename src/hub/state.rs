@@ -319,7 +319,7 @@ impl State {
         }
     }
 
-    /// Like [`read`](Self::read), for one topic. Returns `None` also if events are lost.
+    /// Returns the same as [`read`](Self::read) for one topic, and `None` also if events are lost.
     #[inline]
     pub(super) fn read_one(
         &mut self,

@@ -269,8 +269,8 @@ impl Subscription {
         Poll::Ready(read.map(|read| read.unwrap_or_else(|reason| self.reset(reason))))
     }
 
-    /// The fast path: returns the next events of a single topic, and registers the waker if there
-    /// are no more.
+    /// Returns the next events of a single topic, and registers the waker if there are no more. This
+    /// is the fast path.
     #[inline]
     fn read_on(&mut self, waker: &Waker) -> Option<EncodedEvents> {
         let Seats::One([seat]) = self.seats else {

@@ -154,7 +154,7 @@ impl Decoder {
         self
     }
 
-    /// Also returns comments, reconnection times, and ids without data. A relay needs these.
+    /// Returns comments, reconnection times, and ids without data too. A relay needs these.
     #[must_use]
     pub const fn with_comments(mut self) -> Self {
         self.all = true;

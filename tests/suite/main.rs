@@ -23,6 +23,7 @@ mod hub_log;
 mod hub_model;
 mod hub_stall;
 mod layering;
+mod prose;
 mod roundtrip;
 mod status;
 mod waits;
