@@ -3,7 +3,7 @@
 use std::{
     fmt, mem,
     pin::Pin,
-    sync::{Arc, atomic::Ordering::SeqCst},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering::SeqCst},
     task::{Context, Poll, RawWakerVTable, Waker, ready},
 };
 
@@ -53,9 +53,9 @@ pub struct Subscription {
 
 /// A read from the log, for events that are no longer in the history.
 struct Replay {
-    /// Not `Sync`, because [`EventLog`](super::EventLog) requires only `Send` of its futures. So
-    /// [`Subscription`] is not `Sync` either.
-    page: LogFuture<'static, Page>,
+    /// The mutex makes the subscription `Sync`, since an [`EventLog`](super::EventLog) promises only
+    /// `Send` futures. It is never locked.
+    page: Mutex<LogFuture<'static, Page>>,
     /// The last position to read.
     upto: Position,
     /// The number of pages so far, including this one.
@@ -206,7 +206,11 @@ impl Subscription {
                 return Poll::Ready(None);
             }
             Some(replay) => {
-                let page = ready!(replay.page.as_mut().poll(cx));
+                let page = replay
+                    .page
+                    .get_mut()
+                    .unwrap_or_else(PoisonError::into_inner);
+                let page = ready!(page.as_mut().poll(cx));
                 (page, replay.upto, replay.pages)
             }
         };
@@ -254,6 +258,8 @@ impl Subscription {
             let _turn = backing.readers.acquire().await?;
             backing.log.read(after, Some(upto), PAGE).await
         });
+        let page: LogFuture<'static, Page> = page;
+        let page = Mutex::new(page);
         self.replay = Some(Box::new(Replay { page, upto, pages }));
     }
 
@@ -416,10 +422,12 @@ impl fmt::Debug for Subscription {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::SseBody;
 
     #[test]
-    fn a_subscription_can_be_sent_to_another_thread() {
-        const fn is_send_and_unpin<T: Send + Unpin>() {}
-        const { is_send_and_unpin::<Subscription>() };
+    fn a_subscription_can_be_sent_to_and_shared_with_other_threads() {
+        const fn is_send_sync_and_unpin<T: Send + Sync + Unpin>() {}
+        const { is_send_sync_and_unpin::<Subscription>() };
+        const { is_send_sync_and_unpin::<SseBody<Subscription>>() };
     }
 }
