@@ -16,6 +16,8 @@ mod skip;
 #[path = "../support/webdriver.rs"]
 mod webdriver;
 
+#[cfg(unix)]
+mod app;
 mod browser;
 mod cross_origin;
 mod filters;
