@@ -1,8 +1,8 @@
-//! axum on hyper-util with what a server needs in production: limits, a write timeout, a graceful
-//! stop, and metrics.
+//! A server like `app`, with a write timeout, socket options and metrics. It runs axum on
+//! hyper-util, which has settings for each connection.
 //!
 //! ```text
-//! $ cargo run --example production
+//! $ cargo run -p http-sse-suite --example production
 //! listening on http://127.0.0.1:3000
 //!
 //! $ curl -N http://127.0.0.1:3000/events
@@ -15,10 +15,17 @@
 //! event: goodbye
 //! data: the server restarts
 //!
+//! ```
+//!
+//! The metrics, while the stream is open:
+//!
+//! ```text
 //! $ curl http://127.0.0.1:3000/metrics
+//! # HELP sse_streams_open Open streams
 //! # TYPE sse_streams_open gauge
 //! sse_streams_open 1
-//! (and so on)
+//!
+//! (and so on, in any order)
 //! ```
 
 use std::{env, io, net::SocketAddr, pin::pin, str::FromStr, time::Duration};
@@ -31,7 +38,7 @@ use axum::{
     routing::get,
 };
 use futures_util::{Stream, StreamExt as _, stream};
-use http_sse::{CloseReason, Connections, Event, EventType, LastEventId, Sse};
+use http_sse::{AdmitError, Connections, Event, EventType, LastEventId, Sse};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -40,6 +47,7 @@ use hyper_util::{
         graceful::{GracefulConnection, GracefulShutdown},
     },
 };
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -48,27 +56,38 @@ use tokio::{
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt as _;
 
-/// How long a client may take nothing of what there is for it, before it is closed.
+/// The time after which a connection is closed if its client reads none of the pending bytes.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long the server may take to stop, of which it needs more than some milliseconds only if
-/// there are clients that do not read. A supervisor kills it after 10 s or more.
+/// The limit of a graceful stop, which takes milliseconds if all clients read. Supervisors kill a
+/// server that needs longer than 10 s, or more.
 const GRACE: Duration = Duration::from_secs(5);
 const GOODBYE: EventType = EventType::from_static("goodbye");
+
+#[derive(Clone)]
+struct Server {
+    connections: Connections,
+    prometheus: PrometheusHandle,
+}
 
 #[tokio::main]
 async fn main() -> io::Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", setting("PORT", 3000))).await?;
     println!("listening on http://{}", listener.local_addr()?);
 
-    let connections = Connections::new()
-        .max(setting("MAX_STREAMS", 10_000))
-        .max_per_key(setting("MAX_STREAMS_PER_ADDRESS", 20))
-        .goodbye(Event::data("the server restarts").event_type(GOODBYE))
-        .reconnect_within(Duration::from_secs(5)); // not all at once
+    let recorder = PrometheusBuilder::new().install_recorder();
+    let server = Server {
+        connections: Connections::new()
+            .max(setting("MAX_STREAMS", 10_000))
+            .max_per_key(setting("MAX_STREAMS_PER_ADDRESS", 20))
+            .goodbye(Event::data("the server restarts").event_type(GOODBYE))
+            .reconnect_within(Duration::from_secs(5)), // spreads the reconnections
+        prometheus: recorder.map_err(io::Error::other)?,
+    };
+    let connections = server.connections.clone();
     let app = Router::new()
         .route("/events", get(events))
         .route("/metrics", get(metrics)) // better on a port that the public does not reach
-        .with_state(connections.clone());
+        .with_state(server);
 
     let graceful = GracefulShutdown::new();
     let mut stopped = pin!(stopped());
@@ -79,14 +98,14 @@ async fn main() -> io::Result<()> {
                     let connection = serve(tcp, peer, app.clone());
                     tokio::spawn(graceful.watch(connection));
                 }
-                // No files are left, say: some may be soon.
+                // The process may be out of file descriptors, which connections that end return.
                 Err(_) => sleep(Duration::from_millis(100)).await,
             },
             result = &mut stopped => break result?,
         }
     }
 
-    drop(listener); // who connects now is to reach the next server
+    drop(listener); // new connections go to the next server
     connections.shutdown();
     let closed = async {
         connections.closed().await;
@@ -99,85 +118,45 @@ async fn main() -> io::Result<()> {
 }
 
 async fn events(
-    State(connections): State<Connections>,
+    State(server): State<Server>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     last: LastEventId,
-) -> Sse<impl Stream<Item = Event>> {
-    // Behind a proxy this is the proxy's address, and the client's is in a header that it sets.
-    match connections.admit(peer.ip().to_string()) {
-        Ok(permit) => {
-            let first = last.parse::<u64>().map_or(1, |last| last.saturating_add(1));
-            Sse::new(numbers(first)).permit(permit)
-        }
-        Err(full) => full.into(),
-    }
+) -> Result<Sse<impl Stream<Item = Event>>, AdmitError> {
+    let permit = server.connections.admit(peer.ip().to_string())?;
+    let first = last.parse::<u64>().map_or(1, |last| last.saturating_add(1));
+    Ok(Sse::new(numbers(first)).permit(permit))
 }
 
-/// What Prometheus reads.
-async fn metrics(State(connections): State<Connections>) -> impl IntoResponse {
-    let totals = connections.totals();
-    let mut streams = connections.snapshot();
-    streams.retain(|stream| stream.stalled_for > Some(Duration::from_secs(1)));
-    let mut text = format!(
-        "\
-# TYPE sse_streams_open gauge
-sse_streams_open {}
-# TYPE sse_streams_stalled gauge
-sse_streams_stalled {}
-# TYPE sse_streams_opened_total counter
-sse_streams_opened_total {}
-# TYPE sse_streams_refused_total counter
-sse_streams_refused_total{{by=\"server\"}} {}
-sse_streams_refused_total{{by=\"key\"}} {}
-# TYPE sse_events_total counter
-sse_events_total {}
-# TYPE sse_keep_alives_total counter
-sse_keep_alives_total {}
-# TYPE sse_sent_bytes_total counter
-sse_sent_bytes_total {}
-# TYPE sse_streams_closed_total counter
-",
-        totals.open,
-        streams.len(),
-        totals.opened,
-        totals.refused_by_server,
-        totals.refused_by_key,
-        totals.events,
-        totals.keep_alives,
-        totals.bytes,
-    );
-    for (name, reason) in [
-        ("end", CloseReason::End),
-        ("error", CloseReason::Error),
-        ("max_age", CloseReason::MaxAge),
-        ("shutdown", CloseReason::Shutdown),
-        ("closed", CloseReason::ByServer),
-        ("client_gone", CloseReason::ClientGone),
-    ] {
-        let closed = totals.closed(reason);
-        text += &format!("sse_streams_closed_total{{reason=\"{name}\"}} {closed}\n");
-    }
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+/// Returns the metrics in the text format of Prometheus. This also frees the samples of the
+/// recorder's histograms: a server without scrapes calls [`PrometheusHandle::run_upkeep`].
+async fn metrics(State(server): State<Server>) -> impl IntoResponse {
+    // The recorder has no metric for streams whose clients do not read.
+    let mut stalled = server.connections.snapshot();
+    stalled.retain(|stream| stream.stalled_for > Some(Duration::from_secs(1)));
+    metrics::gauge!("sse_streams_stalled").set(stalled.len() as f64);
+    let content_type = [(CONTENT_TYPE, "text/plain; version=0.0.4")];
+    (content_type, server.prometheus.render())
 }
 
-/// One connection, with HTTP/1.1 or HTTP/2.
+/// Serves one connection with HTTP/1.1 or HTTP/2.
 fn serve(
     tcp: TcpStream,
     peer: SocketAddr,
     app: Router,
 ) -> impl GracefulConnection<Error: Send> + Send + 'static {
     _ = tcp.set_nodelay(true); // small writes must not wait for each other
-    // The kernel, too, gives up what it holds for a client that does not read.
+    // The kernel, too, drops the bytes that a client does not read in time.
     #[cfg(target_os = "linux")]
     let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(WRITE_TIMEOUT));
-    // A write goes on when a third of the buffer is free: who reads slowly must get that far.
+    // A blocked write resumes when a third of the buffer is free. In a small buffer, a slow reader
+    // frees that much before the timeout.
     _ = SockRef::from(&tcp).set_send_buffer_size(64 * 1024);
     let mut tcp = TimeoutStream::new(tcp);
     tcp.set_write_timeout(Some(WRITE_TIMEOUT));
 
     let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new()); // for the timeout of the head, which is 30 s
-    // On HTTP/2 a client that reads nothing mostly fills no socket: it is asked to answer.
+    http.http1().timer(TokioTimer::new()); // for the timeout of a request's head, which is 30 s
+    // On HTTP/2, a client that does not read rarely fills the socket. Pings detect it.
     http.http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(WRITE_TIMEOUT / 2)
@@ -191,7 +170,7 @@ fn serve(
     connection.into_owned()
 }
 
-/// Waits for ctrl-c, or for SIGTERM where there is one.
+/// Waits for ctrl-c, or for SIGTERM on Unix.
 async fn stopped() -> io::Result<()> {
     let ctrl_c = tokio::signal::ctrl_c();
     #[cfg(unix)]
@@ -217,7 +196,7 @@ fn numbers(first: u64) -> impl Stream<Item = Event> {
     })
 }
 
-/// A number from the environment.
+/// Returns a number from the environment. Panics if the value is not a number.
 fn setting<T: FromStr>(name: &str, default: T) -> T {
     let value = env::var(name).ok();
     value.map_or(default, |value| {
