@@ -37,7 +37,7 @@ use axum::{
     routing::get,
     serve::ListenerExt as _,
 };
-use http_sse::{Connections, Event, Hub, LastEventId, Sse, Subscription};
+use http_sse::{AdmitError, Connections, Event, Hub, LastEventId, Sse, Subscription};
 use serde::Serialize;
 use tokio::net::TcpListener;
 
@@ -106,7 +106,7 @@ async fn events(
     State(server): State<Server>,
     Path(user): Path<String>,
     last: LastEventId,
-) -> Result<Sse<Subscription>, Sse<Subscription>> {
+) -> Result<Sse<Subscription>, AdmitError> {
     let permit = server.connections.admit(&*user)?;
     let events = server.hub.subscribe([user]).after(last);
     Ok(Sse::new(events).permit(permit))

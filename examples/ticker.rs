@@ -31,7 +31,7 @@ use axum::{
     serve::ListenerExt as _,
 };
 use http_sse::{
-    Connections, Event, Hub, LastEventId, Retry, Sse, Subscription,
+    AdmitError, Connections, Event, Hub, LastEventId, Retry, Sse, Subscription,
     hub::{OnLag, PublishError},
 };
 use serde::Serialize;
@@ -85,7 +85,7 @@ async fn main() -> io::Result<()> {
 async fn events(
     State(server): State<Server>,
     last: LastEventId,
-) -> Result<Sse<Subscription>, Sse<Subscription>> {
+) -> Result<Sse<Subscription>, AdmitError> {
     let permit = server.connections.admit("page")?;
     // Who comes back in time gets every update that it missed; who is too late, or slower than
     // the prices change, the last of each price.
