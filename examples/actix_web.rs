@@ -1,4 +1,4 @@
-//! actix-web: a counter that goes on where a client left off.
+//! actix-web: a counter that resumes after the last event ID of a client.
 //!
 //! ```text
 //! $ cargo run -p http-sse-frameworks --example actix_web
@@ -15,7 +15,7 @@
 //! id: 43
 //! data: 43
 //!
-//! (and so on, every three seconds, with a keep-alive after two)
+//! (and so on: an event every three seconds, with a keep-alive in between)
 //! ```
 
 use std::{env, io, net::TcpListener, time::Duration};
@@ -32,7 +32,7 @@ async fn main() -> io::Result<()> {
     println!("listening on http://{}", listener.local_addr()?);
 
     HttpServer::new(|| App::new().route("/feed", web::get().to(feed)))
-        .h1_allow_half_closed(false) // a client that has closed its half is gone
+        .h1_allow_half_closed(false) // a client that closes its half has left
         .tcp_nodelay(true) // small writes must not wait for each other
         .listen_auto_h2c(listener)?
         .run()

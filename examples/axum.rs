@@ -1,4 +1,4 @@
-//! axum: a counter that goes on where a client left off.
+//! axum: a counter that resumes after the last event ID of a client.
 //!
 //! ```text
 //! $ cargo run --example axum
@@ -15,7 +15,7 @@
 //! id: 43
 //! data: 43
 //!
-//! (and so on, every three seconds, with a keep-alive after two)
+//! (and so on: an event every three seconds, with a keep-alive in between)
 //! ```
 
 use std::{env, io, time::Duration};

@@ -7,10 +7,10 @@
 //! events at http://127.0.0.1:3001/events
 //! ```
 //!
-//! Open the first in a browser. The page sets a cookie and shows the events of the other port,
-//! which are for `ada`. Then open `http://localhost:3000`. It is the same page, but this origin is
-//! not allowed: the page shows `closed` and no event, and the server prints
-//! `refused http://localhost:3000`. Or send the headers of the browser yourself:
+//! Open the first address in a browser. The page sets a cookie and shows the events of the other
+//! port, which are for `ada`. Then open `http://localhost:3000`. It is the same page, but its
+//! origin is not allowed. The page shows `closed` and no event, and the server prints
+//! `refused http://localhost:3000`. Or send the headers of a browser with curl:
 //!
 //! ```text
 //! $ curl -iN -H 'origin: http://127.0.0.1:3000' -H 'cookie: user=ada' http://127.0.0.1:3001/events
@@ -32,13 +32,12 @@
 //!
 //! ```
 //!
-//! The stream ends after three events, and the browser comes back with its last event ID. An
-//! `EventSource` sends no preflight, not even with that header. `fetch` sends one if it sets a
-//! header such as `last-event-id` itself, so the server must then answer `OPTIONS` too.
+//! The stream ends after three events, and the browser reconnects with its last event ID. An
+//! `EventSource` sends no preflight request, not even when it reconnects. `fetch` sends one if the
+//! page sets a header such as `last-event-id`, so a server for `fetch` must also answer `OPTIONS`.
 //!
 //! The browser sends the cookie because both origins belong to one site: only their ports differ.
-//! A stream on another site needs a cookie with `SameSite=None; Secure`, and some browsers block
-//! even that.
+//! A stream on another site needs a cookie with `SameSite=None; Secure`, which some browsers block.
 
 use std::{env, io, time::Duration};
 
@@ -96,12 +95,12 @@ async fn events(
     headers: HeaderMap,
     last: LastEventId,
 ) -> impl IntoResponse {
-    // On every answer, so that no cache serves one origin the answer for another.
+    // All answers vary by origin, so that a cache does not serve one to another origin.
     ([(VARY, "origin")], answer(allowed, &headers, last))
 }
 
-/// Refuses every origin but the allowed one. A request without an origin gets no CORS headers, so no
-/// page of another origin can read its answer.
+/// Refuses every origin except the allowed one. A request without an origin gets no CORS headers,
+/// so no page of another origin can read the answer.
 fn answer(
     allowed: HeaderValue,
     headers: &HeaderMap,
@@ -118,7 +117,7 @@ fn answer(
     if origin.is_none() {
         return Ok(sse);
     }
-    // With credentials, browsers accept the exact origin only, and no `*`.
+    // With credentials, browsers accept only the exact origin, not `*`.
     let credentials = HeaderValue::from_static("true");
     Ok(sse
         .header(ACCESS_CONTROL_ALLOW_ORIGIN, allowed)

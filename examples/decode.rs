@@ -1,5 +1,5 @@
-//! A filter: an event stream in, in whatever pieces it comes, and a line of JSON out for each
-//! event that a client would dispatch, as soon as it would.
+//! A filter from an event stream to lines of JSON, one for each event that a client would dispatch.
+//! Each line is written as soon as its event is complete.
 //!
 //! ```text
 //! $ cargo build --example decode
@@ -13,9 +13,9 @@
 //! {"lastEventId":""}
 //! ```
 //!
-//! Without `--all` there are events only. A comment is told without the space that begins it, if
-//! one does, as `encode` takes it. A line or an event of more than 16 MiB is refused on stderr, and
-//! ends it with the exit status 1.
+//! Without `--all`, the filter writes only events. It removes one leading space from a comment,
+//! because `encode` adds one. If a line or an event is longer than 16 MiB, the filter reports it on
+//! stderr and exits with status 1.
 
 use std::{
     env,
@@ -37,11 +37,11 @@ fn main() -> io::Result<ExitCode> {
     }
     let mut stdin = io::stdin().lock();
     let mut stdout = io::stdout().lock();
-    let mut piece = vec![0; 64 * 1024]; // what a pipe holds
+    let mut piece = vec![0; 64 * 1024]; // the capacity of a pipe
     loop {
         let length = stdin.read(&mut piece)?;
         if length == 0 {
-            return Ok(ExitCode::SUCCESS); // an event that has not ended is not dispatched
+            return Ok(ExitCode::SUCCESS); // a client drops an incomplete event
         }
         let mut input = &piece[..length];
         loop {
@@ -53,7 +53,7 @@ fn main() -> io::Result<ExitCode> {
                     return Ok(ExitCode::FAILURE);
                 }
             };
-            // A pipe that nobody reads on ends it quietly.
+            // If the reader has closed the pipe, end without an error.
             match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
                 Err(error) if error.kind() == BrokenPipe => return Ok(ExitCode::SUCCESS),
                 written => written?,
@@ -70,7 +70,7 @@ fn to_json(decoded: Decoded<'_>) -> String {
             last_event_id,
             ..
         } => {
-            // In this order, for eyes; `json!` would sort them.
+            // Keeps this order for readers; `json!` would sort the fields.
             let [event, data, id] = [event_type, &data, last_event_id].map(Value::from);
             format!(r#"{{"event":{event},"data":{data},"lastEventId":{id}}}"#)
         }

@@ -1,7 +1,8 @@
-//! A filter: a JSON object per line in, an event stream out.
+//! A filter from lines of JSON to an event stream. Each line is an object.
 //!
-//! An object has any of `event`, `data`, `id` and `comment` (strings) and `retry` (milliseconds).
-//! A line that cannot be an event is refused on stderr, and the exit status is 1 then.
+//! The fields of an object are `event`, `data`, `id` and `comment` (strings) and `retry`
+//! (milliseconds). All are optional. If a line is invalid, the filter reports it on stderr, reads
+//! on, and exits with status 1.
 //!
 //! ```text
 //! $ cargo build --example encode
@@ -17,7 +18,7 @@
 //!
 //! ```
 //!
-//! There is a space behind the last `data:`. An object with nothing in it comes to nothing.
+//! The last `data:` has a space after it. An object without fields writes nothing.
 
 use std::{
     error::Error,
@@ -66,7 +67,7 @@ fn main() -> io::Result<ExitCode> {
             }
         };
         match written {
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => break, // nobody reads on
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => break, // the reader has left
             written => written?,
         }
     }
@@ -75,7 +76,7 @@ fn main() -> io::Result<ExitCode> {
 
 fn parse(line: &[u8]) -> Result<Event, Box<dyn Error>> {
     let line = std::str::from_utf8(line)?.trim_ascii_end();
-    // Serde would take an array of the fields too.
+    // Serde would also accept an array of the fields.
     if !line.trim_ascii_start().starts_with('{') {
         return Err("not a JSON object".into());
     }

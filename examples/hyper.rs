@@ -1,4 +1,5 @@
-//! Bare hyper: the response is an `http::Response`, its body an `http_body::Body`.
+//! hyper without a framework: the response is an `http::Response` whose body is an
+//! `http_body::Body`.
 //!
 //! ```text
 //! $ cargo run --example hyper
@@ -15,7 +16,7 @@
 //! (and so on, once per second)
 //! ```
 //!
-//! The same over HTTP/2, and from 42 on:
+//! The same stream over HTTP/2, from 42 on:
 //!
 //! ```text
 //! $ curl -N --http2-prior-knowledge -H 'last-event-id: 41' http://127.0.0.1:3000/events
@@ -49,7 +50,7 @@ async fn main() -> io::Result<()> {
             _ = tcp.set_nodelay(true); // small writes must not wait for each other
             let http = auto::Builder::new(TokioExecutor::new()); // HTTP/1.1 or HTTP/2
             let connection = http.serve_connection(TokioIo::new(tcp), service_fn(answer));
-            _ = connection.await; // to hyper, a client that leaves is an error
+            _ = connection.await; // hyper returns an error when a client disconnects
         });
     }
 }
@@ -62,7 +63,7 @@ async fn answer(
         *not_found.status_mut() = StatusCode::NOT_FOUND;
         return Ok(not_found);
     }
-    // A client that comes back goes on behind the last number it has.
+    // A client that reconnects continues after the last number that it received.
     let last = LastEventId::from_request(&request).parse::<u64>();
     let first = last.map_or(1, |last| last.saturating_add(1));
     let sse = Sse::new(numbers(first)).for_method(request.method());

@@ -1,12 +1,12 @@
-//! An answer token by token, as language models stream it: JSON deltas, the reason for the end,
-//! then `[DONE]`.
+//! An answer token by token, in the format of language models: JSON deltas, a `finish_reason`, and
+//! `[DONE]`.
 //!
 //! ```text
 //! $ cargo run --example llm
 //! listening on http://127.0.0.1:3000
 //! ```
 //!
-//! Open that in a browser, or ask as an `EventSource` does, or with a POST as SDKs do:
+//! Open that address in a browser. Or send a GET, as an `EventSource` does, or a POST, as SDKs do:
 //!
 //! ```text
 //! $ curl -N 'http://127.0.0.1:3000/chat?prompt=Why%3F'
@@ -16,15 +16,15 @@
 //!
 //! data: {"choices":[{"delta":{"content":"asked: "},"index":0}]}
 //!
-//! (some 50 ms between them)
+//! (and so on, with a pause of 50 to 80 ms before each)
 //! data: {"choices":[{"delta":{},"finish_reason":"stop","index":0}]}
 //!
 //! data: [DONE]
 //!
 //! ```
 //!
-//! The server then prints `finished after 49 tokens`. With Ctrl-C in the middle of the answer
-//! the generation is cancelled: the server prints `cancelled after 12 tokens`.
+//! The server then prints `finished after 44 tokens`. Ctrl-C in the middle of the answer cancels
+//! the generation, and the server prints `cancelled after 12 tokens`, for example.
 
 use std::{env, io, time::Duration};
 
@@ -35,7 +35,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, time::sleep};
 
-/// An `EventSource` must close when it sees this, for it connects again after every end.
+/// The last event. An `EventSource` must close when it receives this. Otherwise it reconnects.
 const DONE: EncodedEvent = EncodedEvent::from_static("data: [DONE]\n\n");
 
 #[derive(Deserialize)]
@@ -62,25 +62,26 @@ async fn main() -> io::Result<()> {
 fn answer(chat: Chat) -> Sse<impl Stream<Item = Json<Value>>> {
     let deltas =
         generate(&chat.prompt).map(|token| json!({ "delta": { "content": token }, "index": 0 }));
-    // Without it, Vercel's AI SDK reports an error after a complete answer.
+    // Without a `finish_reason`, Vercel's AI SDK reports an error after a complete answer.
     let finish = json!({ "delta": {}, "finish_reason": "stop", "index": 0 });
     let choices = deltas.chain(stream::iter([finish]));
     Sse::new(choices.map(|choice| Json(json!({ "choices": [choice] }))))
         .end_with(DONE)
         .on_close(|closed| match closed.reason {
-            // The last two events are the reason and `[DONE]`.
+            // The last two events are `finish_reason` and `[DONE]`.
             CloseReason::End => println!("finished after {} tokens", closed.events - 2),
             CloseReason::ClientGone => println!("cancelled after {} tokens", closed.events),
             reason => println!("ended after {} tokens: {reason:?}", closed.events),
         })
 }
 
-/// Stands for a model. To cancel it is to drop the stream, which is done when the client leaves.
+/// Generates an answer in place of a model. Dropping the stream cancels the generation. This
+/// happens when the client disconnects.
 fn generate(prompt: &str) -> impl Stream<Item = String> + use<> {
     let answer = format!(
-        "You asked: “{prompt}”\n\nI am no model, only a stream of words, but I arrive as a model's \
-         answer does: one token at a time, each an event of its own, as soon as it is there. Press \
-         Stop and I fall silent at once, here and on the server."
+        "You asked: “{prompt}”\n\nI am not a model, but I stream like one: each token is an event, \
+         and it is sent as soon as it exists. Press Stop to cancel me. The generation then ends at \
+         once, in this page and on the server."
     );
     let tokens: Vec<String> = answer.split_inclusive(' ').map(String::from).collect();
     stream::iter(tokens).then(|token| async {

@@ -1,12 +1,12 @@
-//! Notifications of each user: a topic for each, and a list that is loaded once and then kept up
-//! to date by events.
+//! Notifications for each user, with a topic per user. A page loads its list once, and events keep
+//! the list up to date.
 //!
 //! ```text
 //! $ cargo run --example notifications
 //! listening on http://127.0.0.1:3000
 //! ```
 //!
-//! Open that in a browser, or:
+//! Open that address in a browser, or run:
 //!
 //! ```text
 //! $ curl http://127.0.0.1:3000/notifications/ada
@@ -20,8 +20,9 @@
 //!
 //! ```
 //!
-//! A client that comes back with its last event ID gets what it missed. When the server was
-//! started anew that cannot be known: the client gets an event `reset`, and loads its list anew.
+//! A client that reconnects with its last event ID receives the events that it missed. After a
+//! restart, the server does not know these events. It sends a `reset` event, and the client loads
+//! its list again.
 
 use std::{
     collections::HashMap,
@@ -45,14 +46,14 @@ use tokio::net::TcpListener;
 struct Server {
     hub: Hub,
     connections: Connections,
-    /// What a database would hold, by user.
+    /// Notifications by user, in place of a database.
     lists: Arc<Mutex<HashMap<String, Vec<String>>>>,
 }
 
-/// What a page begins with.
+/// The initial content of a page.
 #[derive(Serialize)]
 struct List {
-    /// Events behind this are not in the list.
+    /// Events up to this position are in the list.
     position: String,
     notifications: Vec<String>,
 }
@@ -68,7 +69,7 @@ async fn main() -> io::Result<()> {
         connections: Connections::new().max_per_key(20),
         lists: Arc::default(),
     };
-    // Who a client is a session would say, and not the path.
+    // In production, take the user from a session instead of the path.
     let app = Router::new()
         .route("/", get(Html(include_str!("notifications.html"))))
         .route("/notifications/{user}", get(list).post(notify))
@@ -80,7 +81,7 @@ async fn main() -> io::Result<()> {
 }
 
 async fn list(State(server): State<Server>, Path(user): Path<String>) -> Json<List> {
-    // Under the lock nothing is published, so the list and the position agree.
+    // Nothing is published while the lock is held, so the list and the position agree.
     let lists = server.lists.lock().unwrap_or_else(PoisonError::into_inner);
     Json(List {
         position: server.hub.head().to_string(),

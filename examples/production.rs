@@ -86,7 +86,7 @@ async fn main() -> io::Result<()> {
     let connections = server.connections.clone();
     let app = Router::new()
         .route("/events", get(events))
-        .route("/metrics", get(metrics)) // better on a port that the public does not reach
+        .route("/metrics", get(metrics)) // in production, on a port that is not public
         .with_state(server);
 
     let graceful = GracefulShutdown::new();

@@ -1,12 +1,12 @@
-//! Numbers that count up, a status now and then, and keep-alives in the silence between.
+//! A stream of numbers, with a status after every fifth and keep-alives in the pause that follows.
 //!
 //! ```text
 //! $ cargo run --example quickstart
 //! listening on http://127.0.0.1:3000
 //! ```
 //!
-//! Open that in a browser to see the stream arrive, parsed and raw. Or read it as it is, with
-//! ids from 42 on (without the header, from 1 on):
+//! Open that address in a browser to see the stream, parsed and raw. Or read it with curl, from 42
+//! on. Without the header, it begins with 1.
 //!
 //! ```text
 //! $ curl -N -H 'last-event-id: 41' http://127.0.0.1:3000/events
@@ -80,7 +80,7 @@ async fn events(
     State(server): State<Arc<Server>>,
     last: LastEventId,
 ) -> Sse<impl Stream<Item = Result<Event, serde_json::Error>>> {
-    // A client that comes back goes on behind the last number it has.
+    // A client that reconnects continues after the last number that it received.
     let first = last.parse::<u64>().map_or(1, |last| last.saturating_add(1));
 
     server.clients.fetch_add(1, Relaxed);
@@ -99,7 +99,7 @@ async fn events(
         .on_close(move |_| _ = at_close.clients.fetch_sub(1, Relaxed))
 }
 
-/// Counts from `first` on, once per second, with five seconds of silence behind every fifth.
+/// Counts from `first` on, once per second, with a pause of five seconds after every fifth number.
 fn numbers(first: u64) -> impl Stream<Item = u64> {
     stream::iter(first..=u64::MAX).then(move |number| async move {
         if number > first {

@@ -1,13 +1,15 @@
-//! A relay between browsers and an upstream that streams, as providers of language models do: it
-//! sends on what comes and keep-alives while nothing does, tells when the upstream fails, and
-//! cancels the request to the upstream when the browser leaves.
+//! A relay between browsers and an upstream that streams, such as a provider of language models.
+//!
+//! The relay forwards events, and sends keep-alives while the upstream is silent. It reports a
+//! failure of the upstream to the browser. When the browser disconnects, it cancels the request to
+//! the upstream.
 //!
 //! ```text
 //! $ cargo run --example relay
 //! listening on http://127.0.0.1:3000
 //! ```
 //!
-//! Open that in a browser, or:
+//! Open that address in a browser, or run:
 //!
 //! ```text
 //! $ curl -N 'http://127.0.0.1:3000/chat?prompt=Why%3F'
@@ -27,8 +29,9 @@
 //!
 //! ```
 //!
-//! The server then prints `upstream ended`; with Ctrl-C in the silence, `upstream cancelled`. Where
-//! the prompt has `fail` in it the upstream breaks off, and this comes after the silence:
+//! The server then prints `upstream ended`. After Ctrl-C in the pause, it prints
+//! `upstream cancelled`. If the prompt contains `fail`, the upstream breaks off after the pause,
+//! and the stream ends with this event:
 //!
 //! ```text
 //! event: failed
@@ -36,8 +39,8 @@
 //!
 //! ```
 //!
-//! The upstream is a stub on a port of its own. It cuts its answer inside a character and inside a
-//! CRLF, sends many events at once, and comments; a browser sees nothing of that.
+//! The upstream is a stub on its own port. It splits its answer inside a character and inside a
+//! CRLF, and sends comments. None of this reaches the browser.
 
 use std::{env, error::Error, future, io, net::SocketAddr, time::Duration, vec};
 
@@ -70,7 +73,8 @@ use tokio::{
 };
 
 const DONE: EncodedEvent = EncodedEvent::from_static("data: [DONE]\n\n");
-/// Not `error`, which an `EventSource` does not tell from a lost connection.
+/// The type of the event that reports a failure. An `EventSource` could not distinguish an event of
+/// the type `error` from a lost connection.
 const FAILED: EventType = EventType::from_static("failed");
 
 #[derive(Deserialize)]
@@ -106,7 +110,7 @@ async fn relay(
         .await
         .map_err(|error| (StatusCode::BAD_GATEWAY, error.to_string()))?;
     let source = events(BodyDataStream::new(body), Decoder::new())
-        .inspect_err(|error| eprintln!("upstream: {error}")) // for us, not for strangers
+        .inspect_err(|error| eprintln!("upstream: {error}")) // details are for the log only
         .map_err(|_| "the upstream broke off")
         .chain(stream::once(future::ready(Err("the upstream ended early"))))
         .try_take_while(|event| future::ready(Ok(event.as_data() != Some("[DONE]"))));
@@ -115,12 +119,13 @@ async fn relay(
         .keep_alive(keep_alive.interval(Duration::from_secs(1)))
         .end_with(DONE)
         .on_error(|why| {
-            let error = json!({ "error": { "message": why } }); // as OpenAI's clients expect it
+            let error = json!({ "error": { "message": why } }); // the format of OpenAI's API
             Event::data(error.to_string()).event_type(FAILED)
         }))
 }
 
-/// Asks the upstream. Dropping the body closes the connection, which cancels the request.
+/// Sends a request to the upstream. Dropping the body closes the connection, which cancels the
+/// request.
 async fn ask(upstream: SocketAddr, chat: Chat) -> Result<Incoming, Box<dyn Error + Send + Sync>> {
     let tcp = TokioIo::new(TcpStream::connect(upstream).await?);
     let (mut client, connection) = http1::handshake(tcp).await?;
@@ -137,7 +142,7 @@ async fn ask(upstream: SocketAddr, chat: Chat) -> Result<Incoming, Box<dyn Error
     Ok(response.into_body())
 }
 
-/// The stub: an upstream that is awkward to read.
+/// Answers as the upstream, in pieces that are hard to decode.
 async fn completions(Json(request): Json<Value>) -> Result<impl IntoResponse, StatusCode> {
     let prompt = request["messages"][0]["content"].as_str();
     let prompt = prompt.filter(|prompt| !prompt.is_empty());
@@ -150,8 +155,8 @@ async fn completions(Json(request): Json<Value>) -> Result<impl IntoResponse, St
     let finish = event(json!({ "delta": {}, "finish_reason": "stop", "index": 0 }));
     let last = format!("{}{finish}data: [DONE]\r\n\r\n", delta("Because."));
 
-    let in_crlf = answer.find("}\r\n").map_or(0, |at| at + 2); // behind the CR
-    let in_quote = answer.find('“').map_or(0, |at| at + 1); // of its three bytes
+    let in_crlf = answer.find("}\r\n").map_or(0, |at| at + 2); // after the CR
+    let in_quote = answer.find('“').map_or(0, |at| at + 1); // after the first of three bytes
     let chunk = |bytes| Ok(Bytes::copy_from_slice(bytes));
     let mut chunks = vec![
         (0, chunk(&answer.as_bytes()[..in_crlf])),
@@ -173,7 +178,7 @@ async fn completions(Json(request): Json<Value>) -> Result<impl IntoResponse, St
     Ok((content_type, Body::from_stream(body)))
 }
 
-/// What the stub has still to send, each behind a pause in milliseconds.
+/// The remaining chunks of the stub's answer, each with the pause before it in milliseconds.
 struct Chunks(vec::IntoIter<(u64, io::Result<Bytes>)>);
 
 impl Drop for Chunks {

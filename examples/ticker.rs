@@ -1,13 +1,13 @@
-//! Fifty prices over one connection: a topic for each, a thousand updates a second, which arrive
-//! together every 50 ms; and a button that kills the connection, to see that nothing is lost.
+//! Fifty prices over one connection, with a topic per price. A thousand updates per second arrive
+//! in batches, one every 50 ms. A button kills the connection, to show that no update is lost.
 //!
 //! ```text
 //! $ cargo run --example ticker
 //! listening on http://127.0.0.1:3000
 //! ```
 //!
-//! Open that in a browser: the page counts what is missing and what came twice. Or read on behind
-//! any id, such as the last that you have:
+//! Open that address in a browser. The page counts missing and duplicate updates. Or read the
+//! updates after any id with curl:
 //!
 //! ```text
 //! $ curl -N -H 'last-event-id: 1795243200000000-41' http://127.0.0.1:3000/events
@@ -38,11 +38,11 @@ use serde::Serialize;
 use tokio::{net::TcpListener, time::interval};
 
 const SYMBOLS: usize = 50;
-/// Between two updates, of any price.
+/// The time between two updates.
 const PACE: Duration = Duration::from_millis(1);
-/// How long updates wait for others, to be sent together.
+/// The time for which updates are held back, to be sent together.
 const LINGER: Duration = Duration::from_millis(50);
-/// How soon a client comes back.
+/// The time after which a client reconnects.
 const RETRY: Retry = Retry::from_millis(200);
 
 #[derive(Clone)]
@@ -55,7 +55,7 @@ struct Server {
 #[derive(Serialize)]
 struct Price<'a> {
     symbol: &'a str,
-    /// Counts the updates of this price.
+    /// The number of updates of this price so far.
     number: u64,
     price: f64,
 }
@@ -67,7 +67,7 @@ async fn main() -> io::Result<()> {
     println!("listening on http://{}", listener.local_addr()?);
 
     let server = Server {
-        hub: Hub::new(), // 1,024 updates of each price are 50 s
+        hub: Hub::new(), // keeps 1,024 updates per price, which are 50 s
         connections: Connections::new(),
         symbols: (0..SYMBOLS).map(|n| format!("S{n:02}")).collect(),
     };
@@ -87,25 +87,25 @@ async fn events(
     last: LastEventId,
 ) -> Result<Sse<Subscription>, AdmitError> {
     let permit = server.connections.admit("page")?;
-    // Who comes back in time gets every update that it missed; who is too late, or slower than
-    // the prices change, the last of each price.
+    // A client that reconnects in time receives every update that it missed. A client that
+    // reconnects too late or reads too slowly receives only the last update of each price.
     let prices = server.hub.subscribe(&server.symbols[..]);
     let prices = prices.after(last).on_lag(OnLag::Latest);
     Ok(Sse::new(prices).retry(RETRY).linger(LINGER).permit(permit))
 }
 
-/// Closes every stream, as a network that fails does.
+/// Closes every stream, like a failure of the network.
 async fn kill(State(server): State<Server>) -> String {
     format!("closed {}\n", server.connections.close_where(|_| true))
 }
 
-/// Publishes an update of the next price, and so on.
+/// Publishes updates of all prices in turn, until the hub is closed.
 async fn publish(hub: Hub, symbols: Arc<[String]>) -> Result<(), PublishError<serde_json::Error>> {
     let mut pace = interval(PACE);
     let mut number = 0_u64;
     loop {
         number += 1;
-        // Some way up and down that needs no dice.
+        // A price that goes up and down, without random numbers.
         let price = 100.0 + (number as f64 / 700.0).sin() + (number as f64).sin();
         for symbol in &symbols[..] {
             pace.tick().await;
