@@ -54,26 +54,28 @@ async fn rules(kind: Kind) -> Vec<(&'static str, &'static str)> {
         )*};
     }
     rules! {
-        "`data`: line ends, spaces, emptiness, any character but NUL": data(&mut browser, &server);
+        "`data`: line ends, spaces, empty data, any character except NUL":
+            data(&mut browser, &server);
         "NUL": nuls(&mut browser, &server);
         "an event of 16 MiB": a_large_event(&mut browser, &server);
-        "`event`: for one event; `open` and `error` arrive at `onopen` and `onerror`":
+        "`event`: for one event only; `open` and `error` call `onopen` and `onerror`":
             types(&mut browser, &server);
-        "fields in any order; the last `id` and `event` count": order(&mut browser, &server);
-        "`id`: kept, reset, sent back, also outside Latin-1": ids(&mut browser, &server);
+        "fields in any order; the last `id` and `event` apply": order(&mut browser, &server);
+        "`id`: kept, reset and sent back, also outside Latin-1": ids(&mut browser, &server);
         "the `id` of an event without data": id_without_data(&mut browser, &server);
-        "`retry`: kept over connections, and as the last line of a stream":
+        "`retry`: kept across connections; also as the last line of a stream":
             retry(&mut browser, &server);
-        "`open` at once, with only the opening": open_at_once(&mut browser, &server);
+        "`open` at once, when only the opening has arrived": open_at_once(&mut browser, &server);
         "`open` before the first byte": open_before_a_byte(&mut browser, &server);
-        "204 and every status but 200 stop it for good": statuses(&mut browser, &server);
-        "another type of content stops it for good": types_of_content(&mut browser, &server);
+        "204 and every other status except 200 stop it permanently":
+            statuses(&mut browser, &server);
+        "another content type stops it permanently": types_of_content(&mut browser, &server);
         "`charset=iso-8859-1`": another_charset(&mut browser, &server);
-        "any end makes it come back": ends(&mut browser, &server);
-        "a server that is away for a while: nothing is lost": crash(&mut browser, &mut server);
-        "the same, for a page from another server": crash(&mut browser, &mut another);
-        "HTTP/1.1: streams at a time": six_connections(&mut browser, &server);
-        "HTTP/2 and gzip, through nginx: 100 streams at a time":
+        "reconnects after any end": ends(&mut browser, &server);
+        "reconnects after the server was down; nothing is lost": crash(&mut browser, &mut server);
+        "the same, if the page is from another server": crash(&mut browser, &mut another);
+        "HTTP/1.1: concurrent streams": six_connections(&mut browser, &server);
+        "HTTP/2 and gzip, through nginx: 100 concurrent streams":
             a_hundred_streams(&mut browser, &server, &format!("https://{proxy}"));
     }
     told

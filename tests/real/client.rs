@@ -127,7 +127,7 @@ impl Client {
         let comes_back = match self.comes_back {
             ComesBack::No => "—".into(),
             ComesBack::Yes => "ok".into(),
-            ComesBack::WithLatin1(error) => format!("ok; with `☃` fails: {error}"),
+            ComesBack::WithLatin1(error) => format!("ok; fails on `☃`: {error}"),
         };
         let mut row = vec![self.name()];
         row.extend(Form::ALL.map(|form| self.cell(form)));
@@ -229,7 +229,7 @@ pub(crate) const CLIENTS: [Client; 9] = [
         file: "fetch-event-source.mjs",
         shape: Shape::Own,
         always: Some((
-            "loses LFs and a U+FEFF at the start of data",
+            "drops LFs and U+FEFF at the start of data",
             |read| match read[1].as_str().unwrap() {
                 "\n\n" => read[1] = json!(""),
                 "\u{feff}not at the start" => read[1] = json!("not at the start"),

@@ -28,7 +28,7 @@ async fn clients_read_the_script_and_come_back() {
     let server = Server::start();
     let mut rows = vec![vec!["client".into()]];
     rows[0].extend(Form::ALL.map(|form| form.name().into()));
-    rows[0].extend(["comes back with its id", "besides"].map(String::from));
+    rows[0].extend(["reconnects with its id", "also"].map(String::from));
     for client in &CLIENTS {
         takes_every_form(client, &server).await;
         if client.comes_back != ComesBack::No {

@@ -177,7 +177,7 @@ pub(crate) async fn another_charset(browser: &mut Browser, server: &Server) -> &
     match browser.kind {
         Kind::Chromium => {
             assert_eq!(seen, json!([["error", 2]]));
-            "stops it for good"
+            "stops it permanently"
         }
         Kind::Firefox => {
             assert_eq!(seen, json!([open(), ["message", "é", ""]]));
@@ -283,7 +283,7 @@ pub(crate) async fn crash(browser: &mut Browser, server: &mut Server) -> &'stati
     let asked = server.asked("/crash");
     if *seen.as_array().unwrap().last().unwrap() == json!(["error", 2]) {
         assert_eq!(asked, [""], "{:?}", browser.kind);
-        return "stops it for good";
+        return "stops it permanently";
     }
     let read = seen.as_array().unwrap().iter();
     let read = read.filter(|seen| seen[0] == "message");

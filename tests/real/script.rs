@@ -55,7 +55,7 @@ impl Form {
     /// The bytes that stand in the stream because of this form.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Default => "`:⏎` as keep-alive, `retry: 1234⏎` in the opening",
+            Self::Default => "default",
             Self::CommentBlock => "`:⏎⏎`",
             Self::EventWithData => "`event: ping⏎data: {\"type\":\"ping\"}⏎⏎`",
             Self::EventWithoutData => "`event: ping⏎⏎`",
