@@ -10,6 +10,9 @@ use http_sse::{Encode, EncodedEvent, Encoder, Event, Json, Sse, decode::Decoder}
 /// Bytes that a stream may hold beyond one that never sent a large event.
 const SLACK: i64 = 4 * 1024;
 
+/// Bytes of the blocks that a stream may keep for its next frames, and the slack.
+const FEW_BLOCKS: i64 = 3 * 34 * 1024 + SLACK;
+
 /// An item of each kind that is encoded differently.
 enum Item {
     Event(Event),
@@ -68,17 +71,19 @@ fn large(size: usize) -> [Item; 4] {
 /// Returns the heap of a body after these batches, each ready in one poll. The client takes all frames
 /// of a batch, then drops them. One small event follows.
 fn heap(batches: impl FnOnce() -> Vec<Batch>, keep_alive: bool) -> i64 {
-    heap_after(batches(), keep_alive, true)
+    heap_after(batches, keep_alive, true)
 }
 
-/// Does the same, and omits the small event if it is not `followed` by one.
-fn heap_after(mut batches: Vec<Batch>, keep_alive: bool, followed: bool) -> i64 {
+/// Does the same, and omits the small event if it is not `followed` by one. The batches are made
+/// where the heap is measured, or freeing them would hide as many bytes that the body holds.
+fn heap_after(batches: impl FnOnce() -> Vec<Batch>, keep_alive: bool, followed: bool) -> i64 {
     let mut body = None;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build();
     let _entered = runtime.as_ref().unwrap().enter();
     let measured = measure(|| {
+        let mut batches = batches();
         let ready = Rc::new(RefCell::new(batch([])));
         let source = ready.clone();
         let source = stream::poll_fn(move |_| match source.borrow_mut().next() {
@@ -157,13 +162,15 @@ fn an_item_that_failed_leaves_no_memory_behind() {
     assert!(failed - small <= SLACK, "{} bytes more", failed - small);
 }
 
-/// The heap of a decoder that has read this and then a small event.
-fn heap_of_decoder(stream: &[u8], piece: usize, small_piece: usize) -> i64 {
+/// Returns the heap of a decoder after this stream, read in pieces of one size, and then a small
+/// event in pieces of another. The small event is omitted if it has no size.
+fn heap_of_decoder(stream: &[u8], piece: usize, small_piece: Option<usize>) -> i64 {
     let mut decoder = None;
     let measured = measure(|| {
         let decoder = decoder.insert(Decoder::new());
-        let small = b"data: a small\ndata: event\n\n";
-        for mut piece in stream.chunks(piece).chain(small.chunks(small_piece)) {
+        let small = &b"data: a small\ndata: event\n\n"[..];
+        let small = small_piece.map(|size| small.chunks(size));
+        for mut piece in stream.chunks(piece).chain(small.into_iter().flatten()) {
             while decoder.decode(&mut piece).unwrap().is_some() {}
         }
     });
@@ -184,15 +191,23 @@ fn a_decoder_that_read_a_large_event_holds_little_more_than_any_other() {
                 format!("id: {text}\ndata: a\n\nid: 1\ndata: a\n\n"),
             ),
         ] {
-            for piece in [7, 16 * 1024, usize::MAX] {
-                for small in [5, usize::MAX] {
+            for small in [Some(5), Some(usize::MAX), None] {
+                let more = [7, 16 * 1024, usize::MAX].map(|piece| {
                     let heap = |stream| heap_of_decoder(stream, piece, small);
-                    let more = heap(stream.as_bytes()) - heap(b"");
-                    assert!(
-                        more <= SLACK,
-                        "{what} of {size} bytes in {piece}: {more} bytes more"
-                    );
-                }
+                    heap(stream.as_bytes()) - heap(b"")
+                });
+                let then = match small {
+                    Some(5) => "a small event in pieces",
+                    Some(_) => "a small event",
+                    None => "nothing",
+                };
+                println!("decoder, {what} of {size} bytes, then {then}: {more:?} bytes more");
+                // Without a small event the decoder keeps the large one until its next input.
+                let is_little = more.iter().all(|more| *more <= SLACK);
+                assert!(
+                    is_little || small.is_none(),
+                    "{what} of {size} bytes: {more:?} bytes more"
+                );
             }
         }
     }
@@ -241,7 +256,34 @@ fn a_burst_leaves_few_blocks_before_the_keep_alive() {
         vec![batch(events)]
     };
     // Without the small event behind it, which would give all of them back.
-    let more = heap_after(burst(), true, false) - heap_after(Vec::new(), true, false);
+    let more = heap_after(burst, true, false) - heap_after(Vec::new, true, false);
     println!("{more} bytes more after a burst");
-    assert!(more <= 3 * 34 * 1024 + SLACK, "{more} bytes more");
+    assert!(more <= FEW_BLOCKS, "{more} bytes more");
+}
+
+/// What the next event or keep-alive would free must not be held until it comes.
+#[test]
+fn a_stream_that_goes_quiet_after_a_large_event_holds_little() {
+    for keep_alive in [true, false] {
+        let assert_little = |what: &str, more: i64, bound| {
+            println!("{what}, keep-alive {keep_alive}: {more} bytes more while quiet");
+            assert!(
+                more <= bound,
+                "{what}, keep-alive {keep_alive}: {more} bytes more"
+            );
+        };
+        let small = heap_after(|| vec![batch([small()])], keep_alive, false);
+        for kind in 0..4 {
+            let batches = || vec![batch(large(5_000_000).into_iter().skip(kind).take(1))];
+            let more = heap_after(batches, keep_alive, false) - small;
+            assert_little(&format!("5 MB of kind {kind}"), more, SLACK);
+        }
+        // 208 of these events fill a frame, so the last frame is full too.
+        let frames = || {
+            let events = (0..60 * 208).map(|_| Item::Event(Event::data("x".repeat(150))));
+            vec![batch(events)]
+        };
+        let more = heap_after(frames, keep_alive, false) - small;
+        assert_little("60 full frames", more, FEW_BLOCKS);
+    }
 }
