@@ -205,21 +205,6 @@ mod ends {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_drain_shortens_the_wait_before_an_error() {
-        let connections = Connections::new();
-        let permit = connections.admit("a").unwrap();
-        let source = stream::iter([Ok(Event::data("a")), Err("gone")]);
-        let mut body = Sse::new(source).permit(permit).into_body();
-        let unwritten = frame(&mut body);
-        connections.drain(SECOND);
-        let start = Instant::now();
-        let end = within("the error", body.next()).await;
-        assert_eq!(end, Some(Err("gone")));
-        assert_eq!(start.elapsed().as_secs(), 1);
-        drop(unwritten);
-    }
-
-    #[tokio::test(start_paused = true)]
     async fn the_servers_window_for_reconnection_goes_before_the_streams_own() {
         let connections = Connections::new().reconnect_within(MILLISECOND);
         let permit = connections.admit("a").unwrap();

@@ -18,9 +18,11 @@ use http_sse::{
 };
 use tokio::{
     sync::mpsc::unbounded_channel,
-    time::{Instant, advance},
+    time::{Instant, advance, sleep},
 };
 use tokio_stream::wrappers::UnboundedReceiverStream;
+
+use crate::deadline::{finished, within};
 
 type Item = Result<Event, &'static str>;
 
@@ -65,7 +67,8 @@ where
     S::Item: Encode,
 {
     let (sender, reasons) = mpsc::channel();
-    let body = sse.on_close(move |report| sender.send(report.reason).unwrap());
+    // A test may have dropped the receiver.
+    let body = sse.on_close(move |report| _ = sender.send(report.reason));
     (body.into_body(), reasons)
 }
 
@@ -107,6 +110,28 @@ fn an_event_of_choice_precedes_a_failure() {
     assert_eq!(frame(&mut body), ":\ndata: a\n\ndata: failed\n\n");
     assert!(is_pending(&mut body));
     assert_eq!(panics(&mut body), "on_error panics");
+}
+
+#[test]
+fn an_event_for_a_failure_is_not_sent_after_another_last_event() {
+    let failed = || Event::data("failed");
+    let source = PanicsWhenDropped(stream::iter([Event::data("a")]));
+    let sse = Sse::new(source)
+        .keep_alive(None)
+        .end_with(Event::data("done"));
+    let (mut body, closes) = closes(sse.break_off_with(failed()));
+    assert_eq!(frame(&mut body), ":\ndata: a\n\ndata: done\n\n");
+    assert!(is_pending(&mut body));
+    assert_eq!(panics(&mut body), "the drop panics");
+    assert_eq!(reasons(&closes), [CloseReason::Error]);
+
+    let sse = Sse::new(PanicsWhenDropped(failing())).keep_alive(None);
+    let sse = sse.on_error(Event::data).break_off_with(failed());
+    let (mut body, closes) = self::closes(sse);
+    assert_eq!(frame(&mut body), ":\ndata: a\n\ndata: gone\n\n");
+    assert!(is_pending(&mut body));
+    assert_eq!(panics(&mut body), "the drop panics");
+    assert_eq!(reasons(&closes), [CloseReason::Error]);
 }
 
 #[test]
@@ -230,27 +255,69 @@ async fn an_error_waits_at_most_ten_seconds() {
     drop(last);
 }
 
+/// The stream waits in a task, so each order has to wake it.
 #[tokio::test(start_paused = true)]
-async fn an_error_does_not_wait_when_the_server_ends_the_stream() {
-    let connections = Connections::new();
-    let permit = connections.admit("a").unwrap();
-    let source = stream::iter([Ok(Event::data("a")), Err("gone")]);
-    let sse = Sse::new(source).keep_alive(None).permit(permit);
-    let mut body = sse.into_body();
-    let last = frame(&mut body);
-    assert!(is_pending(&mut body));
-    assert!(is_pending(&mut body));
-    connections.shutdown();
-    let error = StreamExt::next(&mut body).now_or_never();
-    assert_eq!(error, Some(Some(Err("gone"))));
-    assert_eq!(connections.totals().closed(CloseReason::Error), 1);
-    drop(last);
+async fn an_error_waits_no_longer_than_the_server_lets_the_stream_live() {
+    const SECOND: Duration = Duration::from_secs(1);
+
+    for (order, give, wait) in [
+        (
+            "a shutdown",
+            Connections::shutdown as fn(&Connections),
+            Duration::ZERO,
+        ),
+        (
+            "a close",
+            |all| assert_eq!(all.close_where(|_| true), 1),
+            Duration::ZERO,
+        ),
+        (
+            "a drain of no time",
+            |all| all.drain(Duration::ZERO),
+            Duration::ZERO,
+        ),
+        ("a short drain", |all| all.drain(3 * SECOND), 3 * SECOND),
+        // Of its ten seconds one is over.
+        ("a long drain", |all| all.drain(60 * SECOND), 9 * SECOND),
+    ] {
+        let connections = Connections::new().goodbye(Event::data("bye"));
+        let permit = connections.admit("a").unwrap();
+        let sse = Sse::new(failing()).keep_alive(None).permit(permit);
+        let mut body = sse.into_body();
+        let last = frame(&mut body);
+        assert_eq!(last, ":\ndata: a\n\n");
+        let start = Instant::now();
+        let end = tokio::spawn(async move {
+            let end = within("the error", StreamExt::next(&mut body)).await;
+            (end, start.elapsed(), body)
+        });
+        sleep(SECOND).await;
+        assert!(!end.is_finished(), "{order}");
+        give(&connections);
+        let (end, after, body) = finished("the stream", end).await;
+        assert_eq!(end, Some(Err("gone")), "{order}");
+        // Timers tick every millisecond.
+        let late = after.checked_sub(SECOND + wait).expect(order);
+        assert!(late <= Duration::from_millis(1), "{order}: {after:?}");
+        assert_eq!(connections.totals().closed(CloseReason::Error), 1);
+        drop((body, last));
+        assert_eq!(connections.totals().opened, 1);
+        assert_eq!(connections.totals().open, 0);
+    }
 }
 
 #[test]
 fn a_body_dropped_before_its_error_closes_with_error() {
     let source = stream::iter([Ok(Event::data("a")), Err("gone")]);
     let (mut body, closes) = closes(Sse::new(source).keep_alive(None));
+    assert_eq!(frame(&mut body), ":\ndata: a\n\n");
+    drop(body);
+    assert_eq!(reasons(&closes), [CloseReason::Error]);
+}
+
+#[test]
+fn a_body_dropped_before_its_panic_closes_with_error() {
+    let (mut body, closes) = closes(Sse::new(panicking(1)).keep_alive(None));
     assert_eq!(frame(&mut body), ":\ndata: a\n\n");
     drop(body);
     assert_eq!(reasons(&closes), [CloseReason::Error]);
@@ -339,28 +406,48 @@ fn a_source_whose_drop_panics_is_closed_all_the_same() {
     assert_eq!(reasons(&closes), [CloseReason::Error]);
 }
 
-#[tokio::test]
-async fn a_response_without_a_stream_ends() {
-    type Source = stream::Pending<Event>;
+/// Returns each response without a stream, with its name.
+fn without_a_stream() -> Vec<(&'static str, Sse<stream::Pending<Event>>)> {
+    let refusal = |full: Connections| full.admit("a").unwrap_err().into();
+    let silent = Sse::new(stream::pending());
+    vec![
+        ("stop", Sse::stop()),
+        ("429", refusal(Connections::new().max_per_key(0))),
+        ("503", refusal(Connections::new().max(0))),
+        ("HEAD", silent.for_method(&Method::HEAD)),
+        ("HEAD of a stop", Sse::stop().for_method(&Method::HEAD)),
+    ]
+}
 
-    let connections = Connections::new().max_per_key(0);
-    let refused = || Sse::<Source>::from(connections.admit("a").unwrap_err());
-    let responses: [fn() -> Sse<Source>; 2] = [Sse::stop, || {
-        Sse::new(stream::pending()).for_method(&Method::HEAD)
-    }];
-    for response in responses {
-        let admitted = Connections::new();
-        let permit = admitted.admit("a").unwrap();
-        let (body, closes) = closes(response().permit(permit));
-        assert!(body.is_end_stream());
+#[test]
+fn a_response_without_a_stream_ends_when_it_is_polled() {
+    for (response, sse) in without_a_stream() {
+        let connections = Connections::new();
+        let permit = connections.admit("a").unwrap();
+        let (mut body, closes) = closes(sse.permit(permit));
+        assert!(body.is_end_stream(), "{response}");
+        assert_eq!(reasons(&closes), [], "{response}");
+        let polled = StreamExt::next(&mut body).now_or_never();
+        assert_eq!(polled, Some(None), "{response}");
+        // Before the body is dropped.
+        assert_eq!(reasons(&closes), [CloseReason::End], "{response}");
+        assert_eq!(connections.totals().closed(CloseReason::End), 1);
         drop(body);
-        assert_eq!(reasons(&closes), [CloseReason::End]);
-        assert_eq!(admitted.totals().closed(CloseReason::End), 1);
+        assert_eq!(reasons(&closes), [], "{response}");
+        assert_eq!(connections.totals().open, 0);
     }
-    let (body, closes) = closes(refused());
-    let whole = crate::deadline::within("the empty body", BodyExt::collect(body)).await;
-    assert_eq!(whole.unwrap().to_bytes(), "");
-    assert_eq!(reasons(&closes), [CloseReason::End]);
+}
+
+#[test]
+fn a_response_without_a_stream_ends_when_it_is_dropped() {
+    for (response, sse) in without_a_stream() {
+        let connections = Connections::new();
+        let permit = connections.admit("a").unwrap();
+        let (body, closes) = closes(sse.permit(permit));
+        drop(body);
+        assert_eq!(reasons(&closes), [CloseReason::End], "{response}");
+        assert_eq!(connections.totals().closed(CloseReason::End), 1);
+    }
 }
 
 /// axum leaves the body out for `HEAD`, and so does a middleware that answers otherwise.
@@ -447,6 +534,16 @@ async fn a_stream_of_comments_gives_others_their_turn() {
     let mut events = http_sse::decode::events(pieces, http_sse::decode::Decoder::new());
     assert!(StreamExt::next(&mut events).now_or_never().is_none());
     assert_eq!(PIECES.load(Relaxed), 256);
+}
+
+/// The clock is paused, so that a task that nothing wakes is at its deadline at once.
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_comments_goes_on_after_its_turn() {
+    let idle = stream::repeat(Ok::<_, std::convert::Infallible>(&b": idle\n"[..])).take(1_000);
+    let pieces = idle.chain(stream::iter([Ok(&b"data: a\n\n"[..])]));
+    let mut events = http_sse::decode::events(pieces, http_sse::decode::Decoder::new());
+    let event = within("an event", StreamExt::next(&mut events)).await;
+    assert_eq!(event.unwrap().unwrap(), Event::data("a"));
 }
 
 #[test]
