@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
     ops::Deref,
     sync::{
         Arc, Mutex, MutexGuard,
@@ -12,7 +13,7 @@ use std::{
 
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture};
 use http_sse::{
-    EncodedEvent, Event, Hub, LastEventId, Subscription,
+    Encode, EncodedEvent, Encoder, Event, Hub, LastEventId, Subscription,
     hub::{
         AppendError, DistributedHub, EncodedEvents, Entry, EventLog, EventLogError, MemoryLog,
         OnLag, Page, Position, PublishError,
@@ -210,6 +211,43 @@ async fn a_server_that_starts_has_what_the_log_has() {
     let new = Node::start(&log, 10_000).await;
     assert_eq!(new.head(), Position::new(7, 1_500));
     assert_eq!(new.topics()[0].events, 1_499);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_item_is_published_if_it_writes_one_event() {
+    /// Writes so many events.
+    struct Events(usize);
+
+    impl Encode for Events {
+        type Error = Infallible;
+
+        fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), Infallible> {
+            for n in 0..self.0 {
+                encoder.data(&n.to_string());
+                encoder.end_event();
+            }
+            Ok(())
+        }
+    }
+
+    let log = Arc::new(MemoryLog::new(7, 100));
+    let hub = Node::start(&log, 100).await;
+    let mut client = hub.subscribe(["x"]);
+    for events in [0, 2, 3] {
+        let refused = within("the refusal", hub.publish("x", Events(events))).await;
+        let refused = refused.unwrap_err();
+        assert!(matches!(refused, PublishError::NotOneEvent), "{refused:?}");
+        let refused = within("the refusal", hub.publish_once("x", Events(events), "key")).await;
+        let refused = refused.unwrap_err();
+        assert!(matches!(refused, PublishError::NotOneEvent), "{refused:?}");
+    }
+    let published = within("the log to take it", hub.publish("x", Events(1))).await;
+    assert_eq!(
+        published.unwrap(),
+        Position::new(7, 1),
+        "nothing precedes it"
+    );
+    assert_eq!(read(&mut client).await, wire("0", Position::new(7, 1)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -26,6 +26,7 @@ mod layering;
 mod prose;
 mod roundtrip;
 mod status;
+mod values;
 mod waits;
 mod wire;
 mod wire_rules;

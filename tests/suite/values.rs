@@ -1,0 +1,181 @@
+//! Values of the public interface: what was set can be read, and errors reach the caller.
+
+use std::{collections::HashSet, convert::Infallible, time::Duration};
+
+use futures_util::{FutureExt as _, StreamExt as _, stream};
+use http::{HeaderValue, StatusCode, header::SET_COOKIE};
+use http_sse::{
+    CloseReason, Encode, Encoder, Event, EventId, EventType, IntoSourceError, InvalidField,
+    KeepAlive, Retry, Sse,
+};
+
+#[test]
+fn an_event_returns_its_fields() {
+    const TYPE: EventType = EventType::from_static("t");
+
+    let event = Event::data("d").event_type(TYPE).id(7);
+    let event = event.retry(Retry::from_millis(5)).comment("c");
+    assert_eq!(event.as_data(), Some("d"));
+    assert_eq!(event.as_event_type(), Some(&TYPE));
+    assert_eq!(event.as_id(), Some(&EventId::from(7)));
+    assert_eq!(event.as_retry(), Some(Retry::from_millis(5)));
+    assert_eq!(event.as_comments(), Some("c"));
+
+    let empty = Event::new();
+    assert_eq!(empty.as_data(), None);
+    assert_eq!(empty.as_event_type(), None);
+    assert_eq!(empty.as_id(), None);
+    assert_eq!(empty.as_retry(), None);
+    assert_eq!(empty.as_comments(), None);
+}
+
+#[test]
+fn an_event_type_comes_from_text_that_a_line_can_carry() {
+    let parsed: EventType = "t".parse().unwrap();
+    let borrowed = EventType::try_from("t").unwrap();
+    let owned = EventType::try_from("t".to_owned()).unwrap();
+    for event_type in [parsed, borrowed, owned] {
+        assert_eq!(event_type.as_str(), "t");
+        assert_eq!(AsRef::<str>::as_ref(&event_type), "t");
+        assert_eq!(event_type.to_string(), "t");
+    }
+
+    let assert_invalid = |error: InvalidField| {
+        assert_eq!((error.field(), error.character()), ("event", '\n'));
+        assert_eq!((error.offset(), &*error.into_value()), (1, "a\n"));
+    };
+    assert_invalid("a\n".parse::<EventType>().unwrap_err());
+    assert_invalid(EventType::try_from("a\n").unwrap_err());
+    assert_invalid(EventType::try_from("a\n".to_owned()).unwrap_err());
+}
+
+#[test]
+fn an_id_comes_from_text_that_a_line_can_carry() {
+    let parsed: EventId = "a".parse().unwrap();
+    let borrowed = EventId::try_from("a").unwrap();
+    let owned = EventId::try_from("a".to_owned()).unwrap();
+    for id in [parsed, borrowed, owned] {
+        assert_eq!(id.to_str(), "a");
+        assert_eq!(id.to_string(), "a");
+    }
+
+    let assert_invalid = |error: InvalidField| {
+        assert_eq!((error.field(), error.character()), ("id", '\0'));
+        assert_eq!((error.offset(), &*error.into_value()), (1, "a\0"));
+    };
+    assert_invalid("a\0".parse::<EventId>().unwrap_err());
+    assert_invalid(EventId::try_from("a\0").unwrap_err());
+    assert_invalid(EventId::try_from("a\0".to_owned()).unwrap_err());
+}
+
+#[test]
+fn a_number_is_the_id_that_its_digits_are() {
+    assert_eq!(EventId::from(7).to_str(), "7");
+    assert_eq!(EventId::from(-7).to_str(), "-7");
+    assert_eq!(EventId::from(7), EventId::from_static("7"));
+    assert_ne!(EventId::from(7), EventId::from_static("07"));
+    let ids = HashSet::from([EventId::from(7)]);
+    assert!(ids.contains(&EventId::from_static("7")), "it hashes alike");
+    let ids = HashSet::from([EventId::from_static("7")]);
+    assert!(ids.contains(&EventId::from(7)), "it hashes alike");
+}
+
+#[test]
+fn a_keep_alive_returns_its_interval_and_bytes() {
+    assert_eq!(KeepAlive::new().as_interval(), Duration::from_secs(15));
+    assert_eq!(KeepAlive::new().as_bytes(), b":\n");
+
+    let keep_alive = KeepAlive::new().interval(Duration::from_secs(3));
+    assert_eq!(keep_alive.as_interval(), Duration::from_secs(3));
+    assert_eq!(keep_alive.comment("k").as_bytes(), b": k\n");
+}
+
+#[test]
+fn a_response_has_the_status_and_the_headers_that_were_set() {
+    let cookie = HeaderValue::from_static;
+    let sse = Sse::new(stream::pending::<Event>())
+        .header(SET_COOKIE, cookie("replaced=1"))
+        .header(SET_COOKIE, cookie("a=1"))
+        .append_header(SET_COOKIE, cookie("b=2"))
+        .status(StatusCode::ACCEPTED);
+    let response = sse.into_response();
+    assert_eq!(response.status(), 202);
+    let cookies: Vec<_> = response.headers().get_all(SET_COOKIE).iter().collect();
+    assert_eq!(cookies, ["a=1", "b=2"]);
+}
+
+/// An error of both a source and its items.
+#[derive(Debug, PartialEq)]
+enum AppError {
+    Upstream,
+    TooLong,
+}
+
+impl IntoSourceError<Self> for AppError {
+    fn into_source_error(self) -> Self {
+        self
+    }
+}
+
+/// An item with an error of its own.
+struct Line(String);
+
+impl Encode for Line {
+    type Error = AppError;
+
+    fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), AppError> {
+        encoder.data(&self.0);
+        if self.0.len() > 80 {
+            return Err(AppError::TooLong);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn the_error_of_an_item_is_that_of_its_stream() {
+    let long = || Ok(Line("x".repeat(81)));
+    for (last, error) in [
+        (long(), AppError::TooLong),
+        (Err(AppError::Upstream), AppError::Upstream),
+    ] {
+        let (sender, reasons) = std::sync::mpsc::channel();
+        let source = stream::iter([Ok(Line("a".into())), last, Ok(Line("b".into()))]);
+        let sse = Sse::new(source).keep_alive(None);
+        let sse = sse.on_close(move |report| _ = sender.send(report.reason));
+        let mut body = sse.into_body();
+        let frame = body.next().now_or_never().flatten().unwrap();
+        assert_eq!(frame.unwrap(), ":\ndata: a\n\n");
+        assert_eq!(body.next().now_or_never(), None, "the connection's turn");
+        assert_eq!(body.next().now_or_never(), Some(Some(Err(error))));
+        assert_eq!(reasons.try_iter().collect::<Vec<_>>(), [CloseReason::Error]);
+    }
+
+    let source = stream::iter([Ok(Line("a".into())), long()]);
+    let sse = Sse::new(source).on_error(|error| Event::data(format!("{error:?}")));
+    let mut body = sse.into_body();
+    let frame = body.next().now_or_never().flatten().unwrap();
+    assert_eq!(frame.unwrap(), ":\ndata: a\n\ndata: TooLong\n\n");
+}
+
+#[test]
+fn an_item_that_cannot_fail_has_the_error_of_its_stream() {
+    struct Tick;
+
+    impl Encode for Tick {
+        type Error = Infallible;
+
+        fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), Infallible> {
+            encoder.data("tick");
+            Ok(())
+        }
+    }
+
+    let source = stream::iter([Ok(Tick), Err(AppError::Upstream)]);
+    let mut body = Sse::new(source).keep_alive(None).into_body();
+    let frame = body.next().now_or_never().flatten().unwrap();
+    assert_eq!(frame.unwrap(), ":\ndata: tick\n\n");
+    assert_eq!(body.next().now_or_never(), None, "the connection's turn");
+    let error = body.next().now_or_never();
+    assert_eq!(error, Some(Some(Err(AppError::Upstream))));
+}
