@@ -1,6 +1,6 @@
 //! On a real hyper server: what a client sees of an end, and the server of a client that leaves.
 
-use std::{convert::Infallible, net::SocketAddr};
+use std::{convert::Infallible, net::SocketAddr, panic::resume_unwind};
 
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
@@ -16,13 +16,16 @@ use tokio::{
     net::{TcpListener, TcpStream},
     select,
     sync::mpsc::{UnboundedReceiver, unbounded_channel},
-    task::JoinSet,
+    task::{JoinError, JoinSet},
 };
 
 use crate::{
     deadline::{Background, within},
     raw_client::RawClient,
 };
+
+/// The payload of the panic of `/panics`.
+const PANIC: &str = "the source panics";
 
 type Source = stream::BoxStream<'static, Result<Event, &'static str>>;
 
@@ -37,6 +40,11 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
+        Self::start_with(auto::Builder::new(TokioExecutor::new())).await
+    }
+
+    /// Starts a server that serves as `http` says.
+    async fn start_with(http: auto::Builder<TokioExecutor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0");
         let listener = within("a port", listener).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -48,7 +56,7 @@ impl Server {
                 let socket = select! {
                     accepted = within("a connection", listener.accept()) => accepted.unwrap().0,
                     Some(ended) = connections.join_next() => {
-                        ended.expect("no connection panics");
+                        ended.unwrap_or_else(ignore_the_panic_of_a_source);
                         continue;
                     }
                 };
@@ -59,7 +67,6 @@ impl Server {
                     let on_close = move |closed| _ = sender.send(closed);
                     async move { Ok::<_, Infallible>(respond(&request, on_close)) }
                 });
-                let http = auto::Builder::new(TokioExecutor::new());
                 let connection = http.serve_connection(TokioIo::new(socket), service);
                 // It fails if its client resets it, or its source fails.
                 connections.spawn(connection.into_owned().map(drop));
@@ -95,6 +102,14 @@ impl Server {
     }
 }
 
+/// Propagates the panic of a connection unless it is that of `/panics`.
+fn ignore_the_panic_of_a_source(ended: JoinError) {
+    let panic = ended.into_panic();
+    if panic.downcast_ref() != Some(&PANIC) {
+        resume_unwind(panic);
+    }
+}
+
 fn respond(
     request: &Request<Incoming>,
     on_close: impl FnOnce(CloseReport) + Send + 'static,
@@ -105,6 +120,9 @@ fn respond(
         "/ends" => a_and_b.boxed(),
         "/fails" => a_and_b
             .chain(stream::iter([Err("the source failed")]))
+            .boxed(),
+        "/panics" => a_and_b
+            .chain(stream::once(async { resume_unwind(Box::new(PANIC)) }))
             .boxed(),
         "/last" => {
             let last = LastEventId::from_request(request);
@@ -197,6 +215,31 @@ async fn an_error_of_the_source_is_a_broken_response() {
         error.to_string().contains("reset") || format!("{error:?}").contains("Reset"),
         "{error:?}"
     );
+}
+
+/// hyper copies each frame on such a connection, and drops it before the copy is written.
+#[tokio::test]
+async fn the_events_before_an_error_arrive_though_the_connection_copies_frames() {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1().writev(false);
+    let mut server = Server::start_with(http).await;
+    let mut client = RawClient::get(server.address, "/fails", "").await;
+    client.head().await;
+    let events = client.chunk().await.unwrap().unwrap();
+    assert_eq!(events, ":\ndata: a\n\ndata: b\n\n");
+    assert!(client.chunk().await.is_err());
+    assert_eq!(server.next_end().await.reason, CloseReason::Error);
+}
+
+#[tokio::test]
+async fn the_events_before_a_panic_of_the_source_arrive() {
+    let mut server = Server::start().await;
+    let mut client = RawClient::get(server.address, "/panics", "").await;
+    client.head().await;
+    let events = client.chunk().await.unwrap().unwrap();
+    assert_eq!(events, ":\ndata: a\n\ndata: b\n\n");
+    assert!(client.chunk().await.is_err());
+    assert_eq!(server.next_end().await.reason, CloseReason::Error);
 }
 
 #[tokio::test]
