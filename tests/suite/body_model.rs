@@ -3,10 +3,10 @@
 //! `HTTP_SSE_SEED=… cargo test --test suite body_model` repeats a run.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     collections::VecDeque,
     env,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     rc::Rc,
     task::Poll,
     time::Duration,
@@ -15,7 +15,9 @@ use std::{
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use http_body::Body as _;
-use http_sse::{CloseReason, Connections, EncodedEvent, Event, EventType, KeepAlive, Sse};
+use http_sse::{
+    CloseReason, CloseReport, Connections, EncodedEvent, Event, EventType, KeepAlive, Sse,
+};
 use proptest::{prelude::RngExt as _, test_runner::TestRng};
 use tokio::time::{Instant, advance};
 
@@ -24,6 +26,8 @@ use crate::chance::chance;
 const KEEP_ALIVE: &str = ": keep\n";
 const GOODBYE: &str = "data: bye\n\n";
 const DONE: &str = "data: [DONE]\n\n";
+const FAILED: &str = "event: failed\ndata: failed\n\n";
+const BROKEN_OFF: &str = "data: broken off\n\n";
 
 /// When the reader leaves a stream that goes on: after all that is planned, and the wait before an
 /// error.
@@ -38,7 +42,16 @@ enum Step {
     Pause(Duration),
     Fail,
     Panic,
+    /// Yields an item that panics when it has written a part of itself.
+    PanickingItem,
     End,
+}
+
+/// What `on_error` does, if it is set.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum OnError {
+    Event,
+    Panic,
 }
 
 /// What is done to the stream from outside, and when.
@@ -57,7 +70,10 @@ struct Plan {
     linger: Option<Duration>,
     max_age: Option<Duration>,
     end_with: bool,
-    on_error: bool,
+    on_error: Option<OnError>,
+    break_off_with: bool,
+    /// The drop of the source panics.
+    drop_panics: bool,
     order: Option<(Duration, Order)>,
     /// How long the reader waits between two polls, and how many frames it holds.
     pace: Duration,
@@ -81,10 +97,11 @@ fn plan(chance: &mut TestRng) -> Plan {
         let id = (chance.random_range(0..3) == 0).then_some(n);
         steps.push(Step::Event(data, id, chance.random_range(0..4) == 0));
     }
-    steps.push(match chance.random_range(0..6) {
+    steps.push(match chance.random_range(0..7) {
         0 => Step::Fail,
         1 => Step::Panic,
-        2 => Step::Pause(Duration::from_secs(1_000)),
+        2 => Step::PanickingItem,
+        3 => Step::Pause(Duration::from_secs(1_000)),
         _ => Step::End,
     });
     let some = |chance: &mut TestRng, one_in| chance.random_range(0..one_in) == 0;
@@ -94,7 +111,13 @@ fn plan(chance: &mut TestRng) -> Plan {
         linger: some(chance, 4).then(|| millis(chance, 30)),
         max_age: some(chance, 4).then(|| millis(chance, 200)),
         end_with: some(chance, 2),
-        on_error: some(chance, 2),
+        on_error: match chance.random_range(0..4) {
+            0 | 1 => None,
+            2 => Some(OnError::Event),
+            _ => Some(OnError::Panic),
+        },
+        break_off_with: some(chance, 2),
+        drop_panics: some(chance, 6),
         order: some(chance, 3).then(|| {
             let order = match chance.random_range(0..4) {
                 0 => Order::Shutdown,
@@ -134,14 +157,15 @@ struct Outcome {
 async fn run(plan: &Plan) {
     let connections = Connections::new().goodbye(Event::data("bye"));
     let permit = connections.admit("a").unwrap();
-    let closes = Rc::new(RefCell::new(Vec::new()));
     let yielded = Rc::new(Cell::new(0));
 
     // The source.
     let mut steps: VecDeque<_> = plan.steps.clone().into();
     let mut until: Option<std::pin::Pin<Box<tokio::time::Sleep>>> = None;
     let count = yielded.clone();
+    let dropped = PanicsWhenDropped(plan.drop_panics);
     let source = stream::poll_fn(move |cx| {
+        let _ = &dropped;
         loop {
             if let Some(sleep) = &mut until {
                 if sleep.as_mut().poll_unpin(cx).is_pending() {
@@ -164,7 +188,8 @@ async fn run(plan: &Plan) {
                 }
                 Step::Pause(time) => until = Some(Box::pin(tokio::time::sleep(time))),
                 Step::Fail => return Poll::Ready(Some(Err("failed"))),
-                Step::Panic => std::panic::resume_unwind(Box::new("the source panics")),
+                Step::Panic => resume_unwind(Box::new("the source panics")),
+                Step::PanickingItem => return Poll::Ready(Some(Ok(Item::Panicking))),
                 Step::End => return Poll::Ready(None),
             }
         }
@@ -174,7 +199,7 @@ async fn run(plan: &Plan) {
     let (sender, reports) = std::sync::mpsc::channel();
     let mut sse = Sse::new(source)
         .permit(permit)
-        .on_close(move |report| sender.send(report).unwrap());
+        .on_close(move |report| _ = sender.send(report));
     let keep = |interval| KeepAlive::new().interval(interval).comment("keep");
     sse = sse.keep_alive(plan.keep_alive.map(keep));
     if let Some(linger) = plan.linger {
@@ -186,14 +211,23 @@ async fn run(plan: &Plan) {
     if plan.end_with {
         sse = sse.end_with(Event::data("[DONE]"));
     }
-    if plan.on_error {
-        const FAILED: EventType = EventType::from_static("failed");
-        sse = sse.on_error(|error| Event::data(error).event_type(FAILED));
+    match plan.on_error {
+        None => {}
+        Some(OnError::Event) => {
+            const FAILED: EventType = EventType::from_static("failed");
+            sse = sse.on_error(|error| Event::data(error).event_type(FAILED));
+        }
+        Some(OnError::Panic) => {
+            sse = sse.on_error(|_| resume_unwind(Box::new("on_error panics")));
+        }
+    }
+    if plan.break_off_with {
+        sse = sse.break_off_with(Event::data("broken off"));
     }
 
     // The reader, which polls at its own pace whatever wakes it.
     let start = Instant::now();
-    let mut body = Some(sse.into_body());
+    let mut body = sse.into_body();
     let mut outcome = Outcome::default();
     let mut held: VecDeque<Bytes> = VecDeque::new();
     let mut ordered = None;
@@ -213,9 +247,8 @@ async fn run(plan: &Plan) {
             outcome.left = true;
             break;
         }
-        let Some(polled) = body.as_mut() else { break };
-        let ends = polled.is_end_stream();
-        let frame = catch_unwind(AssertUnwindSafe(|| polled.next().now_or_never()));
+        let ends = body.is_end_stream();
+        let frame = catch_unwind(AssertUnwindSafe(|| body.next().now_or_never()));
         match frame {
             Err(_) => {
                 outcome.panicked = true;
@@ -250,25 +283,17 @@ async fn run(plan: &Plan) {
             held.pop_front();
         }
     }
-    let left = body.is_some() && outcome.left;
-    drop(body.take());
-    closes.borrow_mut().extend(reports.try_iter());
-    check(
-        plan,
-        &outcome,
-        left,
-        &closes.borrow(),
-        yielded.get(),
-        &connections,
-    );
+    let drop_panicked = catch_unwind(AssertUnwindSafe(|| drop(body))).is_err();
+    assert!(!drop_panicked || plan.drop_panics && outcome.left);
+    let reports: Vec<_> = reports.try_iter().collect();
+    check(plan, &outcome, &reports, yielded.get(), &connections);
 }
 
-/// What the model says of an outcome.
+/// Asserts that the model allows an outcome.
 fn check(
     plan: &Plan,
     outcome: &Outcome,
-    left: bool,
-    reports: &[http_sse::CloseReport],
+    reports: &[CloseReport],
     yielded: usize,
     connections: &Connections,
 ) {
@@ -307,33 +332,34 @@ fn check(
     }
     assert_eq!(keep_alives, report.keep_alives);
     let torn = next.is_some_and(|next| !rest.is_empty() && next.starts_with(rest));
-    let failed = "event: failed\ndata: failed\n\n";
-    let last = plan.steps.last().unwrap();
-    let fails = matches!(last, Step::Fail);
-    let end = match report.reason {
-        CloseReason::End if plan.end_with => DONE,
-        CloseReason::Error if plan.on_error && fails => failed,
-        CloseReason::Error if rest == ":\n" => ":\n",
-        CloseReason::Shutdown => GOODBYE,
-        _ => "",
-    };
-    let is_whole = rest == end;
+    let ends = plan.ends(report.reason);
+    let is_whole = ends.contains(&rest) || is_comment_before_failure(&ends, rest, report.reason);
+    let left = outcome.left;
+    let is_start = ends.iter().any(|end| end.starts_with(rest));
     assert!(
-        is_whole || left && (torn || end.starts_with(rest)),
-        "{:?} at the end, {:?} expected",
+        is_whole || left && (torn || is_start),
+        "{:?} at the end, one of {ends:?} expected",
         rest.chars().take(60).collect::<String>(),
-        end
     );
 
     // The reason, and that nothing is lost that was taken from the source.
+    let last = plan.steps.last().unwrap();
+    let fails = matches!(last, Step::Fail);
+    let panics = matches!(last, Step::Panic | Step::PanickingItem);
+    if report.reason == CloseReason::Error {
+        assert!(fails || panics || plan.drop_panics);
+        let becomes_event = plan.on_error == Some(OnError::Event) && !plan.drop_panics;
+        assert!(outcome.failed || outcome.panicked || left || fails && becomes_event);
+        assert!(!outcome.failed || fails && plan.on_error.is_none() && !plan.drop_panics);
+        let callback_panics = fails && plan.on_error == Some(OnError::Panic);
+        assert!(!outcome.panicked || panics || callback_panics || plan.drop_panics);
+    } else {
+        assert!(!outcome.failed && !outcome.panicked);
+        assert!(left || !plan.drop_panics, "a panic is not lost");
+    }
     match report.reason {
-        CloseReason::End => assert!(matches!(last, Step::End) && !outcome.failed),
-        CloseReason::Error => {
-            assert!(matches!(last, Step::Fail | Step::Panic));
-            let breaks = outcome.failed || outcome.panicked || left;
-            assert!(breaks || plan.on_error);
-            assert!(!outcome.panicked || matches!(last, Step::Panic));
-        }
+        CloseReason::End => assert!(matches!(last, Step::End)),
+        CloseReason::Error => {}
         CloseReason::MaxAge => assert!(plan.max_age.is_some()),
         CloseReason::Shutdown => assert!(matches!(
             plan.order,
@@ -349,10 +375,63 @@ fn check(
     }
 }
 
-/// An item of either kind.
+/// Returns whether the rest is the comment that precedes a failure if nothing else waits to be sent.
+fn is_comment_before_failure(ends: &[&str], rest: &str, reason: CloseReason) -> bool {
+    reason == CloseReason::Error && ends.contains(&"") && rest == ":\n"
+}
+
+impl Plan {
+    /// Returns what may stand after the last event of the source, if the stream closed for this
+    /// reason.
+    fn ends(&self, reason: CloseReason) -> Vec<&'static str> {
+        match reason {
+            CloseReason::End => self.end_of_source(),
+            CloseReason::Shutdown => vec![GOODBYE],
+            // Whichever end it was, the drop of the source panicked after it.
+            CloseReason::Error if self.drop_panics => {
+                let mut ends = self.end_of_source();
+                ends.extend(self.order.and_then(|(_, order)| match order {
+                    Order::Shutdown | Order::Drain(_) => Some(GOODBYE),
+                    Order::Close => Some(""),
+                    Order::Leave => None,
+                }));
+                ends.extend(self.max_age.map(|_| ""));
+                ends
+            }
+            CloseReason::Error => self.end_of_source(),
+            _ => vec![""],
+        }
+    }
+
+    /// Returns what stands after the last event if the source comes to its end.
+    fn end_of_source(&self) -> Vec<&'static str> {
+        let broken_off = if self.break_off_with { BROKEN_OFF } else { "" };
+        match (self.steps.last(), self.on_error) {
+            (Some(Step::End), _) if self.end_with => vec![DONE],
+            (Some(Step::End), _) => vec![""],
+            (Some(Step::Fail), Some(OnError::Event)) => vec![FAILED],
+            (Some(Step::Fail | Step::Panic | Step::PanickingItem), _) => vec![broken_off],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// A part of a source whose drop panics, unless a panic is under way.
+struct PanicsWhenDropped(bool);
+
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        if self.0 && !std::thread::panicking() {
+            resume_unwind(Box::new("the drop panics"));
+        }
+    }
+}
+
+/// An item of each kind.
 enum Item {
     Event(Event),
     Encoded(EncodedEvent),
+    Panicking,
 }
 
 impl http_sse::Encode for Item {
@@ -362,6 +441,10 @@ impl http_sse::Encode for Item {
         match self {
             Self::Event(event) => event.encode(encoder),
             Self::Encoded(event) => event.encode(encoder),
+            Self::Panicking => {
+                encoder.data("first half");
+                resume_unwind(Box::new("the item panics"))
+            }
         }
     }
 }
@@ -393,7 +476,7 @@ fn any_run_of_a_body_is_as_the_model_says() {
                     ..plan
                 }
             );
-            std::panic::resume_unwind(panic);
+            resume_unwind(panic);
         }
     }
 }
