@@ -89,6 +89,8 @@ pub struct Framework {
     /// Whether a body that fails breaks the response off. Where it does not, the case asserts that
     /// it ends, so that it is noticed when the framework has learned it.
     pub breaks_off: bool,
+    /// Whether a stream has chunks on HTTP/1.0 too, where clients do not know them (RFC 9112, 6.1).
+    pub chunks_on_http_1_0: bool,
     /// Whether a header that is no UTF-8 reaches a handler, or else is dropped.
     pub raw_headers: bool,
     /// Headers that the framework adds to every response.
@@ -108,6 +110,7 @@ impl Framework {
             notices_silence_on_http2: true,
             stops_within: Duration::from_secs(1),
             breaks_off: true,
+            chunks_on_http_1_0: false,
             raw_headers: true,
             adds: &[],
             takes_listener: true,
@@ -141,6 +144,7 @@ pub fn run(framework: &'static Framework) {
     cases! {
         the_response_has_these_headers
         head_has_the_headers_and_no_body
+        a_status_and_repeated_headers_arrive
         the_opening_arrives_at_once
         events_arrive_as_they_are_sent
         a_large_event_arrives_whole
@@ -298,14 +302,46 @@ async fn the_response_has_these_headers(server: &Server) {
 }
 
 async fn head_has_the_headers_and_no_body(server: &Server) {
-    let path = server.set(|_| Sse::new(events(["a"])));
+    let (closes, mut closed) = unbounded_channel();
+    let path = server.set(|_| {
+        let sse = Sse::new(events(["a"]));
+        sse.on_close(move |closed| closes.send(closed.reason).unwrap())
+    });
     let request = format!("HEAD {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     let mut client = RawClient::send(server.address, request).await;
     let (status, headers) = client.head().await;
     assert_eq!(status, 200);
     assert_eq!(headers[header::CONTENT_TYPE], "text/event-stream");
     assert_eq!(headers["x-accel-buffering"], "no");
+    // A GET has no length that a response to HEAD could state.
+    assert!(!headers.contains_key(header::CONTENT_LENGTH), "{headers:?}");
     assert_eq!(client.until_close().await, "");
+    let reason = value_from("the close report", &mut closed).await;
+    assert_eq!(reason, CloseReason::End);
+}
+
+async fn a_status_and_repeated_headers_arrive(server: &Server) {
+    fn respond(_: LastEventId) -> Sse<Source> {
+        let cookie = HeaderValue::from_static;
+        Sse::new(events(["a"]))
+            .append_header(header::SET_COOKIE, cookie("a=1"))
+            .append_header(header::SET_COOKIE, cookie("b=2"))
+            .status(StatusCode::ACCEPTED)
+    }
+
+    let assert_arrived = |status: StatusCode, headers: &HeaderMap| {
+        assert_eq!(status, StatusCode::ACCEPTED);
+        let cookies: Vec<_> = headers.get_all(header::SET_COOKIE).iter().collect();
+        assert_eq!(cookies, ["a=1", "b=2"]);
+    };
+    let mut client = server.get(respond).await;
+    let (status, headers) = client.head().await;
+    assert_arrived(status, &headers);
+    assert_eq!(client.rest().await.unwrap(), ":\ndata: a\n\n");
+    if server.framework.http2 {
+        let response = server.http2().await.get(&server.set(respond)).await;
+        assert_arrived(response.status(), response.headers());
+    }
 }
 
 async fn http2_has_no_connection_header(server: &Server) {
@@ -507,24 +543,22 @@ fn assert_noticed(report: &CloseReport, sent: Option<u64>) {
 
 async fn an_error_is_a_broken_response(server: &Server) {
     let (closes, mut closed) = unbounded_channel();
+    let clock = Undisturbed::now();
     let mut client = server
         .get(|_| Sse::new(failing()).on_close(move |closed| closes.send(closed).unwrap()))
         .await;
     client.head().await;
     client.exactly(":\ndata: a\n\ndata: b\n\n").await;
     let end = client.chunk().await;
+    let took = clock.elapsed();
     assert_eq!(end.is_err(), server.framework.breaks_off, "{end:?}");
+    assert!(took < BREAKS_WITHIN, "after {took:?}");
     let closed: CloseReport = value_from("the close report", &mut closed).await;
     assert_eq!((closed.reason, closed.events), (CloseReason::Error, 2));
 }
 
 /// The only sign of a failure where the framework ends a failed response cleanly.
 async fn an_event_of_choice_precedes_a_failure(server: &Server) {
-    fn panicking() -> Source {
-        let panics = stream::once(async { panic_any(WANTED_PANIC) });
-        Box::pin(stream::iter([Ok(Event::data("a"))]).chain(panics))
-    }
-
     for (source, wire) in [
         (
             failing as fn() -> Source,
@@ -549,20 +583,36 @@ async fn an_event_of_choice_precedes_a_failure(server: &Server) {
     }
 }
 
+/// A failure waits for the frame before it, and at most ten seconds if nobody frees that frame.
 async fn http2_breaks_a_failed_stream(server: &Server) {
-    let mut sender = server.http2().await;
-    let path = server.set(|_| Sse::new(failing()));
-    let mut body = sender.get(&path).await.into_body();
-    let mut got = BytesMut::new();
-    let end = loop {
-        match within("the next frame or the end", body.frame()).await {
-            Some(Ok(frame)) => got.extend_from_slice(frame.data_ref().unwrap()),
-            end => break end,
+    for (failure, source, wire) in [
+        (
+            "an error",
+            failing as fn() -> Source,
+            ":\ndata: a\n\ndata: b\n\n",
+        ),
+        ("a panic", panicking, ":\ndata: a\n\n"),
+    ] {
+        for keep_alive in [None, Some(KeepAlive::new())] {
+            let what = format!("{failure} {} keep-alive", with(keep_alive.as_ref()));
+            let mut sender = server.http2().await;
+            let path = server.set(move |_| Sse::new(source()).keep_alive(keep_alive));
+            let clock = Undisturbed::now();
+            let mut body = sender.get(&path).await.into_body();
+            let mut got = BytesMut::new();
+            let end = loop {
+                match within("the next frame or the end", body.frame()).await {
+                    Some(Ok(frame)) => got.extend_from_slice(frame.data_ref().unwrap()),
+                    end => break end,
+                }
+            };
+            let took = clock.elapsed();
+            assert_eq!(got, wire, "{what}");
+            let broken = end.as_ref().is_some_and(Result::is_err);
+            assert_eq!(broken, server.framework.breaks_off, "{what}: {end:?}");
+            assert!(took < BREAKS_WITHIN, "{what}: after {took:?}");
         }
-    };
-    assert_eq!(got, ":\ndata: a\n\ndata: b\n\n");
-    let broken = end.as_ref().is_some_and(Result::is_err);
-    assert_eq!(broken, server.framework.breaks_off, "{end:?}");
+    }
 }
 
 async fn an_error_can_be_an_event(server: &Server) {
@@ -642,7 +692,9 @@ async fn finite_responses_say_where_they_end(server: &Server) {
         ("GET", own, |_| Sse::stop(), 204, ""),
         ("GET", own, ended, 200, ":\ndata: a\n\n"),
         ("HEAD", own, ended, 200, ""),
+        ("HEAD", own, |_| Sse::stop(), 204, ""),
         ("HEAD", &full, never, 503, ""),
+        ("HEAD", &full_key, never, 429, ""),
     ] {
         let first = server.set_in(connections, "first", respond);
         let second = server.set(|_| Sse::new(events(["second"])));
@@ -662,20 +714,30 @@ async fn finite_responses_say_where_they_end(server: &Server) {
         assert_eq!(second, ":\ndata: second\n\n", "{what}, then the second");
         client.close();
 
-        // HTTP/1.0 has no chunks, so that the connection ends there.
-        if method == "GET" && body.is_empty() {
-            let path = server.set_in(connections, "first", respond);
-            let request = format!("GET {path} HTTP/1.0\r\nhost: x\r\n\r\n");
-            let mut client = RawClient::send(server.address, request).await;
-            assert_eq!(client.head().await.0, status, "{what} on HTTP/1.0");
-            assert_eq!(client.until_close().await, "", "{what} on HTTP/1.0");
+        // HTTP/1.0 has no chunks, so the body ends where the connection does.
+        let path = server.set_in(connections, "first", respond);
+        let request = format!("{method} {path} HTTP/1.0\r\nhost: x\r\n\r\n");
+        let mut client = RawClient::send(server.address, request).await;
+        let (found, headers) = client.head().await;
+        assert_eq!(found, status, "{what} on HTTP/1.0");
+        let is_chunked = headers.contains_key(header::TRANSFER_ENCODING);
+        let chunks = server.framework.chunks_on_http_1_0 && !body.is_empty();
+        assert_eq!(is_chunked, chunks, "{what} on HTTP/1.0: {headers:?}");
+        if is_chunked {
+            assert_eq!(client.rest().await.unwrap(), body, "{what} on HTTP/1.0");
+        } else {
+            assert_eq!(client.until_close().await, body, "{what} on HTTP/1.0");
         }
+
         if server.framework.http2 {
             let mut sender = server.http2().await;
             let path = server.set_in(connections, "first", respond);
             let response = sender.ask(method, &path).await;
             assert_eq!(response.status(), status, "{what} on HTTP/2");
             assert_eq!(whole(response.into_body()).await, body, "{what} on HTTP/2");
+            let path = server.set(|_| Sse::new(events(["second"])));
+            let second = whole(sender.get(&path).await.into_body()).await;
+            assert_eq!(second, ":\ndata: second\n\n", "{what} on HTTP/2");
         }
     }
 }
@@ -835,6 +897,8 @@ async fn http2_streams_do_not_disturb_each_other(server: &Server) {
 // --- What the cases are made of
 
 const INTERVAL: Duration = Duration::from_millis(400);
+/// How long a failure may take to arrive: less than the ten seconds that a body waits at most.
+const BREAKS_WITHIN: Duration = Duration::from_secs(5);
 /// Of the sockets on both sides, in bytes, so that it is known what they hold.
 const BUFFER: usize = 64 * 1024;
 
@@ -852,6 +916,12 @@ fn failing() -> Source {
             "the source failed",
         ))]))
         .boxed()
+}
+
+/// A source that yields an event and panics.
+fn panicking() -> Source {
+    let panics = stream::once(async { panic_any(WANTED_PANIC) });
+    events(["a"]).chain(panics).boxed()
 }
 
 /// A source that the case feeds.

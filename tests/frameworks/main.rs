@@ -12,6 +12,7 @@ mod raw_client;
 #[path = "../support/undisturbed.rs"]
 mod undisturbed;
 
+mod accept;
 mod contract;
 mod examples;
 mod lambda;

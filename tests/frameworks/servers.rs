@@ -33,6 +33,7 @@ frameworks! {
         serve: serve_actix_web,
         notices_silence_on_http2: false,
         stops_within: Duration::from_secs(2), // it looks once a second whether it can
+        chunks_on_http_1_0: true,
         ..Framework::named("actix-web")
     },
     poem: Framework { serve: serve_poem, notices_silence: false, ..Framework::named("poem") },
