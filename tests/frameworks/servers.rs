@@ -1,4 +1,4 @@
-//! Every framework under one contract: the cases are in `contract.rs`, and here is how each
+//! Every framework under one contract: the cases are in `contract`, and here is how each
 //! framework's server is started with the one handler.
 //!
 //! `cargo test -p http-sse-frameworks -- --nocapture servers::` prints how soon each notices a

@@ -1,8 +1,8 @@
-//! What `src/frameworks.md` says of the frameworks' own types for events: whether a server stops
+//! What `src/guide/frameworks.md` says of the frameworks' own types for events: whether a server stops
 //! when it is asked to, with one open stream, its settings being the default ones.
 //!
 //! `cargo test -p http-sse-frameworks -- --nocapture shutdown::` prints how long each takes. What
-//! this crate's streams do is in `contract.rs`.
+//! this crate's streams do is in `contract`.
 
 use std::{
     convert::Infallible,
