@@ -15,7 +15,6 @@ mod callbacks;
 mod chaos;
 mod conformance;
 mod connections;
-mod failures;
 mod failures_http2;
 mod http;
 mod hub;

@@ -1,12 +1,12 @@
 //! Values of the public interface: what was set can be read, and errors reach the caller.
 
-use std::{collections::HashSet, convert::Infallible, time::Duration};
+use std::{collections::HashSet, convert::Infallible, sync::mpsc, time::Duration};
 
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use http::{HeaderValue, StatusCode, header::SET_COOKIE};
 use http_sse::{
-    CloseReason, Encode, Encoder, Event, EventId, EventType, IntoSourceError, InvalidField,
-    KeepAlive, Retry, Sse,
+    CloseReason, Encode, EncodeEventError, EncodedEvent, Encoder, Event, EventId, EventType,
+    IntoSourceError, InvalidField, KeepAlive, Retry, Sse,
 };
 
 #[test]
@@ -139,7 +139,7 @@ fn the_error_of_an_item_is_that_of_its_stream() {
         (long(), AppError::TooLong),
         (Err(AppError::Upstream), AppError::Upstream),
     ] {
-        let (sender, reasons) = std::sync::mpsc::channel();
+        let (sender, reasons) = mpsc::channel();
         let source = stream::iter([Ok(Line("a".into())), last, Ok(Line("b".into()))]);
         let sse = Sse::new(source).keep_alive(None);
         let sse = sse.on_close(move |report| _ = sender.send(report.reason));
@@ -178,4 +178,64 @@ fn an_item_that_cannot_fail_has_the_error_of_its_stream() {
     assert_eq!(body.next().now_or_never(), None, "the connection's turn");
     let error = body.next().now_or_never();
     assert_eq!(error, Some(Some(Err(AppError::Upstream))));
+}
+
+#[test]
+fn an_encoded_event_is_one_event_or_an_error() {
+    struct Items(&'static [&'static str]);
+
+    impl Encode for Items {
+        type Error = Infallible;
+
+        fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), Self::Error> {
+            for item in self.0 {
+                match item.strip_prefix(':') {
+                    Some(comment) => encoder.comment(comment),
+                    None => encoder.data(item),
+                }
+                encoder.end_event();
+            }
+            Ok(())
+        }
+    }
+
+    for (items, wire, events) in [
+        (&["a"][..], Some("data: a\n\n"), 1),
+        (&[":b", "a"], Some(": b\ndata: a\n\n"), 1),
+        (&[":b"], Some(": b\n"), 0),
+        (&[], None, 0),
+        (&["a", "b"], None, 0),
+        (&["a", ":b"], None, 0),
+    ] {
+        let encoded = EncodedEvent::new(Items(items));
+        let Some(wire) = wire else {
+            assert_eq!(encoded, Err(EncodeEventError::NotOneEvent), "{items:?}");
+            continue;
+        };
+        let encoded = encoded.unwrap();
+        assert_eq!(encoded.as_bytes(), wire.as_bytes());
+        let again = EncodedEvent::try_from(encoded.clone().into_bytes());
+        assert_eq!(again.unwrap().as_bytes(), wire.as_bytes());
+
+        let (sender, counts) = mpsc::channel();
+        let sse = Sse::new(stream::iter([encoded])).on_close(move |report| {
+            sender.send(report.events).unwrap();
+        });
+        drop(sse.into_body().next().now_or_never());
+        assert_eq!(counts.try_recv(), Ok(events), "{items:?}");
+    }
+    let empty = EncodedEvent::from(Event::new());
+    assert_eq!(empty.as_bytes(), b":\n");
+    let again = EncodedEvent::try_from(empty.into_bytes()).unwrap();
+    assert_eq!(again.as_bytes(), b":\n");
+}
+
+#[test]
+fn a_body_is_sync_if_its_source_is() {
+    fn assert_sync<T: Sync + Send + 'static>(_: &T) {}
+
+    let sse = Sse::new(stream::pending::<Result<Event, &'static str>>());
+    let body = sse.on_error(Event::data).on_close(drop).into_body();
+    assert_sync(&body);
+    drop(http_body_util::BodyExt::boxed(body));
 }

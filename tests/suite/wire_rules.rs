@@ -1,7 +1,8 @@
-//! The rules of the wire, in one table. A change to the wire changes a row here first.
+//! The rules of the wire: one table, which is why this file is long. A change to the wire changes a
+//! row here first.
 //!
 //! A rule has an ID that tests and comments cite, a sentence, and its cases: literal bytes that
-//! `wire.rs` encodes and `conformance.rs` decodes. What a case cannot show is shown by a test that
+//! `wire.rs` encodes and `conformance` decodes. What a case cannot show is shown by a test that
 //! the rule names. `wire.rs` fails if a rule has neither, if a test that it names does not exist,
 //! and if a rule that a file cites is not here.
 

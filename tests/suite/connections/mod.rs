@@ -1,0 +1,46 @@
+//! Connections, on tokio's paused clock: limits, ends and counts.
+
+mod counts;
+mod ends;
+mod limits;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
+use http_sse::{CloseReason, Connections, Encode, Event, Sse, SseBody, Totals};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// A stream that is silent, with no keep-alive.
+fn silent(connections: &Connections, key: &str) -> SseBody<stream::Pending<Event>> {
+    Sse::new(stream::pending())
+        .keep_alive(None)
+        .permit(connections.admit(key).unwrap())
+        .into_body()
+}
+
+fn frame<S>(body: &mut SseBody<S>) -> Bytes
+where
+    S: Stream + Unpin,
+    S::Item: Encode<Error: std::fmt::Debug>,
+{
+    let frame = body.next().now_or_never().expect("a frame is ready");
+    frame.expect("the body goes on").unwrap()
+}
+
+fn assert_balanced(totals: &Totals) {
+    let closed: u64 = REASONS.iter().map(|reason| totals.closed(*reason)).sum();
+    assert_eq!(totals.opened, totals.open as u64 + closed, "{totals:?}");
+}
+
+const REASONS: [CloseReason; 6] = [
+    CloseReason::End,
+    CloseReason::Error,
+    CloseReason::MaxAge,
+    CloseReason::Shutdown,
+    CloseReason::ByServer,
+    CloseReason::ClientGone,
+];

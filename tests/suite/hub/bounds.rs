@@ -1,0 +1,184 @@
+//! Bounds of the history and of the memory.
+
+use std::time::Duration;
+
+use http_sse::{Hub, Subscription, hub::Position};
+use tokio::time::advance;
+
+use super::{last, publish, read, reset, wire};
+
+#[test]
+fn a_topic_keeps_this_many_events_and_bytes_and_at_least_one() {
+    let kept = |hub: &Hub| {
+        let topic = &hub.topics()[0];
+        (topic.events, topic.bytes)
+    };
+    for (events, expected) in [(0, 1), (1, 1), (2, 2)] {
+        let hub = Hub::builder().history(events).build();
+        (0..5).for_each(|_| _ = publish(&hub, "a", "x"));
+        assert_eq!(kept(&hub).0, expected);
+    }
+    let one = wire("x", publish(&Hub::new(), "a", "x")).len();
+    for (bytes, expected) in [(0, 1), (2 * one - 1, 1), (2 * one, 2), (2 * one + 1, 2)] {
+        let hub = Hub::builder().history_bytes(bytes).build();
+        (0..5).for_each(|_| _ = publish(&hub, "a", "x"));
+        assert_eq!(kept(&hub), (expected, expected * one), "{bytes}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_are_kept_for_this_long() {
+    let second = Duration::from_secs(1);
+    let hub = Hub::builder().history_age(10 * second).build();
+    let old = publish(&hub, "old", "x");
+    advance(10 * second).await;
+    publish(&hub, "a", "x");
+    assert_eq!(hub.topics().len(), 2, "at the bound");
+    advance(Duration::from_millis(1)).await;
+    publish(&hub, "a", "x");
+    assert_eq!(hub.topics().len(), 1);
+    let mut late = hub
+        .subscribe(["old"])
+        .after(last(Position::new(old.hi(), 0)));
+    assert_eq!(read(&mut late), (reset("expired", hub.head()), true));
+}
+
+/// A topic that is busy leaves rows of what it has lost behind one that is not; they go, and
+/// the event of the quiet topic still has its age.
+#[tokio::test(start_paused = true)]
+async fn events_are_kept_for_this_long_beside_a_busy_topic() {
+    let second = Duration::from_secs(1);
+    let hub = Hub::builder().history(1).history_age(10 * second).build();
+    publish(&hub, "quiet", "x");
+    for busy in [0, 1, 70, 71, 1_000] {
+        (0..busy).for_each(|_| _ = publish(&hub, "busy", "x"));
+        assert_eq!(hub.topics().len(), 1 + usize::from(busy > 0), "{busy}");
+    }
+    advance(11 * second).await;
+    let at = publish(&hub, "busy", "x");
+    let kept: Vec<_> = (hub.topics().into_iter())
+        .map(|topic| (topic.name.to_string(), topic.events))
+        .collect();
+    assert_eq!(kept, [("busy".to_owned(), 1)]);
+    // And the newest, which is as old then, is dropped by the next.
+    advance(11 * second).await;
+    publish(&hub, "other", "x");
+    let mut late = hub.subscribe(["busy"]).after(last(at));
+    assert_eq!(
+        hub.topics().iter().map(|topic| topic.events).sum::<usize>(),
+        1
+    );
+    assert_eq!(read(&mut late), (String::new(), true));
+}
+
+/// What those who read the same share counts, until it is of no use.
+#[test]
+fn what_readers_share_is_part_of_the_memory() {
+    let events = 3;
+    let len = wire("x", publish(&Hub::new(), "a", "x")).len();
+    // What ends it: the last reader leaves, an event comes, the history goes.
+    type End = fn(&Hub, &mut Vec<Subscription>);
+    let ends: [(&str, End); 3] = [
+        ("leave", |_, readers| readers.clear()),
+        ("publish", |hub, _| _ = publish(hub, "a", "x")),
+        ("remove", |hub, _| assert!(hub.remove("a"))),
+    ];
+    for (name, end) in ends {
+        let memory = |reads: bool| {
+            let hub = Hub::new();
+            let start = hub.head();
+            (0..events).for_each(|_| _ = publish(&hub, "a", "x"));
+            let before = hub.memory();
+            let resumed = || hub.subscribe(["a"]).after(last(start));
+            let mut readers = vec![resumed()];
+            if reads {
+                // One alone shares nothing.
+                assert_eq!(read(&mut readers[0]).0.len(), events * len);
+                assert_eq!(hub.memory(), before);
+            }
+            readers.extend([resumed(), resumed()]);
+            if reads {
+                // The second makes what the third is given.
+                for reader in &mut readers[1..] {
+                    assert_eq!(read(reader).0.len(), events * len);
+                    assert_eq!(hub.memory(), before + events * len);
+                }
+            }
+            // It stays while there are others who may read it.
+            readers.pop();
+            if reads {
+                assert_eq!(hub.memory(), before + events * len);
+            }
+            end(&hub, &mut readers);
+            hub.memory()
+        };
+        assert_eq!(memory(true), memory(false), "{name}");
+    }
+}
+
+/// Readers at many places share no more than eight pieces.
+#[test]
+fn what_readers_share_is_bounded() {
+    let hub = Hub::new();
+    let start = hub.head();
+    let at: Vec<_> = (0..20).map(|_| publish(&hub, "a", "0123456789")).collect();
+    let before = hub.memory();
+    let lengths = |n: usize| at[n..].iter().map(|at| wire("0123456789", *at).len());
+    let mut places = vec![start];
+    places.extend(&at);
+    let mut readers = Vec::new();
+    for (n, place) in places[..15].iter().enumerate() {
+        for _ in 0..2 {
+            let mut reader = hub.subscribe(["a"]).after(last(place));
+            assert_eq!(read(&mut reader).0.len(), lengths(n).sum::<usize>());
+            readers.push(reader);
+        }
+        // The first reader of all was alone, and the second has made its piece.
+        let first = (n + 1).saturating_sub(8);
+        let shared = (first..=n).flat_map(lengths).sum::<usize>();
+        assert_eq!(hub.memory(), before + shared, "{n}");
+    }
+}
+
+#[test]
+fn a_million_topics_touched_once_leave_nothing() {
+    let hub = Hub::builder().memory(1 << 20).build();
+    for n in 0..1_000_000 {
+        publish(&hub, &format!("topic {n}"), "x");
+        assert!(hub.memory() <= 1 << 20);
+    }
+    let kept = hub.topics().len();
+    assert!((1_000..5_000).contains(&kept), "{kept}");
+    for topic in hub.topics() {
+        assert!(hub.remove(&topic.name));
+    }
+    assert_eq!((hub.topics().len(), hub.memory()), (0, 0));
+}
+
+#[test]
+fn all_topics_together_cost_no_more_than_the_memory() {
+    let publish_both = |hub: &Hub| {
+        publish(hub, "a", "x");
+        publish(hub, "b", "x");
+        (hub.topics().len(), hub.memory())
+    };
+    let (_, both) = publish_both(&Hub::new());
+    let kept = |memory| publish_both(&Hub::builder().memory(memory).build());
+    assert_eq!(kept(both), (2, both), "at the bound");
+    assert_eq!(kept(both - 1), (1, both / 2));
+}
+
+#[test]
+fn the_newest_event_is_kept_beyond_the_memory() {
+    let hub = Hub::builder().memory(0).build();
+    let mut reader = hub.subscribe(["a"]);
+    for _ in 0..3 {
+        let at = publish(&hub, "a", &"x".repeat(1_000));
+        assert_eq!(read(&mut reader).0, wire(&"x".repeat(1_000), at));
+    }
+    publish(&hub, "b", "x");
+    assert_eq!(
+        hub.topics().iter().map(|topic| topic.events).sum::<usize>(),
+        1
+    );
+}

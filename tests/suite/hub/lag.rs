@@ -1,0 +1,83 @@
+//! Subscribers that fall behind.
+
+use http_sse::{Hub, hub::OnLag};
+
+use super::{last, publish, read, reset, wire};
+
+fn hub_of_three() -> Hub {
+    Hub::builder().history(3).build()
+}
+
+#[test]
+fn by_default_it_is_reset_once_and_goes_on() {
+    let hub = hub_of_three();
+    let mut slow = hub.subscribe(["a"]);
+    let mut at: Vec<_> = (0..3).map(|_| publish(&hub, "a", "x")).collect();
+    let kept: String = at.iter().map(|at| wire("x", *at)).collect();
+    assert_eq!(read(&mut slow), (kept, true), "at the bound");
+    at.extend((0..4).map(|_| publish(&hub, "a", "x")));
+    assert_eq!(read(&mut slow), (reset("lagged", at[6]), true));
+    let next = publish(&hub, "a", "y");
+    assert_eq!(read(&mut slow), (wire("y", next), true));
+    let topic = &hub.topics()[0];
+    assert_eq!(
+        (topic.resets, topic.lagged, topic.published, topic.events),
+        (1, 1, 8, 3)
+    );
+}
+
+#[test]
+fn it_can_be_disconnected() {
+    let hub = hub_of_three();
+    let mut slow = hub.subscribe(["a"]).on_lag(OnLag::Disconnect);
+    let at: Vec<_> = (0..4).map(|_| publish(&hub, "a", "x")).collect();
+    assert_eq!(read(&mut slow), (String::new(), false));
+    assert_eq!(read(&mut slow), (String::new(), false));
+    // Its client comes back with an id that is lost: it is told, and not sent away again.
+    let mut back = hub
+        .subscribe(["a"])
+        .on_lag(OnLag::Disconnect)
+        .after(last(at[0]));
+    assert_eq!(
+        read(&mut back).0,
+        at[1..].iter().map(|at| wire("x", *at)).collect::<String>()
+    );
+    publish(&hub, "a", "x");
+    let mut back = hub
+        .subscribe(["a"])
+        .on_lag(OnLag::Disconnect)
+        .after(last(at[0]));
+    assert_eq!(read(&mut back), (reset("expired", hub.head()), true));
+    assert_eq!(hub.topics()[0].lagged, 1);
+}
+
+#[test]
+fn it_can_have_the_latest_of_each_topic() {
+    let hub = hub_of_three();
+    let latest = |hub: &Hub| hub.subscribe(["a", "b", "c"]).on_lag(OnLag::Latest);
+    let mut slow = latest(&hub);
+    assert_eq!(read(&mut slow), (String::new(), true));
+    let b = publish(&hub, "b", "b");
+    let mut a = b;
+    for _ in 0..9 {
+        a = publish(&hub, "a", "x");
+    }
+    let newest = (wire("b", b) + &wire("x", a), true);
+    assert_eq!(read(&mut slow), newest);
+    // So does one that begins, and one whose id is unknown; one that resumes has some of it.
+    assert_eq!(read(&mut latest(&hub)), newest);
+    assert_eq!(read(&mut latest(&hub).after(last("?"))), newest);
+    assert_eq!(read(&mut latest(&hub).after(last(b))), (wire("x", a), true));
+    assert_eq!(
+        read(&mut latest(&hub).after(last(a))),
+        (String::new(), true)
+    );
+    let next = publish(&hub, "c", "c");
+    assert_eq!(read(&mut slow), (wire("c", next), true));
+    // Nothing is skipped in silence: the one that was slow, and the one that came back late.
+    let counts = |count: fn(&http_sse::hub::TopicInfo) -> u64| -> u64 {
+        hub.topics().iter().map(count).sum()
+    };
+    assert_eq!(counts(|topic| topic.lagged), 1);
+    assert_eq!(counts(|topic| topic.resets), 1);
+}

@@ -1,0 +1,38 @@
+//! The hub: what subscribers get, lose, and are told.
+
+mod bounds;
+mod ends;
+mod lag;
+mod order;
+mod resume;
+
+use futures_util::{FutureExt as _, StreamExt as _};
+use http_sse::{Event, Hub, LastEventId, Subscription, hub::Position};
+
+/// All that is there to be read, and whether the subscription goes on.
+fn read(subscription: &mut Subscription) -> (String, bool) {
+    let mut all = String::new();
+    loop {
+        match subscription.next().now_or_never() {
+            Some(Some(events)) => all += std::str::from_utf8(events.as_bytes()).unwrap(),
+            Some(None) => return (all, false),
+            None => return (all, true),
+        }
+    }
+}
+
+fn last(position: impl ToString) -> LastEventId {
+    position.to_string().parse().unwrap()
+}
+
+fn publish(hub: &Hub, topic: &str, data: &str) -> Position {
+    hub.publish(topic, Event::data(data.to_owned())).unwrap()
+}
+
+fn wire(data: &str, at: Position) -> String {
+    format!("data: {data}\nid: {at}\n\n")
+}
+
+fn reset(reason: &str, at: Position) -> String {
+    format!("event: reset\ndata: {reason}\nid: {at}\n\n")
+}

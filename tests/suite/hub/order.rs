@@ -1,0 +1,121 @@
+//! Events in the order of the hub.
+
+use std::convert::Infallible;
+
+use futures_util::{FutureExt as _, StreamExt as _};
+use http_sse::{Encode, Encoder, Event, Hub, LastEventId, Sse, hub::PublishError};
+
+use super::{publish, read, wire};
+use crate::deadline::{finished, within};
+
+#[test]
+fn events_of_all_its_topics_come_in_the_order_of_the_hub() {
+    let hub = Hub::new();
+    let mut all = hub.subscribe(["a", "b", "a"]);
+    let mut only_b = hub.subscribe(["b"]);
+    assert_eq!(read(&mut all), (String::new(), true));
+    let at = ["a", "b", "c", "b", "a"].map(|topic| (topic, publish(&hub, topic, topic)));
+    let of = |topics: &[&str]| -> String {
+        let mine = at.iter().filter(|(topic, _)| topics.contains(topic));
+        mine.map(|(topic, at)| wire(topic, *at)).collect()
+    };
+    assert_eq!(read(&mut all), (of(&["a", "b"]), true));
+    assert_eq!(read(&mut only_b), (of(&["b"]), true));
+    assert_eq!(read(&mut only_b), (String::new(), true));
+    let positions: Vec<u64> = at.iter().map(|(_, at)| at.lo()).collect();
+    assert_eq!(positions, [1, 2, 3, 4, 5]);
+    assert_eq!(hub.head(), at[4].1);
+}
+
+#[test]
+fn an_event_has_the_id_of_the_hub_whatever_its_own() {
+    struct Two;
+    impl Encode for Two {
+        type Error = Infallible;
+        fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), Infallible> {
+            encoder.data("one");
+            encoder.end_event();
+            encoder.data("two");
+            Ok(())
+        }
+    }
+    let hub = Hub::new();
+    let mut subscription = hub.subscribe(["a"]);
+    let at = hub.publish("a", Event::data("x").id(7)).unwrap();
+    assert_eq!(
+        read(&mut subscription).0,
+        format!("id: 7\ndata: x\nid: {at}\n\n")
+    );
+    let at = hub.publish("a", Two).unwrap();
+    let events = subscription.next().now_or_never().unwrap().unwrap();
+    assert_eq!(
+        events.as_bytes(),
+        format!("data: one\n\ndata: two\nid: {at}\n\n").as_bytes()
+    );
+    assert_eq!(events.count(), 2);
+    assert!(events == &*format!("data: one\n\ndata: two\nid: {at}\n\n"));
+    assert!(events != "data: one\n\n");
+    // A comment is no event of its own; with an id it is one that a client is sent.
+    let at = hub.publish("a", Event::new().comment("c")).unwrap();
+    let events = subscription.next().now_or_never().unwrap().unwrap();
+    assert_eq!(events.as_bytes(), format!(": c\nid: {at}\n\n").as_bytes());
+    assert_eq!(events.count(), 1);
+}
+
+#[test]
+fn what_is_ready_comes_in_pieces_of_a_frame() {
+    let hub = Hub::new();
+    for topics in [&["a"][..], &["a", "b"]] {
+        let mut subscription = hub.subscribe(topics);
+        let data = "x".repeat(8_000);
+        for _ in 0..8 {
+            publish(&hub, "a", &data);
+        }
+        publish(&hub, "a", &"x".repeat(100_000));
+        let mut lengths = Vec::new();
+        while let Some(Some(events)) = subscription.next().now_or_never() {
+            lengths.push((events.count(), events.as_bytes().len() > 32 * 1024));
+        }
+        assert_eq!(lengths, [(5, true), (3, false), (1, true)]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_a_response_like_any_stream() {
+    let hub = Hub::new();
+    let subscription = hub.subscribe(["a"]).after(LastEventId::default());
+    let mut body = Sse::new(subscription).keep_alive(None).into_body();
+    let at = [publish(&hub, "a", "x"), publish(&hub, "a", "y")];
+    let frame = within("the first frame", body.next()).await;
+    assert_eq!(
+        frame.unwrap().unwrap(),
+        format!(":\n{}{}", wire("x", at[0]), wire("y", at[1]))
+    );
+    // One that waits is woken.
+    let waits = tokio::spawn(async move { within("what is published", body.next()).await });
+    tokio::task::yield_now().await;
+    assert!(!waits.is_finished());
+    let at = publish(&hub, "a", "z");
+    let frame = finished("the frame of an event", waits).await;
+    assert_eq!(frame.unwrap().unwrap(), wire("z", at));
+}
+
+#[test]
+fn an_item_that_fails_is_not_published() {
+    struct Fails;
+    impl Encode for Fails {
+        type Error = &'static str;
+        fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), &'static str> {
+            encoder.data("half");
+            Err("no")
+        }
+    }
+    let hub = Hub::new();
+    let mut subscription = hub.subscribe(["a"]);
+    assert!(matches!(
+        hub.publish("a", Fails),
+        Err(PublishError::Encode("no"))
+    ));
+    let at = publish(&hub, "a", "x");
+    assert_eq!(read(&mut subscription).0, wire("x", at));
+}

@@ -1,0 +1,183 @@
+//! How a server reads a log that is slow, away, or has lost something.
+
+use std::{sync::Arc, time::Duration};
+
+use http_sse::{Hub, hub::Position};
+use tokio::time::{Instant, sleep};
+
+use super::{Node, engine::Engine, last, publish, read, reset, wire};
+use crate::deadline::{finished, until, within};
+
+/// What the history has costs no read of the log.
+#[tokio::test(start_paused = true)]
+async fn a_log_is_read_for_a_client_only_if_the_history_does_not_reach_back() {
+    let log = Arc::new(Engine::default());
+    log.state().floor = Position::new(7, 3);
+    let hub = Node::start(&log, 2).await;
+    assert_eq!(hub.head(), Position::new(7, 3));
+    let resumed = |at: u64| hub.subscribe(["x"]).after(last(Position::new(7, at)));
+    // Of a history without an event the end is known.
+    let mut at_end = resumed(3);
+    assert_eq!(read(&mut at_end).await, "");
+    for n in 4..=7 {
+        publish(&hub, "x", &n.to_string()).await;
+    }
+    hub.reaches(Position::new(7, 7)).await;
+    let events = |from: u64| -> String {
+        (from..=7)
+            .map(|n| wire(&n.to_string(), Position::new(7, n)))
+            .collect()
+    };
+    for after in [7, 6] {
+        assert_eq!(read(&mut resumed(after)).await, events(after + 1));
+    }
+    assert_eq!(log.state().replays[0], 0);
+    for after in [5, 4, 3] {
+        assert_eq!(
+            read(&mut resumed(after)).await,
+            events(after + 1),
+            "{after}"
+        );
+        assert_eq!(log.state().replays[0], 6 - after as usize);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_clients_that_come_back_four_read_the_log_at_once() {
+    let log = Arc::new(Engine::default());
+    let hub = Node::start(&log, 1).await;
+    let at = [publish(&hub, "x", "1").await, publish(&hub, "x", "2").await];
+    hub.reaches(at[1]).await;
+    log.state().delay = Duration::from_millis(10);
+    let clients = (0..40).map(|_| {
+        let mut resumed = hub.subscribe(["x"]).after(last(Position::default()));
+        tokio::spawn(async move { read(&mut resumed).await })
+    });
+    let clients: Vec<_> = clients.collect();
+    for client in clients {
+        let got = finished("a client", client).await;
+        assert_eq!(got, wire("1", at[0]) + &wire("2", at[1]));
+    }
+    assert_eq!(log.state().replays, [40, 0, 4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_is_away_is_tried_again_after_50_ms_and_then_at_most_every_second() {
+    let log = Arc::new(Engine::default());
+    let hub = Node::start(&log, 10).await;
+    let mut reader = hub.subscribe(["x"]);
+    for data in ["first", "second"] {
+        sleep(Duration::from_secs(5)).await;
+        log.state().is_away = true;
+        // The wait that is under way fails, and is not one of the tries that follow.
+        sleep(Duration::from_millis(20)).await;
+        log.state().followed.clear();
+        let lost = Instant::now();
+        sleep(Duration::from_secs(6)).await;
+        let tries = log.state().followed.clone();
+        let pauses = tries.windows(2).map(|tries| tries[1] - tries[0]);
+        let pauses: Vec<_> = pauses.map(|pause| pause.as_millis()).collect();
+        assert!(tries[0] - lost <= Duration::from_millis(50));
+        assert_eq!(pauses, [100, 200, 400, 800, 1_000, 1_000, 1_000, 1_000]);
+
+        // The subscribers are still there.
+        log.state().is_away = false;
+        let at = publish(&hub, "x", data).await;
+        assert_eq!(read(&mut reader).await, wire(data, at));
+    }
+}
+
+/// Entries that were there before count once.
+#[tokio::test(start_paused = true)]
+async fn two_who_follow_bring_each_event_once() {
+    let log = Arc::new(Engine::default());
+    let hub = Node::start(&log, 10).await;
+    let _again = Node::of(hub.hub.clone());
+    let mut reader = hub.subscribe(["x"]);
+    log.state().delay = Duration::from_millis(10);
+    let at = [publish(&hub, "x", "1").await, publish(&hub, "x", "2").await];
+    let both = wire("1", at[0]) + &wire("2", at[1]);
+    assert_eq!(read(&mut reader).await, both);
+    assert_eq!((hub.head(), hub.topics()[0].published), (at[1], 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_read_while_the_hub_is_closed_is_not_delivered() {
+    let log = Arc::new(Engine::default());
+    let hub = Node::start(&log, 10).await;
+    let mut reader = hub.subscribe(["x"]);
+    let first = publish(&hub, "x", "1").await;
+    hub.reaches(first).await;
+    log.state().delay = Duration::from_secs(1);
+    let second = publish(&hub, "x", "2").await;
+    let reads = log.state().followed.len();
+    until("the read to begin", || log.state().followed.len() > reads).await;
+    hub.close();
+    until("the reader to end", || hub._follows.is_finished()).await;
+    assert_eq!(hub.head(), first);
+    assert!(log.state().head() == second);
+    assert_eq!(read(&mut reader).await, wire("1", first));
+}
+
+/// An engine comes back with less than it had: nobody knows what was behind that, of any topic.
+#[tokio::test(start_paused = true)]
+async fn everybody_is_reset_if_the_log_has_lost_something() {
+    let log = Arc::new(Engine::default());
+    let hub = Node::start(&log, 10).await;
+    let at: Vec<_> = (1..=4).map(|n| Position::new(0, n)).collect();
+    for at in &at {
+        assert_eq!(publish(&hub, "x", &at.lo().to_string()).await, *at);
+    }
+    hub.reaches(at[3]).await;
+    let mut subscriptions = ["x", "quiet"].map(|topic| hub.subscribe([topic]));
+    for subscription in &mut subscriptions {
+        assert_eq!(read(subscription).await, "");
+    }
+    log.state().entries.truncate(2);
+    let new = Position::new(9, 1);
+    log.push(new, "y", "new");
+    hub.reaches(new).await;
+    for subscription in &mut subscriptions {
+        assert_eq!(read(subscription).await, reset("lagged", new));
+    }
+    // Nor is it known to those who come back, with topics that the hub has and that it has not.
+    for topics in [&["x"][..], &["quiet"], &["another"], &["x", "another"]] {
+        let mut lost = hub.subscribe(topics).after(last(at[2]));
+        assert_eq!(read(&mut lost).await, reset("expired", new), "{topics:?}");
+    }
+    // What the log has still it replays.
+    for (topics, expected) in [
+        (&["x"][..], wire("2", at[1])),
+        (&["another"], String::new()),
+    ] {
+        let mut kept = hub.subscribe(topics).after(last(at[0]));
+        assert_eq!(read(&mut kept).await, expected, "{topics:?}");
+    }
+}
+
+/// It is known when the engine is there again, also if nothing new is written.
+#[tokio::test(start_paused = true)]
+async fn a_log_that_was_away_is_read_again_and_not_waited_for() {
+    let log = Arc::new(Engine::default());
+    let hub = Node::start(&log, 10).await;
+    let first = publish(&hub, "x", "1").await;
+    let second = publish(&hub, "x", "2").await;
+    hub.reaches(second).await;
+    log.state().is_away = true;
+    sleep(Duration::from_secs(2)).await;
+    log.state().entries.truncate(1);
+    log.state().is_away = false;
+    hub.reaches(first).await;
+}
+
+/// A log that says it has more than it gives does not hold up a server that starts.
+#[tokio::test(start_paused = true)]
+async fn a_server_starts_at_the_head_of_a_log_that_gives_nothing() {
+    let log = Arc::new(Engine::default());
+    let head = Position::new(0, 9);
+    log.state().head = Some(head);
+    let hub = Hub::builder().distributed(log.clone());
+    let hub = within("the log to be loaded", hub).await.unwrap();
+    assert_eq!(hub.head(), head);
+    assert_eq!(log.state().followed.len(), 1);
+}
