@@ -2,6 +2,8 @@
 
 use http_sse::any_accepts_event_stream;
 
+use crate::serving::rocket_config;
+
 /// Values of `accept` headers, and whether they accept an event stream.
 const CASES: [(&[&str], bool); 5] = [
     (&[], true),
@@ -28,9 +30,10 @@ fn the_accept_headers_of_actix_web_are_understood() {
 
 #[test]
 fn the_accept_headers_of_rocket_are_understood() {
-    use rocket::{http::Header, local::blocking::Client};
+    use rocket::{config::Shutdown, http::Header, local::blocking::Client};
 
-    let client = Client::untracked(rocket::build()).unwrap();
+    let rocket = rocket::custom(rocket_config(Shutdown::default()));
+    let client = Client::untracked(rocket).unwrap();
     for (values, accepted) in CASES {
         let mut request = client.get("/");
         for value in values {

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     contract::{Answers, Framework, Source},
-    serving::{Listener, serve, serve_each, serving},
+    serving::{Listener, rocket_config, serve, serve_each, serving},
 };
 
 /// A test for each framework.
@@ -188,11 +188,7 @@ fn serve_poem(listener: Listener, answers: Answers, stopped: oneshot::Receiver<(
 }
 
 fn serve_rocket(listener: Listener, answers: Answers, stopped: oneshot::Receiver<()>) {
-    use rocket::{
-        Config, State,
-        config::{LogLevel, Shutdown},
-        get, routes,
-    };
+    use rocket::{State, config::Shutdown, get, routes};
 
     #[get("/<key>")]
     async fn answer(answers: &State<Answers>, key: String, last: LastEventId) -> Sse<Source> {
@@ -200,18 +196,12 @@ fn serve_rocket(listener: Listener, answers: Answers, stopped: oneshot::Receiver
     }
 
     serve(async {
-        let config = Config {
-            port: 0,
-            log_level: LogLevel::Off,
-            shutdown: Shutdown {
-                ctrlc: false,
-                grace: 1, // for idle connections too, which it does not close before
-                mercy: 0,
-                ..Shutdown::default()
-            },
-            ..Config::default()
+        let shutdown = Shutdown {
+            grace: 1, // for idle connections too, which it does not close before
+            mercy: 0,
+            ..Shutdown::default()
         };
-        let rocket = rocket::custom(config)
+        let rocket = rocket::custom(rocket_config(shutdown))
             .attach(listener.rocket())
             .manage(answers)
             .mount("/answers", routes![answer]);

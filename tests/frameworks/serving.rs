@@ -68,6 +68,19 @@ impl Listener {
     }
 }
 
+/// Returns the configuration of rocket: any free port, no log, and no handler of signals.
+pub(crate) fn rocket_config(shutdown: rocket::config::Shutdown) -> rocket::Config {
+    rocket::Config {
+        port: 0,
+        log_level: rocket::config::LogLevel::Off,
+        shutdown: rocket::config::Shutdown {
+            ctrlc: false,
+            ..shutdown
+        },
+        ..rocket::Config::default()
+    }
+}
+
 impl Address {
     pub(crate) fn get(&self) -> SocketAddr {
         received("the address of a server that listens", &self.0)

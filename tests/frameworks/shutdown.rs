@@ -16,7 +16,7 @@ use tokio::{runtime::Runtime, sync::oneshot};
 use crate::{
     deadline::joined,
     raw_client::RawClient,
-    serving::{Listener, runtime, serve, serving},
+    serving::{Listener, rocket_config, runtime, serve, serving},
     undisturbed::Undisturbed,
 };
 
@@ -182,8 +182,7 @@ fn actix_web_breaks_it_off_after_half_a_minute() {
 #[test]
 fn rocket_breaks_it_off_after_its_grace_and_mercy() {
     use rocket::{
-        Config,
-        config::{LogLevel, Shutdown},
+        config::Shutdown,
         get,
         response::stream::{Event, EventStream},
         routes,
@@ -195,15 +194,7 @@ fn rocket_breaks_it_off_after_its_grace_and_mercy() {
     }
     let took = stop("rocket", |listener, stopped| {
         serve(async {
-            let config = Config {
-                port: 0,
-                log_level: LogLevel::Off,
-                shutdown: Shutdown {
-                    ctrlc: false,
-                    ..Shutdown::default()
-                },
-                ..Config::default()
-            };
+            let config = rocket_config(Shutdown::default());
             let rocket = rocket::custom(config).attach(listener.rocket());
             let rocket = rocket.mount("/", routes![events]);
             let rocket = serving(rocket.ignite()).await.unwrap();

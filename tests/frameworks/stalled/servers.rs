@@ -11,7 +11,7 @@ use super::{
     WRITE_TIMEOUT,
     streams::{Source, Streams},
 };
-use crate::serving::{Listener, serve, serve_each, serving};
+use crate::serving::{Listener, rocket_config, serve, serve_each, serving};
 
 async fn respond(
     streams: Streams,
@@ -123,7 +123,7 @@ pub(super) fn serve_poem(listener: Listener, streams: Streams) {
 }
 
 pub(super) fn serve_rocket(listener: Listener, streams: Streams) {
-    use rocket::{Config, State, config::LogLevel, get, routes};
+    use rocket::{State, config::Shutdown, get, routes};
 
     #[get("/<key>")]
     async fn answer(streams: &State<Streams>, key: &str) -> Sse<Source> {
@@ -131,11 +131,7 @@ pub(super) fn serve_rocket(listener: Listener, streams: Streams) {
     }
 
     serve(async {
-        let config = Config {
-            port: 0,
-            log_level: LogLevel::Off,
-            ..Config::default()
-        };
+        let config = rocket_config(Shutdown::default());
         let rocket = rocket::custom(config).attach(listener.rocket());
         let rocket = rocket.manage(streams).mount("/streams", routes![answer]);
         serving(rocket.launch()).await.unwrap();
