@@ -31,9 +31,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use crate::deadline::within_time;
 
 const BUDGET: usize = 32 * 1024;
-
 const SECOND: Duration = Duration::from_secs(1);
-
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// A source that the test feeds.

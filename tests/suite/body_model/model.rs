@@ -8,13 +8,9 @@ use super::{
 };
 
 const KEEP_ALIVE: &str = ": keep\n";
-
 const GOODBYE: &str = "data: bye\n\n";
-
 const DONE: &str = "data: [DONE]\n\n";
-
 const FAILED: &str = "event: failed\ndata: failed\n\n";
-
 const BROKEN_OFF: &str = "data: broken off\n\n";
 
 /// An event as the standard's 9.2.5 has it, in the simplest way.

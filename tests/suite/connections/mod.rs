@@ -11,7 +11,6 @@ use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
 use http_sse::{CloseReason, Connections, Encode, Event, Sse, SseBody, Totals};
 
 const SECOND: Duration = Duration::from_secs(1);
-
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// A stream that is silent, with no keep-alive.
