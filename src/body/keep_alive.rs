@@ -18,7 +18,7 @@ use crate::wire::{EncodedEvent, Event, OPENING, comment_block};
 /// # Choosing a form
 ///
 /// The default is a comment **line**, without an empty line after it. All nine clients of the
-/// [tests](crate#clients) accept it. Other forms break some of them:
+/// [tests](crate::guide::clients_and_proxies) accept it. Other forms break some of them:
 ///
 /// - **A comment block** is a line with an empty line after it. Two clients dispatch an empty
 ///   message for it, and openai-python fails.

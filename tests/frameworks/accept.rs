@@ -1,6 +1,6 @@
-//! `any_accepts_event_stream` takes the header maps of frameworks that have their own.
+//! `accepts_event_stream` takes the header maps of frameworks that have their own.
 
-use http_sse::any_accepts_event_stream;
+use http_sse::accepts_event_stream;
 
 use crate::serving::rocket_config;
 
@@ -23,7 +23,7 @@ fn the_accept_headers_of_actix_web_are_understood() {
             request = request.append_header(("accept", *value));
         }
         let request = request.to_http_request();
-        let accepts = any_accepts_event_stream(request.headers().get_all("accept"));
+        let accepts = accepts_event_stream(request.headers().get_all("accept"));
         assert_eq!(accepts, accepted, "{values:?}");
     }
 }
@@ -41,7 +41,7 @@ fn the_accept_headers_of_rocket_are_understood() {
                 .inner_mut()
                 .add_header(Header::new("accept", *value));
         }
-        let accepts = any_accepts_event_stream(request.inner().headers().get("accept"));
+        let accepts = accepts_event_stream(request.inner().headers().get("accept"));
         assert_eq!(accepts, accepted, "{values:?}");
     }
 }

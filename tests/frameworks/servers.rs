@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, future::join};
-use http_sse::{LastEventId, Sse, SseBody};
+use http_sse::{AdmitError, LastEventId, Sse, SseBody};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -52,13 +52,16 @@ frameworks! {
     warp: Framework { serve: serve_warp, ..Framework::named("warp") },
 }
 
+/// The return type of every handler. A refusal is an error, which is a response of its own.
+type Answer = Result<Sse<Source>, AdmitError>;
+
 /// The one handler: what it does is the same source in each framework, with its own types for the
 /// state and the path around it. That each compiles is what says that the adapters are equal.
 macro_rules! answer {
     ($answers:ident, $key:ident, $last:ident) => {{
         let last: LastEventId = $last;
-        let sse: Sse<Source> = $answers.answer(&$key, last);
-        sse
+        let answered: Answer = $answers.answer(&$key, last);
+        answered
     }};
 }
 
@@ -71,7 +74,7 @@ fn serve_hyper(listener: Listener, answers: Answers, stopped: oneshot::Receiver<
         server::{conn::auto, graceful::GracefulShutdown},
     };
 
-    async fn answer(answers: Answers, key: String, last: LastEventId) -> Sse<Source> {
+    async fn answer(answers: Answers, key: String, last: LastEventId) -> Answer {
         answer!(answers, key, last)
     }
 
@@ -85,7 +88,7 @@ fn serve_hyper(listener: Listener, answers: Answers, stopped: oneshot::Receiver<
             .path()
             .trim_start_matches("/answers/")
             .to_owned();
-        let sse = answer(answers, key, last).await;
+        let sse = answer(answers, key, last).await.unwrap_or_else(Sse::from);
         Ok(sse.for_method(request.method()).into_response())
     }
 
@@ -116,7 +119,7 @@ fn serve_axum(listener: Listener, answers: Answers, stopped: oneshot::Receiver<(
         State(answers): State<Answers>,
         Path(key): Path<String>,
         last: LastEventId,
-    ) -> Sse<Source> {
+    ) -> Answer {
         answer!(answers, key, last)
     }
 
@@ -136,7 +139,7 @@ fn serve_actix_web(listener: Listener, answers: Answers, stopped: oneshot::Recei
         web::{self, Data, Path},
     };
 
-    async fn answer(answers: Data<Answers>, key: Path<String>, last: LastEventId) -> Sse<Source> {
+    async fn answer(answers: Data<Answers>, key: Path<String>, last: LastEventId) -> Answer {
         answer!(answers, key, last)
     }
 
@@ -173,7 +176,7 @@ fn serve_poem(listener: Listener, answers: Answers, stopped: oneshot::Receiver<(
         Data(answers): Data<&Answers>,
         Path(key): Path<String>,
         last: LastEventId,
-    ) -> Sse<Source> {
+    ) -> Answer {
         answer!(answers, key, last)
     }
 
@@ -191,7 +194,7 @@ fn serve_rocket(listener: Listener, answers: Answers, stopped: oneshot::Receiver
     use rocket::{State, config::Shutdown, get, routes};
 
     #[get("/<key>")]
-    async fn answer(answers: &State<Answers>, key: String, last: LastEventId) -> Sse<Source> {
+    async fn answer(answers: &State<Answers>, key: String, last: LastEventId) -> Answer {
         answer!(answers, key, last)
     }
 
@@ -220,7 +223,7 @@ fn serve_salvo(listener: Listener, answers: Answers, stopped: oneshot::Receiver<
     };
 
     #[salvo_handler]
-    async fn answer(depot: &mut Depot, key: PathParam<String>, last: LastEventId) -> Sse<Source> {
+    async fn answer(depot: &mut Depot, key: PathParam<String>, last: LastEventId) -> Answer {
         let (answers, key) = (depot.get_typed::<Answers>().unwrap(), key.into_inner());
         answer!(answers, key, last)
     }
@@ -241,7 +244,7 @@ fn serve_salvo(listener: Listener, answers: Answers, stopped: oneshot::Receiver<
 fn serve_warp(listener: Listener, answers: Answers, stopped: oneshot::Receiver<()>) {
     use warp::{Filter as _, http::Method};
 
-    async fn answer(answers: Answers, key: String, last: LastEventId) -> Sse<Source> {
+    async fn answer(answers: Answers, key: String, last: LastEventId) -> Answer {
         answer!(answers, key, last)
     }
 
@@ -252,7 +255,8 @@ fn serve_warp(listener: Listener, answers: Answers, stopped: oneshot::Receiver<(
             .and(LastEventId::filter())
             .and(warp::method())
             .then(async |answers, key, last, method: Method| {
-                answer(answers, key, last).await.for_method(&method)
+                let answered = answer(answers, key, last).await;
+                answered.map(|sse| sse.for_method(&method))
             });
         let server = warp::serve(app).incoming(listener.tokio());
         serving(server.graceful(stopped.map(drop)).run()).await;

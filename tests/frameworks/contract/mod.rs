@@ -20,7 +20,7 @@ use std::{
 };
 
 use futures_util::Stream;
-use http_sse::{Connections, Event, LastEventId, Sse};
+use http_sse::{AdmitError, Connections, Event, LastEventId, Sse};
 use tokio::sync::oneshot;
 
 use self::{
@@ -52,14 +52,12 @@ pub struct Answers {
 
 impl Answers {
     /// The body of the handler, the same in every framework.
-    pub fn answer(&self, path: &str, last: LastEventId) -> Sse<Source> {
+    pub fn answer(&self, path: &str, last: LastEventId) -> Result<Sse<Source>, AdmitError> {
         let Some(answer) = self.by_path.lock().unwrap().remove(path) else {
-            return Sse::stop();
+            return Ok(Sse::stop());
         };
-        match answer.connections.admit(answer.key) {
-            Ok(permit) => (answer.respond)(last).permit(permit),
-            Err(full) => full.into(),
-        }
+        let permit = answer.connections.admit(answer.key)?;
+        Ok((answer.respond)(last).permit(permit))
     }
 }
 
