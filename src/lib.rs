@@ -77,9 +77,9 @@
 //! | the client reads slowly | the source is not polled, and nothing accumulates |
 //! | the client leaves | the body is dropped, and the source with it |
 //! | the source ends | the response ends, and an `EventSource` reconnects with its last event ID |
-//! | the source fails or panics | the response breaks off after everything encoded so far. rocket ends it cleanly: see [`Sse::break_off_with`] |
-//! | the stream reaches [`Sse::max_age`] | the response ends, even if the source is always ready |
-//! | the server shuts down ([`Connections::shutdown`]) | the response ends, after a goodbye if there is one |
+//! | the source fails or panics | the response breaks off after everything encoded so far. With rocket it ends ([`Sse::break_off_with`]) |
+//! | the stream reaches its [maximum age](Sse::max_age) | the response ends, even if the source is always ready |
+//! | the server [shuts down](Connections::shutdown) | the response ends, after a goodbye if there is one |
 //!
 //! [`Sse::on_close`] is called exactly once, with the reason.
 //!
@@ -138,6 +138,7 @@ pub use connections::{
 };
 #[cfg(feature = "hub")]
 #[cfg_attr(docsrs, doc(cfg(feature = "hub")))]
+#[doc(inline)]
 pub use hub::{Hub, Subscription};
 pub use request::{LastEventId, accepts_event_stream};
 pub use response::{Source, Sse};
