@@ -23,8 +23,8 @@ pub use self::{
 };
 use self::{
     admit_error::FullBy,
-    registry::{Key, Phase, Settings, Shared},
-    telemetry::{Metrics, Trace},
+    registry::{Key, Phase, Server, Settings},
+    telemetry::{StreamMetrics, Trace},
 };
 pub(crate) use self::{registry::Order, telemetry::Counts};
 use crate::wire::EncodedEvent;
@@ -126,7 +126,7 @@ use crate::wire::EncodedEvent;
 /// - **salvo**: call `ServerHandle::stop_graceful`. Its argument limits the wait.
 /// - **warp**: complete the signal of `Server::graceful`.
 #[derive(Clone)]
-pub struct Connections(Arc<Shared>);
+pub struct Connections(Arc<Server>);
 
 impl Connections {
     /// Creates a `Connections` with no limits and no goodbye.
@@ -330,12 +330,12 @@ impl Connections {
     }
 
     fn with(settings: Settings) -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(Server {
             settings,
             started: Instant::now(),
             registry: Mutex::default(),
             emptied: Notify::new(),
-            metrics: Metrics::new(),
+            metrics: StreamMetrics::new(),
         }))
     }
 

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{
     info::ConnectionId,
-    registry::{OpenStream, Order, Phase, Shared},
+    registry::{OpenStream, Order, Phase, Server},
     report::CloseReason,
     telemetry::{Counts, Trace},
 };
@@ -20,7 +20,7 @@ use crate::wire::EncodedEvent;
 /// body counts as [`CloseReason::ClientGone`].
 #[must_use = "the client no longer counts as admitted if its permit is dropped"]
 pub struct Permit {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<Server>,
     pub(super) stream: Arc<OpenStream>,
     pub(super) trace: Trace,
     pub(super) place: u32,

@@ -12,17 +12,17 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{
     info::{ConnectionId, ConnectionInfo, Totals},
-    telemetry::{Counts, Metrics},
+    telemetry::{Counts, StreamMetrics},
 };
 use crate::{slots::Slots, wire::EncodedEvent};
 
-pub(super) struct Shared {
+pub(super) struct Server {
     pub(super) settings: Settings,
     pub(super) started: Instant,
     pub(super) registry: Mutex<Registry>,
     /// Notified when the last stream has closed.
     pub(super) emptied: Notify,
-    pub(super) metrics: Metrics,
+    pub(super) metrics: StreamMetrics,
 }
 
 #[derive(Clone)]
@@ -62,7 +62,7 @@ pub(super) enum Phase {
 
 /// The state that the server and the body of one stream share.
 pub(super) struct OpenStream {
-    /// Nanoseconds since `Shared::started`. Unique: ties are broken by counting up.
+    /// Nanoseconds since `Server::started`. Unique: ties are broken by counting up.
     pub(super) opened: u64,
     pub(super) key: Key,
     pub(super) state: Mutex<StreamState>,
@@ -76,7 +76,7 @@ pub(super) struct StreamState {
     pub(super) counts: Counts,
     /// True if the body has not been polled since the connection took its last frame.
     pub(super) stalled: bool,
-    /// The time at which that frame was taken, in milliseconds since `Shared::started`. It wraps
+    /// The time at which that frame was taken, in milliseconds since `Server::started`. It wraps
     /// after 49 days.
     pub(super) taken: u32,
 }
@@ -145,7 +145,7 @@ impl Registry {
     }
 }
 
-impl Shared {
+impl Server {
     pub(super) fn registry(&self) -> MutexGuard<'_, Registry> {
         // Only a failed allocation can panic under this lock, and it leaves no partial update.
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,4 +1,4 @@
-//! Metrics and spans of streams. Without the features `metrics` and `tracing` these are empty
+//! StreamMetrics and spans of streams. Without the features `metrics` and `tracing` these are empty
 //! types.
 
 use std::time::Duration;
@@ -13,7 +13,7 @@ pub(crate) struct Counts {
     pub(crate) keep_alives: u64,
 }
 
-pub(crate) use self::{count::Metrics, trace::Trace};
+pub(crate) use self::{count::StreamMetrics, trace::Trace};
 
 #[cfg(feature = "metrics")]
 mod count {
@@ -29,9 +29,9 @@ mod count {
     /// The metrics of a server's streams. They are registered with the recorder once, when the
     /// first client is admitted or refused.
     #[derive(Default)]
-    pub(crate) struct Metrics(OnceLock<Handles>);
+    pub(crate) struct StreamMetrics(OnceLock<StreamHandles>);
 
-    struct Handles {
+    struct StreamHandles {
         open: Gauge,
         opened: Counter,
         refused_by_server: Counter,
@@ -43,7 +43,7 @@ mod count {
         duration: Histogram,
     }
 
-    impl Metrics {
+    impl StreamMetrics {
         pub(crate) fn new() -> Self {
             Self::default()
         }
@@ -78,12 +78,12 @@ mod count {
             handles.duration.record(age);
         }
 
-        fn handles(&self) -> &Handles {
-            self.0.get_or_init(Handles::new)
+        fn handles(&self) -> &StreamHandles {
+            self.0.get_or_init(StreamHandles::new)
         }
     }
 
-    impl Handles {
+    impl StreamHandles {
         fn new() -> Self {
             describe_gauge!("sse_streams_open", Unit::Count, "Open streams");
             describe_counter!("sse_streams_opened_total", Unit::Count, "Admitted streams");
@@ -125,9 +125,9 @@ mod count {
 mod count {
     use super::{CloseReason, Counts, Duration};
 
-    pub(crate) struct Metrics {}
+    pub(crate) struct StreamMetrics {}
 
-    impl Metrics {
+    impl StreamMetrics {
         pub(crate) fn new() -> Self {
             Self {}
         }

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     hub::Hub,
-    metrics::Metrics,
+    metrics::HubMetrics,
     position::Position,
     reset::{ResetEvent, ResetReason, default_reset},
     shared::{Backing, Shared},
@@ -124,7 +124,7 @@ impl HubBuilder {
             state: Mutex::new(State::new(self.limits, start)),
             version: AtomicU64::new(0),
             reset: self.reset,
-            metrics: Metrics::default(),
+            metrics: HubMetrics::default(),
             backing,
         }))
     }

@@ -2,7 +2,7 @@
 
 use super::{reset::ResetReason, state::Held};
 
-pub(super) use self::recorded::Metrics;
+pub(super) use self::recorded::HubMetrics;
 
 #[cfg(feature = "metrics")]
 mod recorded {
@@ -15,9 +15,9 @@ mod recorded {
     /// The metrics of a hub. They have no label for the topic, because the number of topics is
     /// unbounded. They are registered with the recorder at the first change.
     #[derive(Default)]
-    pub(in super::super) struct Metrics(OnceLock<Handles>);
+    pub(in super::super) struct HubMetrics(OnceLock<HubHandles>);
 
-    struct Handles {
+    struct HubHandles {
         topics: Gauge,
         subscriptions: Gauge,
         memory: Gauge,
@@ -27,7 +27,7 @@ mod recorded {
         resets: [Counter; ResetReason::ALL.len()],
     }
 
-    impl Metrics {
+    impl HubMetrics {
         pub(in super::super) fn published(&self, items: u64, bytes: usize) {
             let handles = self.handles();
             handles.published.increment(items);
@@ -54,12 +54,12 @@ mod recorded {
             self.handles().resets[reason as usize].increment(1);
         }
 
-        fn handles(&self) -> &Handles {
-            self.0.get_or_init(Handles::new)
+        fn handles(&self) -> &HubHandles {
+            self.0.get_or_init(HubHandles::new)
         }
     }
 
-    impl Handles {
+    impl HubHandles {
         fn new() -> Self {
             describe_gauge!("sse_hub_topics", Unit::Count, "Topics");
             describe_gauge!("sse_hub_subscriptions", Unit::Count, "Open subscriptions");
@@ -99,9 +99,9 @@ mod recorded {
     use super::{Held, ResetReason};
 
     #[derive(Default)]
-    pub(in super::super) struct Metrics {}
+    pub(in super::super) struct HubMetrics {}
 
-    impl Metrics {
+    impl HubMetrics {
         pub(in super::super) fn published(&self, _items: u64, _bytes: usize) {}
 
         pub(in super::super) fn holds(&self, _held: Held) {}

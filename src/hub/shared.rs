@@ -9,7 +9,7 @@ use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
     log::EventLog,
-    metrics::Metrics,
+    metrics::HubMetrics,
     reset::ResetEvent,
     state::State,
     sync::{AtomicU64, Mutex, MutexGuard},
@@ -24,7 +24,7 @@ pub(super) struct Shared {
     /// True if the history has a maximum age, so that entries need the time of their publication.
     pub(super) ages: bool,
     pub(super) reset: ResetEvent,
-    pub(super) metrics: Metrics,
+    pub(super) metrics: HubMetrics,
     /// The log that is read if the history does not reach back far enough.
     pub(super) backing: Option<Backing>,
 }

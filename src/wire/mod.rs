@@ -3,6 +3,7 @@
 //! Nothing here uses IO, time or tasks.
 
 mod check;
+mod decoded;
 mod decoder;
 mod encode;
 mod encoded_event;
@@ -19,7 +20,8 @@ mod retry;
 #[cfg(feature = "json")]
 pub use self::json::Json;
 pub use self::{
-    decoder::{DecodeError, Decoded, Decoder},
+    decoded::{DecodeError, Decoded},
+    decoder::Decoder,
     encode::Encoder,
     encoded_event::{EncodeEventError, EncodedEvent, InvalidEvent},
     event::Event,

@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// Each file and its layer, from the bottom up. A new file gets a row here first.
-const ROWS: [(&str, u32); 53] = [
+const ROWS: [(&str, u32); 57] = [
     ("slots", 0),
     ("wire/retry", 0),
     ("wire/field", 0),
@@ -19,6 +19,7 @@ const ROWS: [(&str, u32); 53] = [
     ("wire/event", 0),
     ("wire/json", 0),
     ("wire/encoded_event", 0),
+    ("wire/decoded", 0),
     ("wire/decoder", 0),
     ("wire", 0),
     ("request", 1),
@@ -36,6 +37,9 @@ const ROWS: [(&str, u32); 53] = [
     ("body/options", 2),
     ("body/timer", 2),
     ("body/last_frame", 2),
+    ("body/account", 2),
+    ("body/read", 2),
+    ("body/poll", 2),
     ("body", 2),
     ("response", 3),
     ("hub/sync", 3),
