@@ -1,4 +1,4 @@
-//! The decoder against its naive twin: any bytes, in any pieces, with limits and without.
+//! The decoder against its naive twin: any bytes, in any pieces, with and without limits.
 #![no_main]
 
 mod naive;
@@ -14,7 +14,7 @@ use self::{
     read::{cut, read},
 };
 
-/// Seven bytes of options, and behind them the stream as it is.
+/// Seven bytes of options, followed by the stream.
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
     sizes: [u8; 4],
@@ -36,7 +36,8 @@ fuzz_target!(|input: Input<'_>| {
     let mut stream = input.stream;
     let mut limits = (usize::MAX, usize::MAX);
     if limited {
-        // Limits are of the bytes that came, and the twin knows only those of the text.
+        // The decoder's limits count received bytes, and the twin's count decoded text. The two are
+        // equal only for valid UTF-8.
         text = String::from_utf8_lossy(stream);
         stream = text.as_bytes();
         limits = (input.max_line.into(), input.max_event.into());
@@ -57,7 +58,7 @@ fuzz_target!(|input: Input<'_>| {
         );
     }
 
-    // What passes for one whole event leaks nothing into the next.
+    // Bytes that are accepted as one whole event have no effect on the next event.
     if EncodedEvent::try_from(Bytes::copy_from_slice(stream)).is_ok() {
         let both = [stream, b"data: next\n\n"].concat();
         let items = interpret(&both, "", usize::MAX, usize::MAX).items;

@@ -1,7 +1,7 @@
-//! The standard's algorithm as its prose has it (9.2.5 and 9.2.6), whole texts at a time and with
-//! no regard to speed: the twin that the decoder is compared with.
+//! The naive twin of the decoder. It follows the text of the standard (9.2.5 and 9.2.6), on whole
+//! streams and without regard to speed.
 
-/// What comes of a line.
+/// An item of a stream.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Item {
     Event {
@@ -12,7 +12,7 @@ pub enum Item {
     },
     Comment(String),
     Retry(u64),
-    /// A block that had an id, and no data.
+    /// The ID of a block without data.
     Id(String),
 }
 
@@ -22,7 +22,7 @@ pub enum TooLong {
     Event,
 }
 
-/// All that comes of a stream, or of its part before what exceeds a limit.
+/// The contents of a stream. If a limit is exceeded, they end before that line.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
     pub items: Vec<Item>,
@@ -30,8 +30,8 @@ pub struct Outcome {
     pub error: Option<TooLong>,
 }
 
-/// Interprets a whole stream. The limits are in bytes: of a line without its end, and of data
-/// without the LF that is dropped.
+/// Interprets a whole stream. The limits are in bytes. A line counts without its end, and data
+/// counts without the LF that is removed.
 pub fn interpret(stream: &[u8], last_event_id: &str, max_line: usize, max_event: usize) -> Outcome {
     // "Streams must be decoded using the UTF-8 decode algorithm", which strips one byte order mark.
     let text = String::from_utf8_lossy(stream);
@@ -109,7 +109,7 @@ pub fn interpret(stream: &[u8], last_event_id: &str, max_line: usize, max_event:
             }
             // "If the field value consists of only ASCII digits"
             "retry" if !value.is_empty() && value.chars().all(|c| c.is_ascii_digit()) => {
-                let millis = value.parse().unwrap_or(u64::MAX); // too many digits
+                let millis = value.parse().unwrap_or(u64::MAX); // more digits than fit
                 outcome.items.push(Item::Retry(millis));
             }
             _ => {} // "Otherwise: The field is ignored."

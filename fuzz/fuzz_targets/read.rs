@@ -1,14 +1,17 @@
-//! The crate's decoder, put to the same form as its twin.
+//! The output of the crate's decoder, in the form that its twin returns.
 
 use std::{convert::Infallible, iter};
 
 use bytes::Buf as _;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
-use http_sse::{Event, decode::{DecodeError, Decoded, Decoder, EventsError, events}};
+use http_sse::{
+    Event,
+    decode::{DecodeError, Decoded, Decoder, EventsError, events},
+};
 
 use crate::naive::{Item, Outcome, TooLong};
 
-/// The bytes in pieces of these sizes, again and again; some may be empty.
+/// Cuts the bytes into pieces of these sizes, which repeat. Some pieces may be empty.
 pub fn cut<'a>(bytes: &'a [u8], sizes: &[usize]) -> Vec<&'a [u8]> {
     if sizes.iter().all(|&size| size == 0) {
         return vec![bytes];
@@ -16,15 +19,15 @@ pub fn cut<'a>(bytes: &'a [u8], sizes: &[usize]) -> Vec<&'a [u8]> {
     let mut rest = bytes;
     let mut sizes = sizes.iter().cycle();
     iter::from_fn(|| {
-        let (piece, behind) = rest.split_at(rest.len().min(*sizes.next()?));
+        let (piece, after) = rest.split_at(rest.len().min(*sizes.next()?));
         let ended = rest.is_empty();
-        rest = behind;
+        rest = after;
         (!ended).then_some(piece)
     })
     .collect()
 }
 
-/// Decodes the pieces, and as a stream of bytes too.
+/// Decodes the pieces. Asserts that a stream of the same pieces yields the same events.
 pub fn read(mut decoder: Decoder, pieces: &[&[u8]]) -> Outcome {
     let as_stream = read_as_stream(decoder.clone(), pieces);
     let mut outcome = Outcome::default();
@@ -39,19 +42,23 @@ pub fn read(mut decoder: Decoder, pieces: &[&[u8]]) -> Outcome {
                 }
                 Err(error) => {
                     outcome.error = Some(too_long(error));
-                    assert_eq!(decoder.decode(&mut &b"\n"[..]), Err(error), "it is over");
+                    assert_eq!(
+                        decoder.decode(&mut &b"\n"[..]),
+                        Err(error),
+                        "an error is repeated"
+                    );
                     break 'pieces;
                 }
             }
         }
-        assert!(piece.is_empty(), "a piece is read to its end");
+        assert!(piece.is_empty(), "a piece is consumed to its end");
     }
     outcome.last_event_id = decoder.last_event_id().to_owned();
     assert_eq!(as_stream, (sent_on, outcome.error));
     outcome
 }
 
-/// What `events` makes of the pieces, each of which is two buffers.
+/// Decodes the pieces with [`events`]. Each piece is a chain of two buffers.
 fn read_as_stream(decoder: Decoder, pieces: &[&[u8]]) -> (Vec<Event>, Option<TooLong>) {
     let bodies = pieces.iter().map(|piece| {
         let (front, back) = piece.split_at(piece.len() / 2);
@@ -64,9 +71,9 @@ fn read_as_stream(decoder: Decoder, pieces: &[&[u8]]) -> (Vec<Event>, Option<Too
         let event = match all.next().now_or_never() {
             Some(Some(event)) => event,
             Some(None) => break,
-            None => continue, // after many pieces without an event it gives others their turn
+            None => continue, // it yields to other tasks after many pieces without an event
         };
-        assert_eq!(error, None, "an error is the last");
+        assert_eq!(error, None, "nothing follows an error");
         match event {
             Ok(event) => sent_on.push(event),
             Err(EventsError::Decode(why)) => error = Some(too_long(why)),
@@ -91,9 +98,11 @@ fn item(decoded: Decoded<'_>) -> Item {
             last_event_id: last_event_id.to_owned(),
         },
         Decoded::Comment(text) => Item::Comment(text.into_owned()),
-        Decoded::Retry(time) => Item::Retry(time.as_millis().try_into().expect("it was a u64")),
+        Decoded::Retry(time) => {
+            Item::Retry(time.as_millis().try_into().expect("it was parsed as a u64"))
+        }
         Decoded::Id(id) => Item::Id(id.to_owned()),
-        other => panic!("{other:?} is new"),
+        other => panic!("unknown item {other:?}"),
     }
 }
 

@@ -1,12 +1,12 @@
-//! What a request says: nothing panics, and a second reading, by the RFC and by the URL standard's
-//! own parser, comes to the same.
+//! The last event ID and the `accept` headers of arbitrary requests. The results are compared with
+//! a reading by the RFC, and with the parser of the URL standard.
 #![no_main]
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header::ACCEPT};
 use http_sse::{LastEventId, accepts_event_stream};
 use libfuzzer_sys::fuzz_target;
 
-// Lines: the query, the header `last-event-id`, and the `accept` headers.
+// The lines of the input are the query, the header `last-event-id`, and the `accept` headers.
 fuzz_target!(|input: &[u8]| {
     let mut lines = input.split(|&byte| byte == b'\n');
     let query = lines.next().unwrap_or_default();
@@ -38,7 +38,7 @@ fn check_last_event_id(query: &str, header: Option<HeaderValue>) {
         Some(last)
     };
 
-    // The query by itself.
+    // A query without a header.
     if let Some(last) = read(query, None) {
         // A fragment is no part of the query.
         let query = query.split('#').next().unwrap_or_default();
@@ -48,16 +48,17 @@ fn check_last_event_id(query: &str, header: Option<HeaderValue>) {
         assert_eq!(String::from_utf8_lossy(last.as_bytes()), expected);
     }
 
-    // An empty header is none.
+    // An empty header counts as absent.
     let empty = HeaderValue::from_static("");
     assert_eq!(read(query, Some(&empty)), read(query, None));
 
-    // Any other wins, and in the query the same bytes are the same id.
+    // Any other header takes precedence. The same bytes in the query are the same ID.
     if let Some(header) = header.filter(|header| !header.is_empty()) {
-        let from_header = read("lastEventId=other", Some(&header)).expect("it is legal");
+        let from_header = read("lastEventId=other", Some(&header)).expect("the request is valid");
         assert_eq!(from_header.as_bytes(), header.as_bytes());
         let id: String = form_urlencoded::byte_serialize(header.as_bytes()).collect();
-        let from_query = read(&format!("a=b&lastEventId={id}&c"), None).expect("it is legal");
+        let from_query =
+            read(&format!("a=b&lastEventId={id}&c"), None).expect("the request is valid");
         assert_eq!(from_query, from_header);
     }
 }
@@ -66,7 +67,7 @@ fn check_accept(values: &[HeaderValue]) {
     let accepts = |values: &[&[u8]]| {
         let mut headers = HeaderMap::new();
         for value in values {
-            let value = HeaderValue::from_bytes(value).expect("it was one before");
+            let value = HeaderValue::from_bytes(value).expect("the bytes are from a header value");
             headers.append(ACCEPT, value);
         }
         accepts_event_stream(headers.get_all(ACCEPT))
@@ -76,18 +77,18 @@ fn check_accept(values: &[HeaderValue]) {
     assert_eq!(accepted, naive(&values));
 
     let reversed: Vec<_> = values.iter().rev().copied().collect();
-    assert_eq!(accepts(&reversed), accepted, "the order is of no account");
+    assert_eq!(accepts(&reversed), accepted, "the order does not matter");
     let capitals: Vec<_> = values
         .iter()
         .map(|value| value.to_ascii_uppercase())
         .collect();
     let capitals: Vec<_> = capitals.iter().map(Vec::as_slice).collect();
-    assert_eq!(accepts(&capitals), accepted, "nor is the case");
+    assert_eq!(accepts(&capitals), accepted, "the case does not matter");
     let asked = [&values[..], &[b"text/event-stream"]].concat();
-    assert!(accepts(&asked), "who asks for it gets it");
+    assert!(accepts(&asked), "an explicit request is accepted");
 }
 
-/// RFC 9110, section 12.5.1, list by list and character by character.
+/// Follows RFC 9110, section 12.5.1, list by list and character by character.
 fn naive(values: &[&[u8]]) -> bool {
     let ranges = values.iter().flat_map(|value| split(value, b','));
     let ranges: Vec<Vec<u8>> = ranges.filter(|range| !range.is_empty()).collect();
@@ -105,7 +106,7 @@ fn naive(values: &[&[u8]]) -> bool {
     false
 }
 
-/// The name of a range in lower case, and its quality; `None` if that cannot be read.
+/// Returns the name of a range in lower case, and its quality. Returns `None` for an invalid range.
 fn parse(range: &[u8]) -> Option<(String, f32)> {
     let mut parts = split(range, b';').into_iter();
     let name = String::from_utf8(parts.next()?).ok()?.to_ascii_lowercase();
@@ -119,13 +120,13 @@ fn parse(range: &[u8]) -> Option<(String, f32)> {
     let (whole, decimals) = quality.split_once('.').unwrap_or((&quality, ""));
     let digits = decimals.len() <= 3 && decimals.bytes().all(|byte| byte.is_ascii_digit());
     let number = format!("{whole}.{decimals}0").parse().ok()?;
-    // Older Java clients leave the zero out.
+    // Older Java clients omit the zero.
     let has_whole = matches!(whole, "0" | "1") || whole.is_empty() && !decimals.is_empty();
     let legal = has_whole && digits && number <= 1.0;
     legal.then_some((name, number))
 }
 
-/// The elements of a list, without the space around them; in quotes there is no separator.
+/// Splits a list into trimmed elements. Separators in quotes do not count.
 fn split(list: &[u8], separator: u8) -> Vec<Vec<u8>> {
     let mut elements = vec![Vec::new()];
     let mut bytes = list.iter().copied();
@@ -135,7 +136,7 @@ fn split(list: &[u8], separator: u8) -> Vec<Vec<u8>> {
             elements.push(Vec::new());
             continue;
         }
-        let element = elements.last_mut().expect("there is always one");
+        let element = elements.last_mut().expect("there is always an element");
         element.push(byte);
         match byte {
             b'"' => quoted = !quoted,

@@ -1,4 +1,4 @@
-//! Whatever an event is made of comes back, in any pieces, and nothing beside it.
+//! Encoded events are decoded to exactly the same events, in any pieces.
 #![no_main]
 
 mod naive;
@@ -6,7 +6,7 @@ mod read;
 
 use arbitrary::Arbitrary;
 use bytes::BytesMut;
-use http_sse::{EncodedEvent, Event, EventId, EventType, Retry, encode, decode::Decoder};
+use http_sse::{EncodedEvent, Event, EventId, EventType, Retry, decode::Decoder, encode};
 use libfuzzer_sys::fuzz_target;
 
 use self::{
@@ -14,15 +14,15 @@ use self::{
     read::{cut, read},
 };
 
-/// Four bytes, and behind them text: fields with U+001F between them, the first character of each
-/// telling which; U+001E is between events.
+/// Four sizes, followed by text. U+001E separates events, and U+001F separates fields. The first
+/// character of a field selects its kind.
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
     sizes: [u8; 4],
     text: &'a str,
 }
 
-/// From here on data is handed over in pieces, and not copied.
+/// The length from which data is passed on in pieces, without a copy.
 const LARGE: usize = 64 * 1024;
 
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ struct Fields {
 }
 
 fuzz_target!(|input: Input<'_>| {
-    let mut may_be_large = input.sizes[3] == b'L'; // seldom, and the first alone, for speed
+    let mut may_be_large = input.sizes[3] == b'L'; // rarely, and only the first event, for speed
     let all: Vec<Fields> = input
         .text
         .split('\u{1e}')
@@ -48,7 +48,7 @@ fuzz_target!(|input: Input<'_>| {
         let start = wire.len();
         let Ok(()) = encode(event.clone(), &mut wire);
         let encoded = EncodedEvent::from(event.clone());
-        // An event of nothing is an empty comment.
+        // An event without fields is encoded as an empty comment.
         let expected = match &wire[start..] {
             b"" => b":\n",
             wire => wire,
@@ -63,7 +63,7 @@ fuzz_target!(|input: Input<'_>| {
         .iter()
         .flat_map(|fields| fields.items(&mut last_event_id))
         .collect();
-    let scale = 1 + wire.len() / 1024; // a large one not byte by byte
+    let scale = 1 + wire.len() / 1024; // larger pieces for a large event
     let sizes = input.sizes.map(|size| scale * usize::from(size));
     let outcome = read(Decoder::new().with_comments(), &cut(&wire, &sizes));
     assert_eq!(outcome.items, expected);
@@ -99,12 +99,14 @@ impl Fields {
     fn to_event(&self) -> Event {
         let mut event = self.data.clone().map_or_else(Event::new, Event::data);
         if let Some(event_type) = &self.event_type {
-            event = event.event_type(EventType::new(event_type.clone()).expect("it is legal"));
+            event = event.event_type(
+                EventType::new(event_type.clone()).expect("forbidden characters were removed"),
+            );
         }
         if let Some(id) = &self.id {
             event = match id.parse::<u64>() {
                 Ok(number) if number.to_string() == *id => event.id(number),
-                _ => event.id(EventId::new(id.clone()).expect("it is legal")),
+                _ => event.id(EventId::new(id.clone()).expect("forbidden characters were removed")),
             };
         }
         if let Some(time) = self.retry {
@@ -113,15 +115,15 @@ impl Fields {
         self.comments.iter().cloned().fold(event, Event::comment)
     }
 
-    /// What a client that is told everything is told of it.
+    /// Returns the items that a decoder with comments yields for the event.
     fn items(&self, last_event_id: &mut String) -> Vec<Item> {
         let mut items = Vec::new();
         if !self.comments.is_empty() {
-            // Each by itself: a CR at the end of one is a line end, whatever stands behind it.
+            // Converted one by one: a CR at the end of a comment is a line end of its own.
             let comments: Vec<_> = self.comments.iter().map(|text| with_lf(text)).collect();
             let comments = comments.join("\n");
             let comment = |line| match comments.as_str() {
-                "" => Item::Comment(String::new()), // the shortest
+                "" => Item::Comment(String::new()), // no space after the colon
                 _ => Item::Comment(format!(" {line}")),
             };
             items.extend(comments.split('\n').map(comment));

@@ -1,4 +1,4 @@
-//! Chance with a seed that is printed, so that a run that failed can be repeated.
+//! A random number generator whose seed is printed, so that a failed run can be repeated.
 
 use std::{
     env,
@@ -10,7 +10,7 @@ use proptest::{
     test_runner::{RngAlgorithm, TestRng},
 };
 
-/// Returns a generator with a seed of its own for each run, or with that of `HTTP_SSE_SEED`.
+/// Returns a generator. Its seed is `HTTP_SSE_SEED` if that is set, and random otherwise.
 pub(crate) fn chance() -> TestRng {
     let seed = env::var("HTTP_SSE_SEED").ok().map_or_else(
         || RandomState::new().hash_one(()),
@@ -22,7 +22,7 @@ pub(crate) fn chance() -> TestRng {
     seeded(bytes)
 }
 
-/// Returns a generator for a task or thread of its own.
+/// Returns an independent generator for a task or thread.
 pub(crate) fn fork(chance: &mut TestRng) -> TestRng {
     let mut bytes = [0; 32];
     chance.fill_bytes(&mut bytes);

@@ -1,9 +1,9 @@
-//! Deadlines for every wait of the tests. A wait that expires panics and names what it waited for.
+//! Deadlines for every wait in the tests. A wait that expires panics and names what it waited for.
 //!
-//! As a last resort, a watchdog ends a test binary that runs for longer than [`WATCHDOG`]. It prints
-//! which tests were running and what they were waiting for.
+//! As a last resort, a watchdog ends a test binary that runs for longer than [`WATCHDOG`]. It
+//! prints the tests that were running and what they were waiting for.
 
-// Not every binary that includes it needs all of it.
+// Not every binary that includes this file uses all of it.
 #![allow(dead_code)]
 
 use std::{
@@ -21,16 +21,16 @@ use std::{
 use futures_util::FutureExt as _;
 use tokio::{runtime::Handle, task::JoinHandle};
 
-/// The deadline of a wait, unless it names its own. It bounds the damage of a failure and says
-/// nothing about speed, so it leaves room for a machine that is busy with something else.
+/// The default deadline of a wait. It only limits how long a failure takes, so it leaves room for a
+/// busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long a test binary may run, unless `HTTP_SSE_WATCHDOG_SECONDS` says otherwise.
+/// The time for which a test binary may run, unless `HTTP_SSE_WATCHDOG_SECONDS` is set.
 const WATCHDOG: Duration = Duration::from_secs(10 * 60);
 
-/// Waits for a future at most [`PATIENCE`].
+/// Waits for a future for at most [`PATIENCE`].
 ///
-/// Under tokio's paused clock the deadline passes as soon as nothing else is left to do.
+/// Under tokio's paused clock, the deadline passes as soon as all tasks are idle.
 #[track_caller]
 pub(crate) fn within<F: IntoFuture>(
     what: impl Display,
@@ -39,7 +39,7 @@ pub(crate) fn within<F: IntoFuture>(
     within_time(PATIENCE, what, future)
 }
 
-/// Waits for a future at most `time`.
+/// Waits for a future for at most `time`.
 #[track_caller]
 pub(crate) fn within_time<F: IntoFuture>(
     time: Duration,
@@ -109,7 +109,7 @@ pub(crate) fn received<T>(what: impl Display, receiver: &mpsc::Receiver<T>) -> T
     match receiver.recv_timeout(PATIENCE) {
         Ok(value) => value,
         Err(mpsc::RecvTimeoutError::Timeout) => wait.expired(PATIENCE),
-        Err(mpsc::RecvTimeoutError::Disconnected) => panic!("no {what}: its sender is gone"),
+        Err(mpsc::RecvTimeoutError::Disconnected) => panic!("no {what}: the sender was dropped"),
     }
 }
 
@@ -118,13 +118,13 @@ pub(crate) fn received<T>(what: impl Display, receiver: &mpsc::Receiver<T>) -> T
 pub(crate) fn exited(what: impl Display, child: &mut std::process::Child) -> ExitStatus {
     let mut status = None;
     until_blocking(what, || {
-        status = child.try_wait().expect("a process can be waited for");
+        status = child.try_wait().expect("a child process can be awaited");
         status.is_some()
     });
-    status.expect("it has ended")
+    status.expect("the process has ended")
 }
 
-/// A task that runs beside a test: a server, a client, a reader. Dropping it aborts the task and
+/// A background task of a test, such as a server or a client. Dropping it aborts the task and
 /// propagates its panic.
 #[derive(Debug)]
 #[must_use = "the task is aborted when this is dropped"]
@@ -149,7 +149,7 @@ impl Background {
     /// Waits for the task to end. Propagates its panic.
     #[track_caller]
     pub(crate) fn finished(mut self, what: impl Display) -> impl Future<Output = ()> {
-        finished(what, self.0.take().expect("a task is there until the end"))
+        finished(what, self.0.take().expect("the task is not taken yet"))
     }
 }
 
@@ -167,9 +167,9 @@ impl Drop for Background {
     }
 }
 
-/// A thread that serves until the process ends. Dropping it propagates its panic.
+/// A server thread that runs until the process ends. Dropping it propagates the thread's panic.
 #[derive(Debug)]
-#[must_use = "dropping it is what reports its panic"]
+#[must_use = "dropping this propagates the thread's panic"]
 pub(crate) struct Serving(Option<thread::JoinHandle<()>>);
 
 impl Serving {
@@ -191,9 +191,9 @@ impl Drop for Serving {
 /// The interval at which a condition is checked.
 const POLL: Duration = Duration::from_millis(2);
 
-/// A wait that is under way, known to the watchdog until it is dropped.
+/// A wait in progress. The watchdog knows it until it is dropped.
 struct Wait {
-    /// Its place among the waits, or `None` if there are more than places.
+    /// The index in [`WAITS`], or `None` if all places were taken.
     place: Option<usize>,
     what: String,
     location: &'static Location<'static>,
@@ -201,11 +201,11 @@ struct Wait {
 
 /// Current waits, each with the name of its thread.
 ///
-/// They take no heap of their own: a map that grows in one thread and shrinks in another would
-/// look like a leak to a test that counts the allocations of its thread.
+/// The table has a fixed size. A map that grows in one thread and shrinks in another would look
+/// like a leak to a test that counts the allocations of its thread.
 static WAITS: Mutex<[Option<Running>; 1024]> = Mutex::new([const { None }; 1024]);
 
-/// What the watchdog prints of a wait.
+/// A wait, as the watchdog prints it.
 struct Running {
     thread: String,
     what: String,
@@ -260,7 +260,7 @@ impl Drop for Wait {
     }
 }
 
-/// Starts the watchdog, once per process. Every wait does so, and so does a test of each binary.
+/// Starts the watchdog, once per process. Every wait calls this, and so does a test of each binary.
 pub(crate) fn watch() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -276,7 +276,7 @@ pub(crate) fn watch() {
             let running = Vec::from_iter(running(known.collect())).join("\n  ");
             let waits: Vec<_> = waits.map(Running::to_string).collect();
             let waits = waits.join("\n  ");
-            // Past the capture of the test that happened to start the watchdog.
+            // `eprint!` would be captured as output of the test that started the watchdog.
             _ = write!(
                 std::io::stderr(),
                 "\nwatchdog: ended after {limit:?}\nrunning:\n  {running}\nwaiting:\n  {waits}\n"
@@ -291,14 +291,14 @@ pub(crate) fn watch() {
     });
 }
 
-/// A full run of a binary has a watchdog, though none of its tests waits.
+/// Starts the watchdog also in a binary whose tests never wait.
 #[test]
-fn a_watchdog_runs_beside_the_tests() {
+fn every_test_binary_has_a_watchdog() {
     watch();
 }
 
-/// Returns the names of running tests: those of the waits, and those of this process's threads.
-/// Linux truncates the latter to 15 bytes, so tests with a common prefix are all listed.
+/// Returns the names of the running tests, from the waits and from the names of the threads. Linux
+/// truncates thread names to 15 bytes, so all tests with a common prefix are listed.
 fn running(known: BTreeSet<&str>) -> BTreeSet<String> {
     let tests = std::env::current_exe().and_then(|this| Command::new(this).arg("--list").output());
     let tests = tests.map_or_else(|_| Vec::new(), |tests| tests.stdout);
@@ -324,7 +324,7 @@ fn running(known: BTreeSet<&str>) -> BTreeSet<String> {
         .collect()
 }
 
-/// Kills what this process has started, which would otherwise hold its output open.
+/// Kills all descendants of this process. They would otherwise keep its output open.
 fn kill_descendants() {
     let parent = |pid: &str| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

@@ -1,6 +1,6 @@
-//! The least HTTP/1.1 client: a request per connection, and the answer as it arrives.
+//! A minimal HTTP/1.1 client: one request per connection, and the response as it arrives.
 
-// Not every test that includes it needs all of it.
+// Not every binary that includes this file uses all of it.
 #![allow(dead_code)]
 
 use std::{
@@ -12,7 +12,7 @@ use std::{
 
 use crate::deadline::PATIENCE;
 
-/// An answer whose body is still arriving. To drop it is to leave.
+/// A response whose body is still arriving. Dropping it closes the connection.
 pub(crate) struct Answer {
     /// The status line and the headers, in lower case.
     pub(crate) head: String,
@@ -22,10 +22,10 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Sends a request, `headers` with CRLF behind each, and reads the head of the answer.
+    /// Sends a request and reads the head of the response. Each line of `headers` ends with CRLF.
     ///
-    /// The whole answer has [`PATIENCE`] from here on, not each of its parts, so that keep-alives
-    /// do not put the deadline off.
+    /// One deadline of [`PATIENCE`] applies to the whole response, so that keep-alives do not
+    /// postpone it.
     #[track_caller]
     pub(crate) fn to(server: SocketAddr, request: &str, headers: &str, body: &str) -> Self {
         let deadline = Instant::now() + PATIENCE;
@@ -37,7 +37,7 @@ impl Answer {
             "{request} HTTP/1.1\r\nhost: {server}\r\n{headers}content-length: {length}\r\n\r\n{body}"
         );
         tcp.write_all(message.as_bytes())
-            .unwrap_or_else(|error| panic!("{request} is not taken: {error}"));
+            .unwrap_or_else(|error| panic!("{request}: cannot be sent: {error}"));
 
         let request = request.to_owned();
         let mut answer = Self {
@@ -51,18 +51,22 @@ impl Answer {
         };
         while !answer.head.ends_with("\r\n\r\n") {
             let line = answer.rest.read_line(&mut answer.head);
-            let length = line.unwrap_or_else(|error| answer.failed(error, "its head"));
-            assert_ne!(length, 0, "ended in the head: {:?}", answer.head);
+            let length = line.unwrap_or_else(|error| answer.failed(error, "the head"));
+            assert_ne!(
+                length, 0,
+                "the response ended in its head: {:?}",
+                answer.head
+            );
         }
         answer.head.make_ascii_lowercase();
         answer
     }
 
-    /// Waits for the next part of the body, or returns `false` if it has ended.
+    /// Waits for the next part of the body. Returns `false` if the body has ended.
     #[track_caller]
     pub(crate) fn read_on(&mut self) -> bool {
         let part = self.next_part();
-        let part = part.unwrap_or_else(|error| self.failed(error, "the next part of its body"));
+        let part = part.unwrap_or_else(|error| self.failed(error, "the next part of the body"));
         self.body += std::str::from_utf8(&part).unwrap();
         !part.is_empty()
     }
@@ -78,12 +82,12 @@ impl Answer {
         }
     }
 
-    /// Waits for the end, and returns the whole body.
+    /// Waits for the end of the body, and returns all of it.
     #[track_caller]
     pub(crate) fn read_to_end(mut self) -> String {
         loop {
             let part = self.next_part();
-            let part = part.unwrap_or_else(|error| self.failed(error, "its end"));
+            let part = part.unwrap_or_else(|error| self.failed(error, "the end"));
             if part.is_empty() {
                 return self.body;
             }
@@ -106,7 +110,7 @@ impl Answer {
         let mut bytes = vec![0; part];
         self.rest.read_exact(&mut bytes)?;
         if length.is_none() {
-            self.rest.read_exact(&mut [0; 2])?; // the CRLF behind the chunk
+            self.rest.read_exact(&mut [0; 2])?; // the CRLF after the chunk
         }
         Ok(bytes)
     }
@@ -115,11 +119,11 @@ impl Answer {
     fn failed(&self, error: io::Error, awaited: impl Display) -> ! {
         let Self { head, body, rest } = self;
         let request = &rest.get_ref().request;
-        panic!("{request}: {error} while it waited for {awaited}, behind {head:?} and {body:?}");
+        panic!("{request}: {error} while waiting for {awaited}, after {head:?} and {body:?}");
     }
 }
 
-/// A connection that is read until a deadline.
+/// A connection whose reads fail after a deadline.
 struct Until {
     tcp: TcpStream,
     deadline: Instant,
@@ -129,7 +133,7 @@ struct Until {
 impl io::Read for Until {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        let over = || io::Error::new(io::ErrorKind::TimedOut, format!("{PATIENCE:?} are over"));
+        let over = || io::Error::new(io::ErrorKind::TimedOut, format!("{PATIENCE:?} have passed"));
         if left.is_zero() {
             return Err(over());
         }

@@ -1,6 +1,6 @@
 //! A child process whose output is read.
 
-// Not every test that includes it needs all of it.
+// Not every binary that includes this file uses all of it.
 #![allow(dead_code)]
 
 use std::{
@@ -31,9 +31,9 @@ impl Process {
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = channel();
         let reader = Serving::start(move || {
-            // Reads on when nobody listens, so that the process never waits for its reader.
+            // Reads on without a receiver, so that the process never blocks on its output.
             for line in stdout.lines() {
-                _ = sender.send(line.expect("it writes UTF-8"));
+                _ = sender.send(line.expect("the output is UTF-8"));
             }
         });
         Self {
@@ -43,12 +43,12 @@ impl Process {
         }
     }
 
-    /// Starts an example that serves, on a free port, and tells where.
+    /// Starts an example server on a free port. Returns its address.
     pub(crate) fn serve(name: &str) -> (Self, SocketAddr) {
         Self::serve_with(name, &[])
     }
 
-    /// The same, with these variables in its environment.
+    /// Like [`serve`](Self::serve), with these environment variables.
     pub(crate) fn serve_with(name: &str, variables: &[(&str, &str)]) -> (Self, SocketAddr) {
         let mut command = Command::new(example(name));
         command.env("PORT", "0").envs(variables.iter().copied());
@@ -67,21 +67,21 @@ impl Process {
         assert!(exited("`kill` to end", &mut kill).success());
     }
 
-    /// Waits until it ends.
+    /// Waits until the process ends.
     #[track_caller]
     pub(crate) fn end(&mut self) -> ExitStatus {
         exited("a process to end", &mut self.child)
     }
 
-    /// Waits for the next line, which contains `text`.
+    /// Waits for the next line. Panics if the line does not contain `text`.
     #[track_caller]
     pub(crate) fn line(&self, text: &str) -> String {
         let line = received(format!("line with {text:?}"), &self.lines);
-        assert!(line.contains(text), "{line:?} has no {text:?}");
+        assert!(line.contains(text), "{line:?} does not contain {text:?}");
         line
     }
 
-    /// Asserts that it prints nothing more. Waits until it closes its stdout.
+    /// Waits until the process closes its stdout. Panics if it prints another line.
     #[track_caller]
     pub(crate) fn no_more_lines(&self) {
         match self.lines.recv_timeout(PATIENCE) {
@@ -95,14 +95,15 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         _ = self.child.kill();
-        // A test that has failed must not fail again here.
+        // A panic during a panic would abort the test binary.
         if !thread::panicking() {
             exited("a killed process to end", &mut self.child);
         }
     }
 }
 
-/// Where cargo puts an example: `target/debug/examples`, for a test in `target/debug/deps`.
+/// Returns the path of an example. It is in `target/debug/examples` for a test in
+/// `target/debug/deps`.
 pub(crate) fn example(name: &str) -> PathBuf {
     let mut path = env::current_exe().unwrap();
     path.pop();

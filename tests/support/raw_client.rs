@@ -1,9 +1,9 @@
-//! A client that sees every byte: HTTP/1.1 over a socket, with nothing in between.
+//! An HTTP/1.1 client over a plain socket, for tests of single chunks and of broken connections.
 //!
-//! Each method has one deadline for all that it reads, so that keep-alives do not prolong it. At
-//! the deadline the method panics. An error stands for a connection that has ended or broken.
+//! Each method has one deadline for everything that it reads, so that keep-alives do not postpone
+//! it. A method panics at its deadline. It returns an error if the connection has ended or broken.
 
-// Not every test that includes it needs all of it.
+// Not every binary that includes this file uses all of it.
 #![allow(unreachable_pub, dead_code)]
 
 use std::{fmt::Display, io, net::SocketAddr};
@@ -23,18 +23,18 @@ use crate::deadline::{PATIENCE, within, within_time};
 
 pub struct RawClient {
     stream: TcpStream,
-    /// The line that asked.
+    /// The request line, for panic messages.
     request: String,
-    /// The part of the answer that is read, and until when.
+    /// The part of the response that is being read, and its deadline.
     awaited: (String, Instant),
-    /// What was read and not yet looked at.
+    /// Bytes that were read and not yet parsed.
     buffer: BytesMut,
-    /// What chunks carried and was not yet taken.
+    /// Contents of chunks that were not yet returned.
     body: BytesMut,
 }
 
 impl RawClient {
-    /// Sends `GET path`, with header lines that each end with CRLF.
+    /// Sends `GET path` with these header lines. Each of them ends with CRLF.
     pub async fn get(address: SocketAddr, path: &str, headers: &str) -> Self {
         let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n{headers}\r\n");
         Self::send(address, request).await
@@ -78,7 +78,7 @@ impl RawClient {
         }
     }
 
-    /// Reads one chunk: `None` is the chunk that ends the body, an error a broken response.
+    /// Reads one chunk. Returns `None` for the last chunk, and an error for a broken response.
     pub async fn chunk(&mut self) -> io::Result<Option<String>> {
         assert!(self.body.is_empty());
         self.await_part("a chunk");
@@ -87,7 +87,7 @@ impl RawClient {
         Ok(more.then_some(chunk))
     }
 
-    /// Reads exactly `text`, and returns in how many chunks it came.
+    /// Reads exactly `text`. Returns the number of chunks in which it arrived.
     pub async fn exactly(&mut self, text: &str) -> usize {
         self.await_part(format_args!("{text:?}"));
         let mut chunks = 0;
@@ -115,8 +115,8 @@ impl RawClient {
         Ok(String::from_utf8(self.body.split().into()).unwrap())
     }
 
-    /// Reads the body whose end its framing says (RFC 9112, section 6.3). Fails if only the end of
-    /// the connection would.
+    /// Reads a body up to the end that its framing defines (RFC 9112, section 6.3). Panics if only
+    /// the end of the connection would end the body.
     pub async fn framed(&mut self, status: StatusCode, headers: &HeaderMap) -> String {
         if status == StatusCode::NO_CONTENT {
             assert!(!headers.contains_key(TRANSFER_ENCODING), "{headers:?}");
@@ -135,7 +135,7 @@ impl RawClient {
         String::from_utf8(self.buffer.split_to(length).into()).unwrap()
     }
 
-    /// Reads all that comes until the server closes the connection.
+    /// Reads everything until the server closes the connection.
     pub async fn until_close(&mut self) -> BytesMut {
         self.await_part("the end of the connection");
         while self.more(1).await.is_ok() {}
@@ -153,13 +153,13 @@ impl RawClient {
         drop(self.stream);
     }
 
-    /// Begins to read a part of the answer.
+    /// Starts the deadline for a part of the response.
     fn await_part(&mut self, part: impl Display) {
         let part = format!("{part} of {:?}", self.request);
         self.awaited = (part, Instant::now() + PATIENCE);
     }
 
-    /// Reads a chunk into the body; `false` is the one that ends it.
+    /// Reads a chunk into the body. Returns `false` for the last chunk.
     async fn another_chunk(&mut self) -> io::Result<bool> {
         let size = usize::from_str_radix(&self.line().await?, 16).unwrap();
         while self.buffer.len() < size + 2 {
@@ -181,11 +181,11 @@ impl RawClient {
         }
     }
 
-    /// Reads what has arrived, with room for as much as is missing.
+    /// Reads once into the buffer, with room for at least `missing` bytes.
     async fn more(&mut self, missing: usize) -> io::Result<()> {
         let (part, until) = &self.awaited;
         let left = until.saturating_duration_since(Instant::now());
-        let part = format!("{part}, which has {PATIENCE:?} in all");
+        let part = format!("{part}, with {PATIENCE:?} in total");
         assert!(!left.is_zero(), "waited too long for {part}");
         self.buffer.reserve(missing);
         let read = self.stream.read_buf(&mut self.buffer);

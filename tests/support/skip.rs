@@ -1,4 +1,4 @@
-//! Tests that need a program which this machine may not have.
+//! Skips tests whose programs are not installed.
 
 use std::{
     env,
@@ -6,14 +6,14 @@ use std::{
     thread,
 };
 
-/// Reports that the running test is skipped. Under `HTTP_SSE_REAL=required` it fails instead.
+/// Reports that the running test is skipped. Panics instead if `HTTP_SSE_REAL=required` is set.
 pub(crate) fn skipped(missing: &str) {
     let required = env::var("HTTP_SSE_REAL").is_ok_and(|value| value == "required");
     assert!(!required, "{missing} is not installed");
     let test = thread::current();
     let test = test.name().unwrap_or("a test");
-    // Past the capture, which keeps what a passing test prints to itself.
+    // `eprint!` would be captured, and the output of a passing test is not shown.
     let line = format!("skipped {test}: {missing} is not installed\n");
-    // has a deadline: a terminal takes a line
+    // has a deadline: a terminal or pipe has room for a line
     _ = io::stderr().write_all(line.as_bytes());
 }

@@ -1,4 +1,4 @@
-//! A clock for bounds on what a server does, on a machine that is busy with something else.
+//! A clock for upper bounds on the time that a server takes, on a machine that may be busy.
 
 use std::{
     collections::BTreeMap,
@@ -9,13 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Measures the time that passes, less the moments in which a thread of this process was ready to
-/// run while the machine ran something else. On a quiet machine that is the time that passes.
+/// A stopwatch that leaves out the time in which a thread of this process was ready to run but had
+/// no processor. On an idle machine it leaves out nothing.
 ///
-/// The kernel counts the delay of each thread (the second field of `schedstat`), and several may
-/// be delayed at once. So the clock is sharp on a quiet machine and lenient on a busy one, and
-/// leaves out no more of a moment than there is. Where the kernel does not count it is the time
-/// that passes.
+/// The kernel counts the delay of each thread, in the second field of `schedstat`. Several threads
+/// may be delayed at once, so the sum of their delays can exceed the time between two readings. All
+/// of that time is left out then. If the kernel does not count delays, nothing is left out.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Undisturbed {
     start: Duration,
@@ -28,7 +27,7 @@ impl Undisturbed {
             thread::spawn(|| {
                 loop {
                     undisturbed();
-                    thread::sleep(MOMENT);
+                    thread::sleep(INTERVAL);
                 }
             });
         });
@@ -42,17 +41,17 @@ impl Undisturbed {
     }
 }
 
-/// The length of a moment. To read the delays of 200 threads takes about 1 ms.
-const MOMENT: Duration = Duration::from_millis(50);
+/// The interval at which the delays are read. Reading those of 200 threads takes about 1 ms.
+const INTERVAL: Duration = Duration::from_millis(50);
 
-/// The last moment, and what has passed until then undisturbed.
+/// The last reading of the delays, and the undisturbed time up to it.
 struct Last {
     at: Instant,
     delays: BTreeMap<OsString, Duration>,
     undisturbed: Duration,
 }
 
-/// The undisturbed time of this process up to now.
+/// Returns the undisturbed time of this process up to now.
 fn undisturbed() -> Duration {
     static LAST: Mutex<Option<Last>> = Mutex::new(None);
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
@@ -73,7 +72,7 @@ fn undisturbed() -> Duration {
     undisturbed
 }
 
-/// How long each thread of this process has waited for a processor.
+/// Returns the time for which each thread of this process has waited for a processor.
 fn delays() -> BTreeMap<OsString, Duration> {
     let threads = fs::read_dir("/proc/self/task");
     let delays = threads

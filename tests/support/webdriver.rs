@@ -1,4 +1,4 @@
-//! The least WebDriver client: one headless Chromium with one page.
+//! A minimal WebDriver client: one headless Chromium with one page.
 
 use std::{
     env, fs,
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{deadline::PATIENCE, http1::Answer, process::Process};
 
-/// A browser, closed when it is dropped.
+/// A browser. Dropping it closes the browser.
 pub(crate) struct Browser {
     server: SocketAddr,
     session: String,
@@ -22,15 +22,15 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    /// Starts a browser; `None` if it or its driver is not installed. `name` tells the profiles
-    /// of browsers apart that run at the same time.
+    /// Starts a browser. Returns `None` if it or its driver is not installed. Browsers that run at
+    /// the same time need different names, because the name selects the profile.
     pub(crate) fn start(name: &str) -> Option<Self> {
         let (chromium, chromedriver) = (find("chromium")?, find("chromedriver")?);
         let profile = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("chromium-{name}"));
-        _ = fs::remove_dir_all(&profile); // there only if a test was killed
+        _ = fs::remove_dir_all(&profile); // exists only if a test was killed
 
         let driver = Process::start(Command::new(chromedriver).arg("--port=0"));
-        // Behind a line or two about itself.
+        // Other lines come first, such as the version.
         let port = (0..10).find_map(|_| {
             let line = driver.line("");
             let (_, port) = line.split_once("started successfully on port ")?;
@@ -68,13 +68,13 @@ impl Browser {
         self.command("/url", json!({ "url": url }));
     }
 
-    /// Runs a script in the page, and returns what it does.
+    /// Runs a script in the page and returns its result.
     #[track_caller]
     pub(crate) fn run(&self, script: &str) -> Value {
         self.command("/execute/sync", json!({ "script": script, "args": [] }))
     }
 
-    /// Waits until an expression is true in the page. Fails with it after [`SCRIPT_TIMEOUT`].
+    /// Waits until an expression is true in the page. Panics after [`SCRIPT_TIMEOUT`].
     #[track_caller]
     pub(crate) fn wait_for(&self, expression: &str) {
         let script = format!(
@@ -99,7 +99,8 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Otherwise Chromium outlives its driver. A test that has failed must not fail again here.
+        // Without this request, Chromium outlives its driver. Errors are ignored, because a panic
+        // during a panic would abort the test binary.
         if let Ok(mut tcp) = TcpStream::connect_timeout(&self.server, PATIENCE) {
             let (session, server) = (&self.session, self.server);
             _ = tcp.set_read_timeout(Some(PATIENCE));
@@ -107,17 +108,17 @@ impl Drop for Browser {
                 tcp,
                 "DELETE /session{session} HTTP/1.1\r\nhost: {server}\r\n\r\n"
             );
-            // has a deadline: that of the socket
-            _ = tcp.read(&mut [0]); // answered once it is closed
+            // has a deadline: the timeout of the socket
+            _ = tcp.read(&mut [0]); // the response arrives after the close
         }
         _ = fs::remove_dir_all(&self.profile);
     }
 }
 
-/// How long an expression may take to become true: less than the answer of WebDriver may.
+/// The time in which an expression must become true. The response of WebDriver may take longer.
 const SCRIPT_TIMEOUT: Duration = PATIENCE.saturating_sub(Duration::from_secs(10));
 
-/// Where a program is, as a shell would find it.
+/// Finds a program in `PATH`, as a shell does.
 fn find(program: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?)
         .map(|folder| folder.join(program))

@@ -1,6 +1,7 @@
-//! The hand-over from history to live and the wake-up of a subscriber, with threads in every order
-//! that [shuttle](https://docs.rs/shuttle) picks, by chance and by PCT. The hub's lock and its one
-//! atomic are shuttle's then (`src/hub/sync.rs`).
+//! The step from history to live events and the wake-up of subscribers, under many schedules.
+//!
+//! [shuttle](https://docs.rs/shuttle) chooses the schedules, at random and by PCT. The hub uses
+//! shuttle's lock and atomic for this (`src/hub/sync.rs`).
 //!
 //! ```text
 //! RUSTFLAGS="--cfg shuttle" cargo run --release
@@ -14,19 +15,25 @@ const ITERATIONS: usize = 20_000;
 
 fn main() {
     for (name, case) in [
-        ("a wait is never missed", a_wait_is_never_missed as fn()),
-        ("history and live meet", history_and_live_meet),
-        ("a task that moves is woken", a_task_that_moves_is_woken),
-        ("a close wakes everybody", a_close_wakes_everybody),
+        ("no wake-up is lost", no_wake_up_is_lost as fn()),
+        (
+            "live events follow the history",
+            live_events_follow_the_history,
+        ),
+        ("a new task is woken", a_new_task_is_woken),
+        (
+            "closing wakes all subscribers",
+            closing_wakes_all_subscribers,
+        ),
     ] {
         shuttle::check_random(case, ITERATIONS);
         shuttle::check_pct(case, ITERATIONS, 3);
-        println!("{name}: {} orders", 2 * ITERATIONS);
+        println!("{name}: {} schedules", 2 * ITERATIONS);
     }
 }
 
-/// Reads the numbers up to `last`, each once and in order, behind `first`. A lost wake-up is a
-/// deadlock, which shuttle finds.
+/// Reads the events from position `first` to `last`, and asserts that each comes once and in order.
+/// Shuttle reports a lost wake-up as a deadlock.
 async fn read(subscription: &mut Subscription, first: u64, last: u64) {
     let mut next = first;
     while next <= last {
@@ -47,7 +54,7 @@ fn publish(hub: &Hub, topic: &str) {
     hub.publish(topic, Event::data("x")).unwrap();
 }
 
-fn a_wait_is_never_missed() {
+fn no_wake_up_is_lost() {
     let hub = Hub::new();
     let readers: Vec<_> = [vec!["a"], vec!["a", "b"]]
         .into_iter()
@@ -67,7 +74,7 @@ fn a_wait_is_never_missed() {
     }
 }
 
-fn history_and_live_meet() {
+fn live_events_follow_the_history() {
     let hub = Hub::new();
     publish(&hub, "a");
     let publisher = thread::spawn({
@@ -86,8 +93,8 @@ fn history_and_live_meet() {
     reader.join().unwrap();
 }
 
-/// Each event is read by another task, with a waker of its own.
-fn a_task_that_moves_is_woken() {
+/// Moves the subscription to a new task for each read. Each task has its own waker.
+fn a_new_task_is_woken() {
     let hub = Hub::new();
     let mut subscription = hub.subscribe(["a"]);
     let publisher = thread::spawn({
@@ -107,7 +114,7 @@ fn a_task_that_moves_is_woken() {
     publisher.join().unwrap();
 }
 
-fn a_close_wakes_everybody() {
+fn closing_wakes_all_subscribers() {
     let hub = Hub::new();
     let readers: Vec<_> = [vec!["a"], vec!["b", "c"], vec![]]
         .into_iter()
