@@ -1,4 +1,4 @@
-//! A browser with one page, which runs scripts that come as events, and posts what they return.
+//! A browser with one page. The page receives scripts as events, runs them and posts their results.
 
 use std::{
     fmt::Write as _,
@@ -32,14 +32,14 @@ pub(crate) struct Browser {
     results: UnboundedReceiver<(String, Value)>,
     sent: u64,
     _running: Running,
-    /// Of the scripts. The streams of a test come from another, so that these connections do not
-    /// count among theirs.
+    /// The server of the scripts. The streams under test come from another server, so that the
+    /// connections for scripts do not count towards their limit.
     _control: Server,
 }
 
 impl Browser {
-    /// Starts a browser whose page is one of `server`'s, and that takes the certificate from this
-    /// address.
+    /// Starts a browser with a page of `server`. The browser accepts the certificate from the
+    /// address `from`.
     pub(crate) fn start(
         kind: Kind,
         server: &Server,
@@ -82,7 +82,7 @@ impl Browser {
         }
     }
 
-    /// Runs the body of an async function in the page, and tells what it returns.
+    /// Runs the body of an async function in the page and returns its result.
     pub(crate) async fn run(&mut self, script: &str) -> Value {
         self.sent += 1;
         self.scripts
@@ -99,7 +99,8 @@ impl Browser {
         result
     }
 
-    /// Opens an EventSource, and tells what it did until this is true of what was `seen`.
+    /// Opens an EventSource. Returns its reports as soon as the expression `until` is true of them.
+    /// The expression calls them `seen`.
     pub(crate) async fn watch(&mut self, url: &str, types: &[&str], until: &str) -> Value {
         let types = serde_json::to_string(types).unwrap();
         let script = format!("return watch('{url}', {types}, (seen) => {until})");
@@ -130,7 +131,7 @@ fn chromium(profile: &Path, url: &str) -> Running {
 }
 
 fn firefox(profile: &Path, url: &str, certificate: &Certificate, from: SocketAddr) -> Running {
-    // What it would ask of the network by itself.
+    // Firefox sends network requests of its own unless these are disabled.
     let mut preferences = String::new();
     for name in [
         "app.normandy.enabled",

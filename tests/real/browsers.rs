@@ -1,4 +1,4 @@
-//! Chromium and Firefox, headless: the rules of the standard that a browser decides.
+//! Chromium and Firefox, headless, and the rules of the standard that depend on the browser.
 
 use std::time::Instant;
 
@@ -35,7 +35,7 @@ async fn browsers_keep_to_the_rules() {
     results::check("Browsers", &rows);
 }
 
-/// Each rule, with how a browser keeps to it.
+/// Returns each rule, and the way in which a browser follows it.
 async fn rules(kind: Kind) -> Vec<(&'static str, &'static str)> {
     let mut server = Server::start();
     let mut another = Server::start();
@@ -43,14 +43,14 @@ async fn rules(kind: Kind) -> Vec<(&'static str, &'static str)> {
     let gzip = "gzip on; gzip_types text/event-stream; gzip_min_length 0;";
     let (_nginx, proxy) = nginx(server.address, gzip, Some(&certificate));
     let mut browser = Browser::start(kind, &server, &certificate, proxy);
-    let mut told = Vec::new();
+    let mut results = Vec::new();
     macro_rules! rules {
         ($($rule:literal: $case:expr;)*) => {$(
             let start = Instant::now();
-            // Beyond the deadline of each script, of which some have many.
+            // Longer than the deadline of a script, because some rules run several.
             let how = within_time(3 * PATIENCE, format!("{kind:?}: {}", $rule), $case).await;
             println!("{kind:?}: {how} in {:?}: {}", start.elapsed(), $rule);
-            told.push(($rule, how));
+            results.push(($rule, how));
         )*};
     }
     rules! {
@@ -78,7 +78,7 @@ async fn rules(kind: Kind) -> Vec<(&'static str, &'static str)> {
         "HTTP/2 and gzip, through nginx: 100 concurrent streams":
             a_hundred_streams(&mut browser, &server, &format!("https://{proxy}"));
     }
-    told
+    results
 }
 
 pub(crate) const OK: &str = "ok";
@@ -101,7 +101,7 @@ async fn data(browser: &mut Browser, server: &Server) -> &'static str {
         ("end", "end"),
     ];
     let events = sent_and_read.map(|(sent, _)| {
-        // The same text in a field that nobody sees.
+        // The same text in a comment, which has no effect.
         Event::data(sent.to_owned()).comment(sent.to_owned())
     });
     let url = server.route("/data", move |_| sse(Sse::new(open_ended(events.clone()))));
@@ -121,7 +121,7 @@ async fn nuls(browser: &mut Browser, server: &Server) -> &'static str {
     let url = server.route("/nul", move |_| sse(Sse::new(open_ended(events.clone()))));
     let types = ["na\0med", "named"];
     let seen = browser.watch(&url, &types, "seen.at(-1)[1] == 'end'").await;
-    let (read, told) = match browser.kind {
+    let (read, result) = match browser.kind {
         Kind::Chromium => (
             [
                 json!(["message", nuls, ""]),
@@ -136,7 +136,7 @@ async fn nuls(browser: &mut Browser, server: &Server) -> &'static str {
     };
     let end = json!(["message", "end", ""]);
     assert_seen(browser, &seen, &[&read[..], &[end]].concat());
-    told
+    result
 }
 
 async fn a_large_event(browser: &mut Browser, server: &Server) -> &'static str {
@@ -199,7 +199,7 @@ async fn order(browser: &mut Browser, server: &Server) -> &'static str {
     OK
 }
 
-/// Each connection sends an id, which the next sends back.
+/// Sends an ID on each connection. The browser sends it back with its next request.
 async fn ids(browser: &mut Browser, server: &Server) -> &'static str {
     const IDS: [&str; 4] = ["AZaz09._~-", "ü☃", "", "5"];
     let url = server.route("/ids", |ask| {
@@ -220,7 +220,7 @@ async fn ids(browser: &mut Browser, server: &Server) -> &'static str {
         read.push(connecting());
         read.push(open());
     }
-    read.pop(); // the last is told to stop
+    read.pop(); // the last request is answered with 204
     read.push(json!(["error", 2]));
     assert_seen(browser, &seen, &read);
     assert_eq!(server.asked("/ids"), ["", "AZaz09._~-", "ü☃", "", "5"]);
@@ -243,27 +243,27 @@ async fn id_without_data(browser: &mut Browser, server: &Server) -> &'static str
     browser.watch(&url, &[], CLOSED).await;
     match (&server.asked("/id-only")[1..], browser.kind) {
         ([id, next], Kind::Chromium) if id == "2" && next == "3" => "kept",
-        // An empty event that nobody listens to is the way that works in both.
+        // Both keep the ID of an empty event without a listener.
         ([id, next], Kind::Firefox) if id == "1" && next == "3" => "ignored",
         (asked, kind) => panic!("{kind:?}: {asked:?}"),
     }
 }
 
-/// When an EventSource will not come back.
+/// The condition under which an EventSource has stopped for good.
 pub(crate) const CLOSED: &str = "seen.at(-1)[0] == 'error' && seen.at(-1)[1] === 2";
 pub(crate) const AT_ONCE: Retry = Retry::from_millis(10);
 
-/// What an EventSource says when it is open.
+/// Returns the report of an EventSource that has opened.
 pub(crate) fn open() -> Value {
     json!(["open", 1])
 }
 
-/// What it says when it will come back.
+/// Returns the report of an EventSource that will reconnect.
 pub(crate) fn connecting() -> Value {
     json!(["error", 0])
 }
 
-/// Asserts that an EventSource opened and then did this.
+/// Asserts that an EventSource opened and then reported `expected`.
 #[track_caller]
 pub(crate) fn assert_seen(browser: &Browser, seen: &Value, expected: &[Value]) {
     let seen = seen.as_array().unwrap();

@@ -1,4 +1,4 @@
-//! The client libraries: how each is run, and how it departs from the standard.
+//! The client libraries: commands to run them, and their departures from the standard.
 
 use std::{fs, path::Path, process::Stdio};
 
@@ -16,16 +16,16 @@ pub(crate) const PYTHON: &str = "python/bin/python";
 
 pub(crate) struct Client {
     registry: Registry,
-    /// Its name there.
+    /// The name in the registry.
     pub(crate) package: &'static str,
     pub(crate) file: &'static str,
     pub(crate) script: fn() -> Vec<Step>,
-    /// What it asks for, behind its base URL.
+    /// The path that it requests, after its base URL.
     pub(crate) path: &'static str,
     shape: Shape,
-    /// How it departs from the standard in every form.
+    /// A departure from the standard in every form.
     always: Option<Always>,
-    /// How it departs because of a form.
+    /// Departures that depend on the form.
     departs: fn(Form) -> Option<Departure>,
     pub(crate) comes_back: ComesBack,
 }
@@ -36,38 +36,38 @@ enum Registry {
     PyPi,
 }
 
-/// What a client tells of an event, which is its own affair.
+/// The parts of an event that a client reports.
 #[derive(Clone, Copy, PartialEq)]
 enum Shape {
     /// Type, data and last event ID.
     Full,
-    /// The same, but the id is that of the event itself.
+    /// Type, data and the ID of the event itself.
     OwnId,
-    /// Only what the event itself has.
+    /// The fields of the event itself, without defaults.
     Own,
-    /// What is in the data, up to `[DONE]`.
+    /// The contents of the data, up to `[DONE]`.
     Content,
 }
 
-/// Whether a client connects again by itself, with the last event ID that it has.
+/// Support for reconnecting with the last event ID.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum ComesBack {
     No,
     Yes,
-    /// Only if the id is in Latin-1. Otherwise it fails with this error.
+    /// Only if the ID is in Latin-1. Otherwise the client fails with this error.
     WithLatin1(&'static str),
 }
 
-/// A departure, and what it does to each event.
+/// The description of a departure, and its effect on each event.
 type Always = (&'static str, fn(&mut Value));
 
-/// How what a client reads differs from what the standard says.
+/// A difference between what a client reads and what the standard requires.
 enum Departure {
-    /// It reads this too, behind each keep-alive.
+    /// The client also reads this, after each keep-alive.
     AtKeepAlives(&'static str, [Value; 3]),
-    /// It reads this too, at the start.
+    /// The client also reads this, at the start.
     AtStart(&'static str, Value),
-    /// It fails with this error behind so many events.
+    /// The client fails with this error after this number of events.
     Fails(&'static str, usize),
 }
 
@@ -75,7 +75,7 @@ use Departure::{AtKeepAlives, AtStart, Fails};
 use Form::{CommentBlock, EventWithData, EventWithoutData, RetryBlock};
 
 impl Client {
-    /// What it reads, by the standard and its departure from it.
+    /// Returns the values that the client should read, including its departures.
     pub(crate) fn expected(&self, form: Form) -> Vec<Value> {
         let departure = (self.departs)(form);
         let mut last = Value::Null;
@@ -122,7 +122,7 @@ impl Client {
         read
     }
 
-    /// Its row of the table.
+    /// Returns the client's row of the table.
     pub(crate) fn row(&self) -> Vec<String> {
         let comes_back = match self.comes_back {
             ComesBack::No => "—".into(),
@@ -148,12 +148,13 @@ impl Client {
         }
     }
 
-    /// Runs it, and returns what it reads from each URL.
+    /// Runs the client and returns what it reads from each URL.
     pub(crate) async fn run(&self, urls: &[String]) -> Vec<Vec<Value>> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real/clients");
         let mut command = match self.registry {
             Registry::Npm => {
-                // It looks for packages in the folders above the script, not above where it runs.
+                // Node looks for packages in the folders above the script, not in those above the
+                // working directory.
                 let home = installed().join("node");
                 for file in [self.file, "each.mjs"] {
                     fs::copy(folder.join(file), home.join(file)).unwrap();
@@ -326,7 +327,8 @@ const PYPI: Client = Client {
     ..NPM
 };
 
-/// Code that looks at `chunk.choices[0]` fails on it.
+/// Returns the departure of clients that report a ping as a chunk. Code that reads
+/// `chunk.choices[0]` fails on it.
 fn no_choices() -> Departure {
     let ping = || json!({ "type": "ping" });
     AtKeepAlives("a chunk without choices", [(); 3].map(|()| ping()))

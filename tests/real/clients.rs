@@ -1,4 +1,4 @@
-//! Client libraries and curl: each reads the same script, sent in several forms.
+//! Client libraries and curl. Each reads the same script, sent in several forms.
 
 use std::{
     process::Stdio,
@@ -20,7 +20,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_read_the_script_and_come_back() {
+async fn clients_read_the_script_and_reconnect() {
     let _turn = turn().await;
     if find([NODE, PYTHON]).is_none() {
         return;
@@ -66,7 +66,7 @@ async fn takes_every_form(client: &Client, server: &Server) {
     }
 }
 
-/// Nine events over three connections, each of which the server ends.
+/// Sends nine events over three connections, each of which the server ends.
 async fn comes_back(client: &Client, server: &Server) {
     for prefix in ["", "☃"] {
         let path = format!("/{}/back/{}", client.file, prefix.len());
@@ -121,7 +121,7 @@ async fn comes_back(client: &Client, server: &Server) {
 fn assert_same(expected: &[Value], read: &[Value], by: &str) {
     for n in 0..expected.len().max(read.len()) {
         let (expected, read) = (expected.get(n), read.get(n));
-        assert_eq!(expected, read, "the first that differs, {n}, by {by}");
+        assert_eq!(expected, read, "the first difference is at {n}, by {by}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! When a browser opens a stream, keeps it, comes back, and stops.
+//! The rules by which a browser opens streams, reconnects and stops.
 
 use std::{
     cell::Cell,
@@ -29,10 +29,10 @@ pub(crate) async fn retry(browser: &mut Browser, server: &Server) -> &'static st
         Kind::Firefox => (500, "ok, but at least 500 ms"),
     };
     let at_least = [short, short, 700];
-    // A busy machine can only make a time longer, or cost the browser its first connection.
+    // A busy machine can only prolong a time, or make the browser's first connection fail.
     for _ in 0..3 {
         let (gaps, control) = reconnection_times(browser, server).await;
-        println!("{:?}: {gaps:?} ms; {control} ms without", browser.kind);
+        println!("{:?}: {gaps:?} ms; {control} ms by default", browser.kind);
         let short_gaps = gaps.iter().filter(|took| **took < control).count();
         if gaps.len() == 3 && short_gaps == 3 {
             for (took, at_least) in gaps.iter().zip(at_least) {
@@ -41,11 +41,14 @@ pub(crate) async fn retry(browser: &mut Browser, server: &Server) -> &'static st
             return says;
         }
     }
-    panic!("{:?} came back no sooner than without", browser.kind);
+    panic!(
+        "{:?} did not reconnect sooner than by default",
+        browser.kind
+    );
 }
 
-/// Returns the times in ms after which a browser comes back, for three reconnection times, and that
-/// of a control whose stream names none.
+/// Returns the times in ms after which a browser reconnects. The first three follow a reconnection
+/// time, and the last is that of a control stream without one.
 async fn reconnection_times(browser: &mut Browser, server: &Server) -> (Vec<u128>, u128) {
     let times = Arc::new(Mutex::new(Vec::new()));
     let note = times.clone();
@@ -64,14 +67,14 @@ async fn reconnection_times(browser: &mut Browser, server: &Server) -> (Vec<u128
             _ => sse(Sse::<Source>::stop()),
         }
     });
-    // Without a reconnection time Chromium takes 3 s, and Firefox 5 s.
+    // Without a reconnection time, Chromium waits 3 s and Firefox 5 s.
     let control_times = Arc::new(Mutex::new(Vec::new()));
     let note = control_times.clone();
     let control = server.route("/retry/control", move |_| {
         note.lock().unwrap().push(Instant::now());
         sse(Sse::new(stream::iter([Event::data("x")])))
     });
-    // The last reconnection time is 25 days, so it has not come back when the control does.
+    // The last reconnection time is 25 days, so the control reconnects first.
     let script = format!(
         "const source = new EventSource('{url}');
         const opened = (seen) => seen.filter(([type]) => type == 'open').length;
@@ -87,7 +90,7 @@ async fn reconnection_times(browser: &mut Browser, server: &Server) -> (Vec<u128
     (gaps(&times.lock().unwrap()), control)
 }
 
-/// There is no event and no keep-alive: nothing but the opening could open it.
+/// Sends no event and no keep-alive, so that only the opening can cause `open`.
 pub(crate) async fn open_at_once(browser: &mut Browser, server: &Server) -> &'static str {
     let url = server.route("/silent", |_| only_the_opening());
     let seen = browser.watch(&url, &[], "true").await;
@@ -99,7 +102,7 @@ fn only_the_opening() -> Answer {
     sse(Sse::new(stream::pending::<Event>()).keep_alive(None))
 }
 
-/// What the opening is for.
+/// Sends the headers without the opening. Firefox reports `open` only after the first byte.
 pub(crate) async fn open_before_a_byte(browser: &mut Browser, server: &Server) -> &'static str {
     let url = server.route("/no-byte", |_| {
         let mut answer = only_the_opening();
@@ -113,7 +116,7 @@ pub(crate) async fn open_before_a_byte(browser: &mut Browser, server: &Server) -
             "yes"
         }
         Kind::Firefox => {
-            // Not by the time at which another has opened, which asked later.
+            // It has still not opened some time after a later request has.
             let control = server.route("/opening", |_| only_the_opening());
             let script = format!(
                 "const seen = [];
@@ -186,7 +189,7 @@ pub(crate) async fn another_charset(browser: &mut Browser, server: &Server) -> &
     }
 }
 
-/// Asserts that nothing opens, and that the first error is the last.
+/// Asserts that no stream opens, and that the first error is final.
 async fn closes_for_good(browser: &mut Browser, urls: &[String]) {
     let script = format!(
         "const watches = {urls:?}.map((url) => watch(url, [], (seen) => {CLOSED}));
@@ -237,12 +240,13 @@ pub(crate) async fn ends(browser: &mut Browser, server: &Server) -> &'static str
     OK
 }
 
-/// 1000 events, one per ms or two, while the server crashes twice and is away until after the
-/// browser's next attempt.
+/// Sends 1000 events, about one per ms. Meanwhile the server crashes twice, and stays away until
+/// after the browser's next attempt.
 pub(crate) async fn crash(browser: &mut Browser, server: &mut Server) -> &'static str {
     const EVENTS: u64 = 1000;
-    /// How far each connection gets at most, and how far when the server crashes, in the middle.
+    /// The last event of each connection, unless a crash ends it earlier.
     const AT_MOST: [u64; 3] = [400, 800, EVENTS];
+    /// The events at which the server crashes.
     const CRASHES: [u64; 2] = [100, 500];
     let sent = Arc::new(AtomicU64::new(0));
     let note = sent.clone();
@@ -268,13 +272,13 @@ pub(crate) async fn crash(browser: &mut Browser, server: &mut Server) -> &'stati
     };
     let crashes = async {
         for number in CRASHES {
-            let what = format!("event {number} to be sent, or a browser that stops");
+            let what = format!("event {number} to be sent, or the browser to stop");
             until(what, || ended.get() || sent.load(Relaxed) >= number).await;
             if ended.get() {
                 break;
             }
             server.crash().await;
-            // Firefox takes 500 ms at least. That it has tried cannot be seen from here.
+            // Firefox waits at least 500 ms. The server cannot observe its failed attempt.
             sleep(Duration::from_millis(700)).await;
             server.resume();
         }

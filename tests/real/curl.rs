@@ -1,4 +1,4 @@
-//! curl as a client that shows what comes when it comes.
+//! curl as a client that prints bytes as they arrive.
 
 use std::{path::Path, process::Stdio};
 
@@ -9,10 +9,10 @@ use tokio::{
 
 use crate::deadline::within;
 
-/// curl, which prints what it gets as it comes; killed when it is dropped.
+/// A curl process that prints bytes as they arrive. Dropping it kills the process.
 pub(crate) struct Curl {
     stdout: ChildStdout,
-    /// What was read and not yet looked at.
+    /// Bytes that were read and not yet returned.
     buffer: Vec<u8>,
     _child: Child,
 }
@@ -34,13 +34,13 @@ impl Curl {
         }
     }
 
-    /// Reads up to and with the first `text`. One deadline is for the whole of it, so that
-    /// keep-alives do not put it off.
+    /// Reads up to and including the first `text`. One deadline applies to the whole read, so that
+    /// keep-alives do not postpone it.
     pub(crate) async fn until(&mut self, text: &str) -> String {
-        within(format!("{text:?} from curl"), self.split_behind(text)).await
+        within(format!("{text:?} from curl"), self.split_after(text)).await
     }
 
-    async fn split_behind(&mut self, text: &str) -> String {
+    async fn split_after(&mut self, text: &str) -> String {
         loop {
             let mut windows = self.buffer.windows(text.len());
             if let Some(start) = windows.position(|window| window == text.as_bytes()) {
@@ -52,7 +52,7 @@ impl Curl {
         }
     }
 
-    /// Reads to the end.
+    /// Reads to the end of the output.
     pub(crate) async fn rest(mut self) -> String {
         // has a deadline: it is awaited below
         let end = self.stdout.read_to_end(&mut self.buffer);

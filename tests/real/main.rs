@@ -1,8 +1,8 @@
-//! The crate against software that was not written here: browsers, client libraries, proxies.
+//! The crate with third-party software: browsers, client libraries and proxies.
 //!
-//! Nothing is installed by these tests; `.ci/run` does that. If something is missing, they print
-//! that they are skipped, and pass. With `HTTP_SSE_REAL=required` they fail instead. What they
-//! measure is compared with `results.md`; with `HTTP_SSE_BLESS=1` it is written there.
+//! The tests install nothing; `.ci/run` does. If a program is missing, a test prints that it is
+//! skipped, and passes. With `HTTP_SSE_REAL=required` it fails instead. The tests compare their
+//! results with `results.md`. With `HTTP_SSE_BLESS=1` they write them there.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../support/deadline.rs"]

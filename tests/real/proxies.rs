@@ -59,9 +59,9 @@ async fn proxies_pass_events_on_as_they_are_sent() {
     results::check("Proxies", &rows);
 }
 
-/// What `x-accel-buffering: no` is for.
+/// Shows the need for `x-accel-buffering: no`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_its_header_nginx_holds_everything_back() {
+async fn nginx_buffers_a_response_without_x_accel_buffering() {
     let _turn = turn().await;
     let Some([curl, ..]) = find(["curl", "nginx"]) else {
         return;
@@ -88,11 +88,11 @@ async fn without_its_header_nginx_holds_everything_back() {
     let ended = Cell::new(false);
     let held_back = async {
         let head = client.until("\r\n\r\n").await;
-        assert!(ended.get(), "it comes before the end: {head}");
+        assert!(ended.get(), "the head arrived before the end: {head}");
         assert_eq!(client.rest().await, ":\ndata: x\n\n");
     };
     let control = async {
-        // The same nginx passes on meanwhile what comes later, and has the header.
+        // Meanwhile, the same nginx passes on later streams, which have the header.
         for n in 0..10 {
             let (mut client, stream) = through.open(|source| sse(Sse::new(source))).await;
             stream.events.send(Event::data(n.to_string())).unwrap();
@@ -104,7 +104,7 @@ async fn without_its_header_nginx_holds_everything_back() {
     join!(held_back, control);
 }
 
-/// A proxy that runs, and what is on both sides of it.
+/// A running proxy, with the programs on both sides of it.
 struct Through<'a> {
     proxy: &'a Proxy,
     server: &'a Server,
@@ -116,20 +116,21 @@ struct Through<'a> {
 /// The server's end of a stream.
 struct Upstream {
     events: UnboundedSender<Event>,
-    /// When the client was started, and when the server had its request.
+    /// The time at which the client was started.
     started: Instant,
+    /// The time at which its request reached the server.
     answered: Instant,
 }
 
 impl Through<'_> {
     async fn events_come_at_once(&self) -> &'static str {
-        // A machine that does much else may delay any part, of the control too. But a proxy that
-        // holds a part back does so each time, and one that does not never does.
+        // A busy machine may delay any part of a stream, and of the control. But a proxy that
+        // delays parts does so in each of several attempts.
         let delays = self.proxy.delays;
-        let as_told = |late: &Duration| (*late >= DELAY / 2) == delays;
+        let as_expected = |late: &Duration| (*late >= DELAY / 2) == delays;
         let mut late = self.lateness().await;
         for _ in 0..4 {
-            if late.iter().all(as_told) {
+            if late.iter().all(as_expected) {
                 break;
             }
             let again = self.lateness().await;
@@ -142,12 +143,16 @@ impl Through<'_> {
         }
         let fastest = late.iter().min().unwrap();
         println!("{}: late by {fastest:?} or more", self.proxy.name);
-        assert!(late.iter().all(as_told), "{}: {late:?}", self.proxy.name);
+        assert!(
+            late.iter().all(as_expected),
+            "{}: {late:?}",
+            self.proxy.name
+        );
         assert!(*fastest < 2 * DELAY, "{}: {late:?}", self.proxy.name);
         if delays { "200 ms late" } else { "at once" }
     }
 
-    /// How much later than without the proxy the head with the opening and then each event comes.
+    /// Returns the delays that the proxy adds, to the head with the opening and to each event.
     async fn lateness(&self) -> Vec<Duration> {
         let (mut client, stream) = self.open(|source| sse(Sse::new(source))).await;
         let opening = async {
@@ -202,7 +207,7 @@ impl Through<'_> {
                 .await;
             client.until("\r\n\r\n").await;
             client.until(":\n").await;
-            // For as long as it takes to cut the other one, and for twice the timeout.
+            // Lasts until the other stream is cut, and at least twice the timeout.
             while !is_cut.get() || stream.answered.elapsed() < 2 * READ_TIMEOUT {
                 assert_eq!(client.until("\n").await, ": idle\n");
             }
@@ -213,10 +218,10 @@ impl Through<'_> {
         join!(without, with);
     }
 
-    /// Counts the keep-alives after which the server knows that the client has left.
+    /// Counts the keep-alives until the server notices that the client has left.
     async fn a_client_that_leaves_is_noticed(&self) -> &'static str {
         let (closes, mut closed) = unbounded_channel();
-        // None where none is needed, so that nothing else could bring the notice.
+        // No keep-alives if the proxy notices without, so that nothing else closes the stream.
         let every = (!self.proxy.notices_silence).then(|| KeepAlive::new().interval(KEEP_ALIVE));
         let (mut client, _stream) = self
             .open(move |source| {
@@ -229,7 +234,7 @@ impl Through<'_> {
         client.until("\r\n\r\n").await;
         client.until(":\n").await;
         drop(client);
-        let closed = reported("the notice that a client has left", &mut closed).await;
+        let closed = reported("the report that a client has left", &mut closed).await;
         assert_eq!(closed.reason, CloseReason::ClientGone);
         match closed.keep_alives {
             0 if self.proxy.notices_silence => "noticed at once",
@@ -238,7 +243,7 @@ impl Through<'_> {
         }
     }
 
-    /// Opens a stream through the proxy: the client's end and the server's.
+    /// Opens a stream through the proxy. Returns the client's end and the server's end.
     async fn open(
         &self,
         respond: impl Fn(Source) -> Answer + Send + Sync + 'static,
@@ -277,16 +282,16 @@ impl Through<'_> {
     }
 }
 
-/// Waits for the event of this number, and returns when it came.
+/// Waits for the event with this number, and returns the time of its arrival.
 async fn arrival(client: &mut Curl, n: usize) -> Instant {
     assert_eq!(client.until("\n\n").await, format!("data: {n}\n\n"));
     Instant::now()
 }
 
-/// What haproxy adds: it writes with `MSG_MORE`, for which Linux waits 200 ms.
+/// The delay that haproxy adds. It writes with `MSG_MORE`, for which Linux waits 200 ms.
 const DELAY: Duration = Duration::from_millis(200);
-/// How coarse the clocks of the proxies are.
+/// The resolution of the proxies' clocks.
 const COARSE: Duration = Duration::from_millis(50);
-/// Longer than haproxy takes to close, once it could not write.
+/// An interval that is longer than haproxy takes to close after a failed write.
 const KEEP_ALIVE: Duration = Duration::from_millis(800);
 const EVENTS: usize = 20;

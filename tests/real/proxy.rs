@@ -1,4 +1,4 @@
-//! The proxies: how each is run, and how it departs from passing on at once.
+//! The proxies: their configurations, and their effects on a stream.
 
 use std::{fs, net::SocketAddr, process::Command, time::Duration};
 
@@ -10,29 +10,29 @@ use crate::{
 pub(crate) struct Proxy {
     pub(crate) name: &'static str,
     pub(crate) program: Program,
-    /// What is in its configuration beyond the least that it needs.
+    /// Options beyond the minimal configuration.
     options: &'static str,
-    /// How curl asks.
+    /// Options of curl.
     pub(crate) curl: &'static [&'static str],
-    /// What its answer has in its head.
+    /// Text that the head of its responses contains.
     pub(crate) head: &'static str,
-    /// Whether it holds all that it writes back for 200 ms.
+    /// `true` if it delays each write by 200 ms.
     pub(crate) delays: bool,
-    /// Whether it closes the connection to the server when the client leaves, before there is
-    /// something to write.
+    /// `true` if it closes the connection to the server as soon as the client leaves, and not at
+    /// the next write.
     pub(crate) notices_silence: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Program {
     Nginx,
-    /// The same, with HTTP/2 over TLS to the client.
+    /// nginx, with HTTP/2 over TLS to the client.
     NginxHttp2,
     Haproxy,
 }
 
 impl Proxy {
-    /// Starts it in front of `server`, and tells where it listens.
+    /// Starts the proxy in front of `server`. Returns the address at which it listens.
     pub(crate) fn start(&self, server: SocketAddr) -> (Running, SocketAddr) {
         match self.program {
             Program::Nginx => nginx(server, self.options, None),
@@ -51,7 +51,7 @@ impl Program {
     }
 }
 
-/// nginx with the least configuration.
+/// Starts nginx with a minimal configuration.
 pub(crate) fn nginx(
     server: SocketAddr,
     options: &str,
@@ -172,7 +172,7 @@ pub(crate) const PROXIES: [Proxy; 6] = [
     },
 ];
 
-/// After how much silence of the server the proxies give up here; nginx takes 60 s by default.
+/// The time after which the proxies cut a silent stream. The default of nginx is 60 s.
 ///
-/// It is longer than a busy machine takes for anything that the tests do in between.
+/// It is longer than any step of the tests takes on a busy machine.
 pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(4);

@@ -1,10 +1,10 @@
-//! The results, as they stand in the crate's documentation.
+//! The results in the crate's documentation.
 
 use std::{env, fs, path::Path, sync::Mutex};
 
-/// Compares a section of `results.md` with what was measured; with `HTTP_SSE_BLESS=1` writes it.
+/// Compares a section of `results.md` with `rows`. With `HTTP_SSE_BLESS=1` writes it instead.
 ///
-/// `rows` are those of a Markdown table, the first of them its head.
+/// The section contains a Markdown table, whose head is the first row.
 pub(crate) fn check(section: &str, rows: &[Vec<String>]) {
     static FILE: Mutex<()> = Mutex::new(());
     let _guard = FILE.lock().unwrap();
@@ -19,7 +19,7 @@ pub(crate) fn check(section: &str, rows: &[Vec<String>]) {
             table += &format!("|{}\n", "---|".repeat(row.len()));
         }
     }
-    // From the first row to what is not one.
+    // From the first row to the first line that is not a row.
     let section = text.find(&head).expect("results.md has the section");
     let start = section + text[section..].find("\n|").expect("it has a table") + 1;
     let length = text[start..]
@@ -35,6 +35,6 @@ pub(crate) fn check(section: &str, rows: &[Vec<String>]) {
     assert_eq!(
         text[start..end],
         table,
-        "tests/real/results.md is not what was measured"
+        "tests/real/results.md differs from the measured results"
     );
 }

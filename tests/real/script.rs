@@ -1,4 +1,4 @@
-//! The script that every client reads: 30 events, three keep-alives, a reconnection time.
+//! The script that every client reads: 30 events, three keep-alives and a reconnection time.
 
 use std::{
     convert::Infallible,
@@ -18,20 +18,19 @@ use crate::{
     server::{Answer, sse},
 };
 
-/// An event, and what a client is to make of it.
+/// An event, and the values that clients should read.
 pub(crate) struct Step {
     event: Event,
-    /// What a client reads that keeps to the standard.
+    /// The value that a client reads if it follows the standard.
     pub(crate) read: Value,
-    /// What a parser reads that knows of no other event: no type by default, no id from before.
+    /// The event's own fields, without the default type and without an earlier ID.
     pub(crate) own: Value,
 }
 
-/// How a stream is sent. What differs from the first is what a client is tried with.
+/// A form of the stream. Each differs from the first in one point, which is tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// A comment line as keep-alive; `retry` as a line in the opening: what this crate does
-    /// unless told otherwise.
+    /// This crate's default: a comment line as keep-alive, and `retry` as a line in the opening.
     Default,
     CommentBlock,
     EventWithData,
@@ -52,7 +51,7 @@ impl Form {
         Self::RetryBlock,
     ];
 
-    /// The bytes that stand in the stream because of this form.
+    /// Returns the bytes that are specific to this form.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Default => "default",
@@ -74,7 +73,7 @@ impl Form {
     }
 }
 
-/// Behind how many events there is a keep-alive: with and without an id in the event before.
+/// The numbers of events after which a keep-alive is sent. In `plain`, the event before has an ID.
 pub(crate) const SILENCES: [usize; 3] = [5, 15, 26];
 
 /// The data of a keep-alive that is an event.
@@ -82,7 +81,7 @@ pub(crate) const PING_DATA: &str = "{\"type\":\"ping\"}";
 const PING: &str = "event: ping\ndata: {\"type\":\"ping\"}\n\n";
 const RETRY: Retry = Retry::from_millis(1234);
 
-/// The answer to one request. What is sent is noted in `sent`.
+/// Returns the response to one request. Appends the bytes that it sends to `sent`.
 pub(crate) fn answer(form: Form, steps: Vec<Step>, sent: Arc<Mutex<Vec<u8>>>) -> Answer {
     let keep_alive = form.keep_alive();
     let bytes = keep_alive.clone().into_bytes();
@@ -115,7 +114,7 @@ pub(crate) fn answer(form: Form, steps: Vec<Step>, sent: Arc<Mutex<Vec<u8>>>) ->
     })
 }
 
-/// The events of the script, silent in three places until a keep-alive has left.
+/// Returns the events of the script. In three places it waits until a keep-alive was sent.
 fn source(
     form: Form,
     steps: Vec<Step>,
@@ -130,7 +129,7 @@ fn source(
         let kept_alive = kept_alive.clone();
         async move {
             if SILENCES.contains(&n) {
-                within("a keep-alive to leave", kept_alive.notified()).await;
+                within("a keep-alive to be sent", kept_alive.notified()).await;
             }
             event
         }
@@ -138,7 +137,7 @@ fn source(
     stream::iter(own_block).chain(events).map(Ok)
 }
 
-/// The script as it is; a client reads `[type, data, last event ID]`.
+/// Returns the general script. A client reads `[type, data, last event ID]`.
 pub(crate) fn plain() -> Vec<Step> {
     let long = "x".repeat(100_000);
     let lines = "line\n".repeat(100);
@@ -199,7 +198,7 @@ pub(crate) fn plain() -> Vec<Step> {
     rows.map(step).into()
 }
 
-/// The script as an answer of OpenAI's chat completions; a client reads pieces of text.
+/// Returns the script as a response of OpenAI's chat completions. A client reads pieces of text.
 pub(crate) fn openai() -> Vec<Step> {
     let step = |(n, text): (usize, &str)| {
         let chunk = json!({
@@ -207,7 +206,7 @@ pub(crate) fn openai() -> Vec<Step> {
             "choices": [{ "index": 0, "delta": { "content": text }, "finish_reason": null }],
         });
         let event = match n {
-            5 => Event::data(format!("{chunk:#}")), // on many lines
+            5 => Event::data(format!("{chunk:#}")), // on several lines
             6 => Event::data(chunk.to_string()).event_type(EventType::from_static("named")),
             _ => Event::data(chunk.to_string()),
         };
@@ -220,7 +219,7 @@ pub(crate) fn openai() -> Vec<Step> {
     texts().into_iter().enumerate().map(step).collect()
 }
 
-/// The script as an answer of Anthropic's messages; a client reads `[type, text]`.
+/// Returns the script as a response of Anthropic's messages. A client reads `[type, text]`.
 pub(crate) fn anthropic() -> Vec<Step> {
     let message = json!({
         "id": "m", "type": "message", "role": "assistant", "model": "m", "content": [],
@@ -269,7 +268,7 @@ fn with_some_ids(event: Event, n: usize) -> Event {
     if n % 3 == 0 { event.id(n) } else { event }
 }
 
-/// 29 pieces of text.
+/// Returns 29 pieces of text.
 fn texts() -> Vec<&'static str> {
     let mut texts = vec![
         "Hello",

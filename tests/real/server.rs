@@ -1,4 +1,4 @@
-//! A server on hyper that answers with this crate, by routes that a test sets.
+//! A server on hyper and this crate, with routes that a test sets.
 
 use std::{
     collections::HashMap,
@@ -39,18 +39,18 @@ type Respond = Arc<dyn Fn(Ask) -> Answer + Send + Sync>;
 
 /// A request to a route.
 pub(crate) struct Ask {
-    /// How many requests there were to this route before.
+    /// The number of earlier requests to this route.
     pub(crate) nth: usize,
     pub(crate) last: LastEventId,
     pub(crate) body: Bytes,
 }
 
-/// A server in the test's own runtime. It ends when it is dropped, and fails the test if one of
-/// its connections has panicked.
+/// A server in the test's own runtime. Dropping it stops the server, and propagates the panic of
+/// a connection.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     routes: Routes,
-    /// The task that serves, and what stops it. `None` while the server is away.
+    /// The server's task, and the sender whose drop stops it. `None` while the server is away.
     running: Option<(Background, oneshot::Sender<()>)>,
 }
 
@@ -74,7 +74,7 @@ impl Server {
         server
     }
 
-    /// Starts again, at the same address and with the same routes.
+    /// Starts the server again, at the same address and with the same routes.
     pub(crate) fn resume(&mut self) {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_reuseaddr(true).unwrap();
@@ -86,14 +86,14 @@ impl Server {
         self.running = Some((task, stop));
     }
 
-    /// Stops at once: connections break, new ones are refused.
+    /// Stops the server at once. Connections break, and new ones are refused.
     pub(crate) async fn crash(&mut self) {
         let (task, stop) = self.running.take().unwrap();
         drop(stop);
         task.finished("the server to stop").await;
     }
 
-    /// Sets what is answered at `path`, and tells the URL.
+    /// Sets the response at `path`. Returns its URL.
     pub(crate) fn route(
         &self,
         path: &str,
@@ -107,7 +107,7 @@ impl Server {
         format!("http://{}{path}", self.address)
     }
 
-    /// The last event IDs with which `path` was asked for.
+    /// Returns the last event IDs of the requests to `path`.
     pub(crate) fn asked(&self, path: &str) -> Vec<String> {
         self.routes.0.lock().unwrap()[path].asked.clone()
     }
@@ -129,7 +129,7 @@ impl Routes {
             (route.respond.clone(), route.asked.len() - 1)
         };
         let mut answer = respond(Ask { nth, last, body });
-        // For pages from another server.
+        // Required by pages from another server.
         answer.headers_mut().insert(
             header::ACCESS_CONTROL_ALLOW_ORIGIN,
             HeaderValue::from_static("*"),
@@ -141,7 +141,7 @@ impl Routes {
 async fn serve(listener: TcpListener, routes: Routes, mut stopped: oneshot::Receiver<()>) {
     let mut connections = JoinSet::new(); // aborted when this task ends
     loop {
-        // waits for good: the server is told when to stop
+        // waits for good: dropping the sender of `stopped` ends the loop
         let stream = tokio::select! {
             accepted = listener.accept() => accepted.unwrap().0,
             Some(ended) = connections.join_next() => {
@@ -156,13 +156,13 @@ async fn serve(listener: TcpListener, routes: Routes, mut stopped: oneshot::Rece
             let service = service_fn(move |request| routes.clone().answer(request));
             let http = auto::Builder::new(TokioExecutor::new());
             let served = http.serve_connection(TokioIo::new(stream), service);
-            // As long as a test has. It fails when the client leaves, which is as it should be.
+            // As long as a test may take. It fails if the client leaves, which is not an error.
             _ = within_time(10 * PATIENCE, "a connection to end", served).await;
         });
     }
 }
 
-/// An answer with an event stream.
+/// Returns a response with an event stream.
 pub(crate) fn sse<S>(sse: Sse<S>) -> Answer
 where
     S: Stream + Send + 'static,
@@ -173,7 +173,7 @@ where
         .map(|body| body.map_err(Into::into).boxed_unsync())
 }
 
-/// An answer that is not made by this crate.
+/// Returns a response that is not from this crate.
 pub(crate) fn plain(status: StatusCode, content_type: &'static str, body: &'static str) -> Answer {
     Response::builder()
         .status(status)
@@ -182,27 +182,29 @@ pub(crate) fn plain(status: StatusCode, content_type: &'static str, body: &'stat
         .unwrap()
 }
 
-/// A body that does not even begin.
+/// Returns a body that never sends a byte.
 pub(crate) fn silence() -> Body {
     StreamBody::new(stream::pending()).boxed_unsync()
 }
 
-/// A source of these events, silent behind them.
+/// Returns a source that yields these events and is then pending.
 pub(crate) fn open_ended(events: impl IntoIterator<Item = Event>) -> Source {
     let events = events.into_iter().collect::<Vec<_>>();
     stream::iter(events).chain(stream::pending()).boxed()
 }
 
-/// A source that the test feeds.
+/// Returns a source and the sender of its events.
 pub(crate) fn channel() -> (UnboundedSender<Event>, Source) {
     let (sender, receiver) = unbounded_channel();
     (sender, UnboundedReceiverStream::new(receiver).boxed())
 }
 
-/// Waits for what the server's end of a stream sends to the test.
+/// Waits for a value that the server's end of a stream sends to the test.
 pub(crate) async fn reported<T>(what: &str, receiver: &mut UnboundedReceiver<T>) -> T {
-    within(what, receiver.recv()).await.expect("it is sent")
+    within(what, receiver.recv())
+        .await
+        .expect("a sender exists")
 }
 
-/// How long nothing must happen to say that it does not.
+/// The time for which a test waits to show that nothing happens.
 pub(crate) const A_WHILE: Duration = Duration::from_millis(500);

@@ -1,4 +1,4 @@
-//! Programs that a test needs: where they are, and how they are run.
+//! The programs that tests need: their paths, and running them.
 
 use std::{
     env, fs, io,
@@ -17,15 +17,15 @@ use crate::{
     skip::skipped,
 };
 
-/// Keeps the tests of this binary from running beside each other: browsers take what a machine
-/// has, and some tests compare times.
+/// Keeps the tests of this binary from running at the same time. Browsers use the whole machine,
+/// and some tests compare times.
 pub(crate) async fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::const_new(());
-    // All the others may come first.
+    // All other tests may run first.
     within_time(8 * PATIENCE, "the other tests to end", TURN.lock()).await
 }
 
-/// Returns the path of every one of `programs`, or reports that one is missing.
+/// Returns the paths of `programs`. If one is missing, reports that the test is skipped.
 pub(crate) fn find<const N: usize>(programs: [&str; N]) -> Option<[PathBuf; N]> {
     let found = programs.map(|program| {
         let path = look_up(program);
@@ -40,8 +40,8 @@ pub(crate) fn find<const N: usize>(programs: [&str; N]) -> Option<[PathBuf; N]> 
         .then(|| found.map(Option::unwrap))
 }
 
-/// As a shell finds it, and where the system keeps servers; a path with a folder in it is one
-/// below what `.ci/run` installs to.
+/// Finds a program in `PATH` or in the system's folders for servers. A name with a folder is a path
+/// below [`installed`].
 fn look_up(program: &str) -> Option<PathBuf> {
     if program.contains('/') {
         return Some(installed().join(program)).filter(|path| path.exists());
@@ -53,12 +53,12 @@ fn look_up(program: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Where `.ci/run` installs what comes from npm and PyPI.
+/// Returns the folder in which `.ci/run` installs packages from npm and PyPI.
 pub(crate) fn installed() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("real")
 }
 
-/// An empty folder of this name.
+/// Creates an empty folder with this name.
 pub(crate) fn folder(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .join("real")
@@ -68,7 +68,7 @@ pub(crate) fn folder(name: &str) -> PathBuf {
     folder
 }
 
-/// A process with all that it starts; killed when it is dropped.
+/// A process and its children. Dropping this kills them.
 pub(crate) struct Running(Child);
 
 impl Running {
@@ -81,13 +81,13 @@ impl Running {
         Self(child.unwrap_or_else(|error| panic!("{command:?}: {error}")))
     }
 
-    /// Waits until the process takes connections.
+    /// Waits until the process accepts connections.
     pub(crate) fn listens(mut self, address: SocketAddr) -> Self {
         until_blocking(format!("a program to listen at {address}"), || {
             let connected = TcpStream::connect_timeout(&address, PATIENCE);
             if let Err(error) = &connected {
                 assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
-                assert_eq!(self.0.try_wait().unwrap(), None, "it has ended");
+                assert_eq!(self.0.try_wait().unwrap(), None, "the program has ended");
             }
             connected.is_ok()
         });
@@ -97,10 +97,10 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // The group first: a browser is a family of processes.
+        // Kills the whole group, because a browser has several processes.
         let group = format!("-{}", self.0.id());
         let kill = Command::new("kill").args(["-KILL", "--", &group]).spawn();
-        // A test that has failed must not fail again here.
+        // A panic during a panic would abort the test binary.
         if !thread::panicking() {
             exited("`kill` to end", &mut kill.unwrap());
             exited("a killed program to end", &mut self.0);
@@ -108,7 +108,7 @@ impl Drop for Running {
     }
 }
 
-/// A certificate for this machine that nobody vouches for, with its key.
+/// A self-signed certificate for this machine, with its key.
 pub(crate) struct Certificate {
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
@@ -141,7 +141,7 @@ impl Certificate {
         made
     }
 
-    /// Its fingerprint: pairs of digits with colons between.
+    /// Returns the fingerprint, as pairs of digits with colons between them.
     pub(crate) fn sha256(&self) -> String {
         let [openssl] = find(["openssl"]).unwrap();
         let mut command = Command::new(openssl);
@@ -151,7 +151,7 @@ impl Certificate {
     }
 }
 
-/// Runs a command that succeeds and prints less than a pipe holds.
+/// Runs a command and returns its output, which must fit into a pipe. Panics if the command fails.
 fn output(command: &mut Command) -> String {
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let status = exited(format!("{command:?} to end"), &mut child);
