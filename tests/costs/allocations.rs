@@ -1,4 +1,4 @@
-//! A warm stream allocates nothing of its own.
+//! The allocations of streams. A warm stream allocates nothing of its own.
 
 use allocation_counter::measure;
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use tokio::time::{Sleep, advance};
 const TICK: EventType = EventType::from_static("tick");
 
 #[test]
-fn small_events_that_are_merged_cost_no_allocation_once_warm() {
+fn merged_small_events_do_not_allocate_once_warm() {
     const EVENTS: u64 = 10_000;
 
     for (kind, source) in [
@@ -37,11 +37,11 @@ fn small_events_that_are_merged_cost_no_allocation_once_warm() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn batches_cost_no_allocation_once_warm() {
+async fn batches_do_not_allocate_once_warm() {
     const BATCHES: usize = 1_000;
     const BATCH: usize = 10;
 
-    // Ten that are ready, then pending, and so on.
+    // Ten events are ready, then the source is pending once, and so on.
     let mut n = 0;
     let source = stream::poll_fn(move |_| {
         n += 1;
@@ -64,7 +64,7 @@ async fn batches_cost_no_allocation_once_warm() {
 }
 
 #[test]
-fn json_is_serialised_without_an_allocation_of_its_own() {
+fn serialising_json_does_not_allocate() {
     let mut body = Sse::new(stream::iter((0..10_000_u32).map(|n| Json([n, n]))))
         .keep_alive(None)
         .into_body();
@@ -74,12 +74,12 @@ fn json_is_serialised_without_an_allocation_of_its_own() {
 }
 
 #[test]
-fn an_encoded_event_is_cloned_and_sent_without_an_allocation() {
+fn cloning_and_sending_an_encoded_event_does_not_allocate() {
     let event = EncodedEvent::from(Event::data("x".repeat(100)));
     let info = measure(|| drop(std::hint::black_box(event.clone())));
     assert_eq!(info.count_total, 0);
 
-    // Sent alone: the bytes themselves are the frame.
+    // An event that is sent alone is the frame, without a copy.
     let clone = event.clone();
     let mut ready = false;
     let source = stream::poll_fn(move |_| {
@@ -115,7 +115,7 @@ fn an_idle_stream_holds_no_block() {
     assert_eq!(info.count_total, 0);
 }
 
-/// From a block of 2 KiB over one of about 12 to one of 34, which is what a frame may hold.
+/// Counts the allocations of blocks of 2, about 12 and 34 KiB. A frame holds no more than the last.
 #[test]
 fn the_block_of_a_short_stream_grows_in_two_steps() {
     const EVENT: usize = 64;
@@ -128,15 +128,15 @@ fn the_block_of_a_short_stream_grows_in_two_steps() {
         assert_eq!(frame.unwrap().unwrap().len(), ":\n".len() + events * EVENT);
         info.count_total
     };
-    // The block, and what counts the references to it once it is a frame.
+    // The first two are the block, and the reference count that it has as a frame.
     for (events, expected) in [(1, 2), (31, 2), (32, 3), (186, 3), (187, 4), (511, 4)] {
         assert_eq!(allocations(events), expected, "{events} events");
     }
 }
 
-/// At once if it has no keep-alive, and with the first keep-alive if it has.
+/// Frees the blocks with the first keep-alive, or at once without keep-alives.
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_becomes_idle_gives_its_blocks_back() {
+async fn a_stream_that_becomes_idle_frees_its_blocks() {
     const DATA: &str = "some data of an event";
     const EVENTS: usize = 20_000;
 
@@ -170,7 +170,7 @@ async fn a_stream_that_becomes_idle_gives_its_blocks_back() {
     }
 }
 
-/// A long line that comes in single bytes is kept as it grows, and not copied with each of them.
+/// Decodes a long line that arrives in single bytes. It is not copied with each of them.
 #[test]
 fn a_decoder_allocates_in_proportion_to_a_line() {
     const LENGTH: u64 = 1 << 18;
@@ -187,7 +187,7 @@ fn a_decoder_allocates_in_proportion_to_a_line() {
         }
     });
     assert_eq!(events, 1);
-    // The line grows by doubling, to twice its length; its data is copied once.
+    // The buffer of the line grows by doubling, to twice the length. The data is copied once.
     assert!(info.bytes_total <= 6 * LENGTH, "{info:?}");
     assert!(info.count_total <= 25, "{info:?}");
 }

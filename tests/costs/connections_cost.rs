@@ -1,4 +1,4 @@
-//! What a permit costs a stream, counted.
+//! The memory and the allocations of permits.
 
 use std::{
     hint::black_box,
@@ -12,8 +12,8 @@ use futures_util::stream;
 use http_body::Body as _;
 use http_sse::{Connections, Event, Permit, Sse};
 
-/// The permits of many streams of one user or address; a key that is new costs itself and its
-/// entry besides. 96.8 bytes are measured, and 16.6 that stay for the next.
+/// Measures the permits of many streams with the same key. A permit takes 96.8 bytes. When it has
+/// ended, 16.6 bytes are kept for later permits. A new key also costs itself and its entry.
 #[test]
 fn a_permit_holds_less_than_a_hundred_bytes() {
     for streams in [1_000, 10_000, 16_385] {
@@ -32,25 +32,25 @@ fn a_permit_holds_less_than_a_hundred_bytes() {
             permits.truncate(streams / 2);
             permits.extend((streams / 2..streams).map(|_| connections.admit(key.clone()).unwrap()));
         });
-        println!("half of them anew: {:+} bytes", again.bytes_current);
-        // The list of places that are free.
+        println!("half of them replaced: {:+} bytes", again.bytes_current);
+        // The list of free places.
         assert!(again.bytes_current as usize <= 4 * streams);
         let closed = measure(|| permits.clear());
         let left = admitted.bytes_current + again.bytes_current + closed.bytes_current;
         println!(
-            "left for the next: {:.1} bytes each",
+            "kept for later permits: {:.1} bytes each",
             left as f64 / streams as f64
         );
         assert!(left as usize <= 17 * streams);
         drop(first);
     }
-    // In the body, of which 40 are the span of the feature `tracing`.
+    // The permit in the body. 40 bytes of it are the span of the feature `tracing`.
     println!("{} bytes in place", size_of::<Permit>());
     assert!(size_of::<Permit>() <= 64);
 }
 
 #[test]
-fn a_counted_event_allocates_as_one_that_is_not() {
+fn counting_events_does_not_allocate() {
     const EVENTS: u64 = 100_000;
     let allocations = |connections: Option<&Connections>| {
         let source = stream::iter((0..EVENTS).map(|_| Event::data("x")));
@@ -71,5 +71,5 @@ fn a_counted_event_allocates_as_one_that_is_not() {
     let (with, without) = (allocations(Some(&connections)), allocations(None));
     println!("{EVENTS} events: {with} allocations with a permit, {without} without");
     assert_eq!(connections.totals().events, EVENTS);
-    assert!(with <= without + 1); // at its close, for the place that is free
+    assert!(with <= without + 1); // at the close, for the list of free places
 }

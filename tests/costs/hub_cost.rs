@@ -1,4 +1,5 @@
-//! The cost of a hub: memory at rest and at a storm of resumes, and no allocation for a delivery.
+//! The cost of a hub: the memory of idle and resuming subscriptions, and the allocations of
+//! deliveries.
 
 use std::{
     pin::Pin,
@@ -18,7 +19,7 @@ fn waiting(hub: &Hub, topic: &str) -> Subscription {
     subscription
 }
 
-/// 164 bytes are measured for a subscription that waits, itself included, and 542 for one with a
+/// Measures waiting subscriptions. Each takes 164 bytes including its own size, or 542 bytes with a
 /// topic of its own.
 #[test]
 fn an_idle_subscription_costs_at_most_168_bytes() {
@@ -35,14 +36,14 @@ fn an_idle_subscription_costs_at_most_168_bytes() {
         assert!(each <= most, "{each} bytes");
         let back = measure(|| all.clear());
         let left = cost.bytes_current + back.bytes_current;
-        println!("{left} bytes are left");
+        println!("{left} bytes left");
         assert!(left <= 1_024);
     }
 }
 
-/// None for a delivery: publishing to ten thousand costs what publishing to ten does.
+/// Counts the same allocations for ten subscribers and for ten thousand.
 #[test]
-fn a_delivery_costs_no_allocation() {
+fn a_delivery_does_not_allocate() {
     let allocations = |subscribers: usize, burst: usize| {
         let hub = Hub::builder().history(64).build();
         let mut all: Vec<_> = (0..subscribers).map(|_| waiting(&hub, "a")).collect();
@@ -61,15 +62,15 @@ fn a_delivery_costs_no_allocation() {
     for burst in [1, 8, 64] {
         let (few, many) = (allocations(10, burst), allocations(10_000, burst));
         println!("in bursts of {burst}: {few} allocations for 10 subscribers, {many} for 10,000");
-        // The list of those who are to be woken is one, however long.
+        // The subscribers to wake are in one list, whatever its length.
         assert_eq!(many, few);
     }
 }
 
-/// A thousand clients that come back at once for 256 events of 10 kB each. Each holds a frame of
-/// four events, and that is all: 40,594 bytes are measured.
+/// Resumes a thousand subscriptions at once, with 256 events of 10 kB each. Each subscription takes
+/// 40,594 bytes, which is a frame of four events.
 #[tokio::test]
-async fn a_resume_costs_a_frame_beyond_the_history() {
+async fn a_resume_costs_one_frame_beyond_the_history() {
     let hub = Hub::builder().history_bytes(4 << 20).build();
     let start = hub.head();
     let data = "x".repeat(10_000);
@@ -82,7 +83,7 @@ async fn a_resume_costs_a_frame_beyond_the_history() {
         let mut bodies: Vec<_> = (0..1_000)
             .map(|_| Sse::new(hub.subscribe(["a"]).after(id.clone())).into_body())
             .collect();
-        // All are in the middle of it, and each has a frame that its connection has not written.
+        // All subscriptions are resuming, and each has a frame that its connection has not written.
         let mut bytes = 0;
         for _ in 0..100 {
             let mut unwritten = Vec::new();
@@ -99,8 +100,8 @@ async fn a_resume_costs_a_frame_beyond_the_history() {
     assert!(cost.bytes_max < 1_000 * 41_000, "{}", cost.bytes_max);
 }
 
-/// A thousand subscribers of which one may not read, and 10,000 events of 200 bytes, which is more
-/// than the history holds.
+/// Measures a thousand subscribers and 10,000 events of 200 bytes, which is more than the history
+/// holds. If `stalls` is set, one subscriber does not read.
 fn stalled_or_not(stalls: bool) -> AllocationInfo {
     const SUBSCRIBERS: usize = 1_000;
     let hub = Hub::builder()
@@ -132,17 +133,17 @@ fn stalled_or_not(stalls: bool) -> AllocationInfo {
     cost
 }
 
-/// The number of bytes in the history of a hub, if they matter.
+/// The limit of the history, in bytes.
 const HISTORY: usize = 1 << 20;
 
-/// One that does not read costs what one costs that reads, and no delivery to the others an
-/// allocation more. The heap is counted while all are there.
+/// Compares a subscriber that does not read with one that does. It takes no more memory, and causes
+/// no more allocations. The heap is measured while all subscribers exist.
 #[test]
-fn one_that_stalls_costs_nothing() {
+fn a_stalled_subscriber_has_no_extra_cost() {
     watch();
     let (without, with) = (stalled_or_not(false), stalled_or_not(true));
-    println!("without one that stalls: {without:?}");
-    println!("with it: {with:?}");
+    println!("without a stalled subscriber: {without:?}");
+    println!("with a stalled subscriber: {with:?}");
     assert!(with.bytes_max <= without.bytes_max);
     assert!(with.bytes_current <= without.bytes_current);
     assert!(with.count_total <= without.count_total);
@@ -151,8 +152,8 @@ fn one_that_stalls_costs_nothing() {
     assert!(beyond < 1_250_000); // for 4,600 entries, and 132 bytes for each subscription
 }
 
-/// The hub's own estimate of its memory, beside what the heap says. It does not count what a block
-/// holds beyond the bytes in it, so that the heap is 1.1 to 2.43 times of it.
+/// Compares the hub's estimate of its memory with the heap. The estimate does not count the unused
+/// part of a block. The heap is 1.1 to 2.43 times the estimate.
 #[test]
 fn the_memory_of_a_hub_is_at_least_two_fifths_of_its_heap() {
     watch();
@@ -177,30 +178,32 @@ fn the_memory_of_a_hub_is_at_least_two_fifths_of_its_heap() {
             }
         });
         let (heap, estimated) = (cost.bytes_current as usize, hub.memory());
-        println!("{topics} topics with {events} events of {len} bytes: {heap} for {estimated}");
+        println!(
+            "{topics} topics with {events} events of {len} bytes: {heap}, estimated {estimated}"
+        );
         assert!((estimated..estimated * 5 / 2).contains(&heap));
     }
 }
 
-/// A waker that is not the one before.
+/// A waker that differs from every earlier one.
 struct Another;
 
 impl Wake for Another {
     fn wake(self: Arc<Self>) {}
 }
 
-/// A hub frees what it no longer needs, even while something keeps the rest.
+/// Measures the memory that is left after some work, while other parts of the hub are in use.
 #[test]
-fn what_is_over_leaves_nothing_on_the_heap() {
+fn a_hub_frees_memory_that_it_no_longer_needs() {
     watch();
     type Work = fn(&Hub, &mut Subscription);
     let publish = |hub: &Hub, topic: &str| _ = hub.publish(topic, Event::data("x")).unwrap();
     let works: [(&str, isize, Work); 5] = [
-        ("events that a busy topic has lost", 1_100, |hub, _| {
+        ("old events of a busy topic", 1_100, |hub, _| {
             (0..100_000).for_each(|_| _ = hub.publish("busy", Event::data("x")).unwrap());
             hub.remove("busy");
         }),
-        ("a history that was long", 18_000, |hub, _| {
+        ("a long history", 18_000, |hub, _| {
             for topic in 0..1_000 {
                 for _ in 0..4 {
                     hub.publish(&topic.to_string(), Event::data("x")).unwrap();
@@ -236,7 +239,7 @@ fn what_is_over_leaves_nothing_on_the_heap() {
         publish(&hub, "quiet");
         publish(&hub, "busy");
         let cost = measure(|| work(&hub, &mut subscription));
-        println!("{what}: {} bytes are left", cost.bytes_current);
+        println!("{what}: {} bytes left", cost.bytes_current);
         assert!(cost.bytes_current as isize <= most, "{what}");
     }
 }

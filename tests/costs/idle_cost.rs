@@ -1,4 +1,4 @@
-//! What an idle connection holds of memory beyond what hyper does.
+//! The memory of an idle connection, beyond that of hyper.
 
 use std::{
     convert::Infallible,
@@ -44,8 +44,7 @@ impl Body for Line {
     }
 }
 
-/// The bytes of heap that each of many connections holds on the server's side, when they have
-/// been open for a while.
+/// Returns the bytes of heap that each of many idle connections holds on the server's side.
 fn heap_per_connection<B>(respond: impl Fn() -> Response<B> + Copy + 'static) -> f64
 where
     B: Body<Data = Bytes> + 'static,
@@ -73,7 +72,7 @@ where
                 assert_ne!(answer.unwrap(), 0);
                 clients.push(client);
             }
-            // Some keep-alives later.
+            // The heap is measured after some keep-alives.
             for _ in 0..5 {
                 sleep(Duration::from_secs(16)).await;
                 for client in &mut clients[..] {
@@ -84,14 +83,14 @@ where
             }
         });
     };
-    open(1); // what is made once
+    open(1); // includes what all connections share
     let grown = measure(|| open(CONNECTIONS - 1)).bytes_current;
     drop(clients);
     grown as f64 / (CONNECTIONS - 1) as f64
 }
 
-/// What a body holds beyond one that hyper has to itself, with the same headers: it keeps those,
-/// too. Each is boxed, as routers do.
+/// Returns the bytes that a response holds beyond one with the same headers and a minimal body.
+/// hyper keeps the headers. Both bodies are boxed, as by routers.
 fn own<B>(what: &str, respond: impl Fn() -> Response<B> + Copy + 'static) -> f64
 where
     B: Body<Data = Bytes> + Send + 'static,
@@ -106,7 +105,7 @@ where
 }
 
 #[test]
-fn an_idle_connection_holds_little_beyond_what_hyper_does() {
+fn an_idle_connection_holds_little_more_than_hyper() {
     let ours = own("http-sse", || {
         Sse::new(stream::pending::<Event>()).into_response()
     });

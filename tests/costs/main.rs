@@ -1,4 +1,4 @@
-//! The tests that count allocations: their allocator counts those of each thread.
+//! The tests that count allocations. Their allocator counts those of each thread.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../support/deadline.rs"]

@@ -1,5 +1,5 @@
-//! axum: `Sse` as the return type of a handler, `LastEventId` as an extractor, and the handlers of
-//! the guide's table, before and after.
+//! axum: `Sse` as the return type of a handler, `LastEventId` as an extractor, and both handlers of
+//! the guide's table.
 
 use std::{convert::Infallible, sync::mpsc, time::Duration};
 
@@ -78,7 +78,7 @@ async fn a_handler_returns_an_event_stream() {
 }
 
 #[tokio::test]
-async fn the_last_event_id_is_extracted_and_never_refused() {
+async fn extracting_the_last_event_id_never_fails() {
     let response = ask(Request::get("/echo").header("last-event-id", "7"), "").await;
     assert_eq!(text(response).await, ":\ndata: 7\n\n");
     let response = ask(Request::get("/echo?lastEventId=8"), "").await;
@@ -89,7 +89,7 @@ async fn the_last_event_id_is_extracted_and_never_refused() {
 }
 
 #[tokio::test]
-async fn a_post_is_answered_with_a_stream() {
+async fn a_post_returns_a_stream() {
     let response = ask(Request::post("/tokens"), "why \"not\"").await;
     assert_eq!(
         text(response).await,
@@ -98,7 +98,7 @@ async fn a_post_is_answered_with_a_stream() {
 }
 
 #[tokio::test]
-async fn head_has_the_headers_and_no_stream() {
+async fn head_returns_the_headers_and_no_stream() {
     let response = ask(Request::head("/echo"), "").await;
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -116,14 +116,14 @@ async fn an_error_fails_the_body() {
 }
 
 #[tokio::test]
-async fn stop_is_a_response_of_axum() {
+async fn a_handler_returns_stop() {
     let response = ask(Request::get("/maybe").header("last-event-id", "99"), "").await;
     assert_eq!(response.status(), 204);
     let response = ask(Request::get("/maybe"), "").await;
     assert_eq!(response.status(), 200);
 }
 
-/// A response is dropped by axum when the client is gone; nothing more is needed.
+/// Drops the response, as axum does when the client leaves.
 #[tokio::test]
 async fn dropping_the_response_drops_the_source() {
     let (sender, closed) = mpsc::channel();
@@ -133,7 +133,7 @@ async fn dropping_the_response_drops_the_source() {
     closed.try_recv().unwrap();
 }
 
-/// The bytes that axum's own `Event` makes of these, as the guide says.
+/// Shows the bytes of axum's own `Event` that the guide mentions.
 #[tokio::test]
 async fn axums_own_event_doubles_a_crlf_and_drops_empty_data() {
     use axum::response::sse;
@@ -198,7 +198,7 @@ mod after {
 }
 
 #[tokio::test]
-async fn a_handler_that_moved_sends_the_same_events() {
+async fn a_migrated_handler_sends_the_same_events() {
     let before = before::handler("n".into()).await.into_response();
     let after = axum::response::IntoResponse::into_response(after::handler("n".into()).await);
     assert_eq!(

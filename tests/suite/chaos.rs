@@ -1,5 +1,5 @@
-//! Connections over real sockets that end in every way at random moments, and a thousand clients
-//! that a shutdown sends away.
+//! Connections over real sockets that end in every way at random moments, and the shutdown of a
+//! server with a thousand clients.
 
 use std::{
     env,
@@ -39,7 +39,7 @@ use crate::{
 
 type Source = Pin<Box<dyn Stream<Item = Result<Event, std::io::Error>> + Send>>;
 
-/// How a connection ends.
+/// The way in which a connection ends.
 #[derive(Clone, Copy, Debug)]
 enum End {
     Fin,
@@ -65,17 +65,18 @@ const ENDS: [End; 9] = [
     End::Shutdown,
 ];
 
-/// How many are open at once: with both ends in this process, below 1,024 descriptors.
+/// The number of connections at a time. Both ends are in this process, so that they use fewer than
+/// 1,024 descriptors.
 const WAVE: usize = 400;
 const WAVES: usize = 25;
 
-/// Says that a source panics because the test wants it to, and nobody is to be told.
-const OWN_PANIC: &str = "the panic of a source that is to panic";
+/// The message of an intended panic, which is not printed.
+const OWN_PANIC: &str = "an intended panic of a source";
 
 #[derive(Clone)]
 struct Server {
     connections: Connections,
-    /// How often `on_close` of each stream ran.
+    /// The number of calls of `on_close`, for each stream.
     closed: Arc<[AtomicU32]>,
 }
 
@@ -102,7 +103,7 @@ async fn answer(
         .permit(permit)
         .on_close(move |_| _ = closed[number].fetch_add(1, SeqCst));
     match end {
-        End::BeforeFirstPoll => return Sse::stop(), // which drops the other
+        End::BeforeFirstPoll => return Sse::stop(), // drops `sse`
         End::MaxAge => sse = sse.max_age(Duration::from_millis(250)),
         _ => {}
     }
@@ -111,8 +112,8 @@ async fn answer(
 
 /// Serves until the task is aborted.
 ///
-/// All clients connect at once. A listener of std has a backlog of 128; a connection beyond it is
-/// retried after a second, or reset.
+/// All clients connect at once, which needs a long backlog. A listener of std has one of 128. A
+/// connection beyond it is reset, or retried after a second.
 fn serve(server: Server) -> (SocketAddr, JoinHandle<std::io::Result<()>>) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -126,11 +127,11 @@ fn serve(server: Server) -> (SocketAddr, JoinHandle<std::io::Result<()>>) {
     )
 }
 
-/// Aborts a server, and waits until it has freed what it held.
+/// Aborts a server, and waits until its task is dropped.
 async fn stop_serving(served: JoinHandle<std::io::Result<()>>) {
     served.abort();
     let ended = within("the server to stop", served).await;
-    assert!(ended.unwrap_err().is_cancelled(), "the server serves on");
+    assert!(ended.unwrap_err().is_cancelled(), "the server panicked");
 }
 
 async fn client(address: SocketAddr, end: usize, number: usize, pauses: u32) {
@@ -141,7 +142,7 @@ async fn client(address: SocketAddr, end: usize, number: usize, pauses: u32) {
         }
     };
     match ENDS[end] {
-        // Once the answer has begun: a reset before would take the request with it.
+        // Waits for the head, because an earlier reset would discard the request.
         End::Fin => {
             client.head().await;
             pause().await;
@@ -167,7 +168,7 @@ async fn client(address: SocketAddr, end: usize, number: usize, pauses: u32) {
     }
 }
 
-/// One wave of connections; tells how many were closed, by reason.
+/// Runs one wave of connections. Returns the number of closed streams for each reason.
 async fn wave(chance: &mut TestRng) -> [u64; 6] {
     let server = Server {
         connections: Connections::new(),
@@ -182,7 +183,7 @@ async fn wave(chance: &mut TestRng) -> [u64; 6] {
         clients.spawn(client(address, end, number, chance.random_range(0..2_000)));
     }
     let connections = &server.connections;
-    // Those to be closed one by one are closed as they come, and the last are shut down.
+    // Streams for `close_where` are closed as they arrive. The shutdown closes the last ones.
     let to_close = of_each[End::CloseWhere as usize];
     let to_shut_down = of_each[End::Shutdown as usize] as usize;
     let start = Instant::now();
@@ -198,8 +199,8 @@ async fn wave(chance: &mut TestRng) -> [u64; 6] {
         }
         assert!(
             start.elapsed() < PATIENCE,
-            "{opened} of {WAVE} opened; {open} open, awaited {to_shut_down}; \
-             {closed} closed by the server, awaited {to_close}"
+            "{opened} of {WAVE} opened; {open} open, expected {to_shut_down}; \
+             {closed} closed by the server, expected {to_close}"
         );
         connections.close_where(|it| &*it.key == "CloseWhere" && it.bytes > 0);
         sleep(Duration::from_millis(1)).await;
@@ -234,7 +235,7 @@ async fn wave(chance: &mut TestRng) -> [u64; 6] {
     ];
     assert_eq!(by_reason, expected);
     for closed in &server.closed[..] {
-        assert_eq!(closed.load(SeqCst), 1, "each is told once");
+        assert_eq!(closed.load(SeqCst), 1, "`on_close` is called once");
     }
     by_reason
 }
@@ -253,7 +254,7 @@ fn chance() -> TestRng {
     chance
 }
 
-/// 10,000 connections. All is on one thread, so that its allocations can be counted.
+/// Opens 10,000 connections. They share one thread, so that their allocations can be counted.
 #[test]
 fn ten_thousand_connections_leave_nothing_behind() {
     let report = panic::take_hook();
@@ -279,18 +280,18 @@ fn ten_thousand_connections_leave_nothing_behind() {
     let before = measure(|| run(2)).bytes_current;
     let more = measure(|| run(WAVES)).bytes_current;
     println!("{before} bytes of heap before, {more:+} after");
-    // The runtime's queues grow with the most that was ever ready at once, which depends on how busy
-    // the machine is. What a connection leaves behind is there 10,000 times.
+    // The runtime's queues grow with the highest number of ready tasks, which depends on the load
+    // of the machine. A leak per connection would count 10,000 times.
     assert!(
         more < 10 * (WAVE * WAVES) as i64,
         "{before} bytes before, {more:+} after"
     );
 }
 
-/// A shutdown with a window of 10 s sends each of 1,000 clients a reconnection time of its own: in
-/// no second do more than 15 % of them come back.
+/// Shuts down with a window of 10 s, so that each of 1,000 clients receives its own reconnection
+/// time. At most 15 % of them may reconnect within the same second.
 #[test]
-fn a_shutdown_spreads_the_return_of_a_thousand_clients() {
+fn a_shutdown_spreads_the_reconnections_of_a_thousand_clients() {
     const CLIENTS: usize = 1_000;
     const WINDOW: Duration = Duration::from_secs(10);
     let runtime = Builder::new_multi_thread()
@@ -298,7 +299,7 @@ fn a_shutdown_spreads_the_return_of_a_thousand_clients() {
         .enable_all()
         .build()
         .unwrap();
-    // Both ends of two connections for each client; the soft limit is often 1,024.
+    // Each client has two connections, with both ends here. The soft limit is often 1,024.
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
     runtime.block_on(async {
         let closed: Arc<[AtomicU32]> = (0..CLIENTS).map(|_| AtomicU32::new(0)).collect();
@@ -321,7 +322,7 @@ fn a_shutdown_spreads_the_return_of_a_thousand_clients() {
                 let (events, retry) = all.rsplit_once("retry: ").unwrap();
                 assert_eq!(events, ":\ndata: a\n\ndata: b\n\n");
                 let retry: u64 = retry.strip_suffix('\n').unwrap().parse().unwrap();
-                // An EventSource would wait for that long.
+                // An EventSource would wait for this time.
                 let mut client = RawClient::get(next_address, &path, "").await;
                 client.head().await;
                 (retry, client)
@@ -346,12 +347,12 @@ fn a_shutdown_spreads_the_return_of_a_thousand_clients() {
         within("the old server's streams to close", old.closed()).await;
         let mut open = Vec::new();
         let mut seconds = [0; 10];
-        while let Some(ended) = within("the clients to come back", clients.join_next()).await {
+        while let Some(ended) = within("the clients to reconnect", clients.join_next()).await {
             let (retry, client) = ended.expect("no client panics");
             seconds[retry as usize / 1_000] += 1;
             open.push(client);
         }
-        println!("told to come back in each second: {seconds:?}");
+        println!("reconnections in each second: {seconds:?}");
         assert!(seconds.iter().all(|n| *n <= CLIENTS * 15 / 100));
         assert_eq!(seconds.iter().sum::<usize>(), CLIENTS);
         assert_eq!(new.totals().open, CLIENTS);

@@ -1,5 +1,5 @@
-//! The hub against a model of it that is too simple to be wrong: a list of all that was published.
-//! And with real threads, against what any subscriber can tell by itself.
+//! The hub against a simple model, a list of the events of each topic. With real threads, each
+//! subscriber checks by itself that no event is missing.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,7 +27,7 @@ use crate::{
 const TOPICS: usize = 12;
 const PUBLISHERS: usize = 8;
 const SUBSCRIBERS: usize = 32;
-/// How many events a topic keeps.
+/// The number of events in the history of a topic.
 const HISTORY: usize = 20;
 
 type Topics = BTreeSet<usize>;
@@ -43,11 +43,11 @@ fn some_topics(chance: &mut TestRng) -> Topics {
         .collect()
 }
 
-/// What a client sees: the id and the text of each event; a reset is one of them.
+/// An event or a reset that a client sees, with its position and its text.
 #[derive(Clone, Debug, PartialEq)]
 struct Seen(Position, String);
 
-/// Reads all that is there, and whether it goes on.
+/// Reads all available events. Returns them, and `false` if the subscription has ended.
 fn read(subscription: &mut Subscription) -> (Vec<Seen>, bool) {
     let mut seen = Vec::new();
     loop {
@@ -67,11 +67,11 @@ fn read(subscription: &mut Subscription) -> (Vec<Seen>, bool) {
     }
 }
 
-/// What is there of each topic, and what is not.
+/// The expected state of a hub.
 struct Model {
     head: Position,
     topics: Vec<Topic>,
-    /// What topics that are gone have lost, up to here.
+    /// The last position that a removed topic has lost.
     forgotten: Position,
     closed: bool,
 }
@@ -80,7 +80,7 @@ struct Model {
 struct Topic {
     events: Vec<Seen>,
     subscribers: usize,
-    /// It has lost events up to here; `None` if it is gone, and nobody knows.
+    /// The last position that the topic has lost. `None` if the topic does not exist.
     lost: Option<Position>,
 }
 
@@ -135,7 +135,7 @@ impl Model {
         }
     }
 
-    /// What a client sees that has all up to `after`.
+    /// Returns what a client sees next, and `false` if its subscription has ended.
     fn read(&self, client: &mut Client) -> (Vec<Seen>, bool) {
         if client.over {
             return (vec![], false);
@@ -152,7 +152,7 @@ impl Model {
             _ if lost => Some("lagged"),
             _ => None,
         };
-        let behind = |topic: &Topic, after| {
+        let newer = |topic: &Topic, after| {
             let events = topic.events.iter().filter(move |seen| seen.0 > after);
             events.cloned().collect::<Vec<_>>()
         };
@@ -161,9 +161,9 @@ impl Model {
             _ => client.after,
         };
         let mut seen: Vec<_> = match (reason, client.on_lag) {
-            (None, _) => topics.flat_map(|topic| behind(topic, after)).collect(),
+            (None, _) => topics.flat_map(|topic| newer(topic, after)).collect(),
             (Some(_), OnLag::Latest) => {
-                let newest = topics.filter_map(|topic| behind(topic, after).pop());
+                let newest = topics.filter_map(|topic| newer(topic, after).pop());
                 newest.collect()
             }
             (Some("lagged"), OnLag::Disconnect) => {
@@ -184,7 +184,7 @@ impl Model {
     }
 }
 
-/// A client and what it has.
+/// A client and its expected state.
 struct Client {
     subscription: Subscription,
     topics: Topics,
@@ -242,11 +242,11 @@ impl Client {
     }
 }
 
-/// A million operations: each subscriber sees what the model says, no more and no less.
+/// Runs a million operations. Each subscriber must see exactly what the model predicts.
 #[test]
-fn any_interleaving_shows_everybody_what_the_model_says() {
+fn subscribers_see_what_the_model_predicts() {
     const OPERATIONS: usize = 1_000_000;
-    /// So often a hub is closed, and another begins.
+    /// The number of operations after which the hub is closed and replaced.
     const CLOSE: usize = 50_000;
 
     watch();
@@ -304,9 +304,9 @@ fn any_interleaving_shows_everybody_what_the_model_says() {
     assert!(seen > OPERATIONS && resets > OPERATIONS / 1_000);
 }
 
-/// Eight publishers and thirty-two subscribers in threads of their own. Each publisher counts in
-/// topics that are its alone, so a subscriber can tell by itself whether one is missing, doubled or
-/// out of order: only a reset lets it begin anew.
+/// Runs eight publishers and thirty-two subscribers in threads of their own. Each publisher numbers
+/// the events of its own topics. So a subscriber detects events that are missing, repeated or out
+/// of order. Only a reset may be followed by any number.
 #[test]
 fn threads_see_each_event_once_and_in_order() {
     let required = env::var("HTTP_SSE_REAL").is_ok_and(|value| value == "required");
@@ -354,7 +354,7 @@ fn threads_see_each_event_once_and_in_order() {
     });
     let subscribers: Vec<_> = subscribers.collect();
     for round in 1..=rounds {
-        until_blocking("enough to be seen and resumed", || {
+        until_blocking("enough events and resumes", || {
             let [seen, _, resumes] = *totals.lock().unwrap();
             let failed = publishers.iter().any(thread::JoinHandle::is_finished)
                 || subscribers.iter().any(thread::JoinHandle::is_finished);
@@ -366,7 +366,7 @@ fn threads_see_each_event_once_and_in_order() {
         .into_iter()
         .map(|thread| joined("a publisher to end", thread));
     let published: u64 = published.sum();
-    hub.close(); // which wakes those who wait
+    hub.close(); // wakes the subscribers that wait
     for thread in subscribers {
         joined("a subscriber to end", thread);
     }
@@ -374,7 +374,7 @@ fn threads_see_each_event_once_and_in_order() {
     println!("{published} published, {seen} seen, {resets} resets, {resumes} resumes");
 }
 
-/// Reads some topics, with some resumes in between; tells how many events, resets and resumes.
+/// Reads some topics, and resumes at times. Returns the numbers of events, resets and resumes.
 fn follow(
     hub: &Hub,
     names: &BTreeSet<String>,
@@ -390,7 +390,7 @@ fn follow(
         .build()
         .unwrap();
     for _ in 0..chance.random_range(1..200) {
-        // A lost wake-up would leave this waiting until the deadline.
+        // With a lost wake-up, this would wait until the deadline.
         let events = within("an event or the end of the hub", subscription.next());
         let Some(events) = runtime.block_on(events) else {
             return counts;
@@ -410,8 +410,8 @@ fn follow(
                     .split_once(' ')
                     .unwrap();
                 let count: u64 = count.parse().unwrap();
-                assert!(after < Some(at), "in order");
-                assert!(names.contains(topic), "of its topics");
+                assert!(after < Some(at), "{at} is out of order");
+                assert!(names.contains(topic), "not subscribed to {topic}");
                 let expected = next.insert(topic.to_owned(), count + 1);
                 assert!(
                     expected.is_none_or(|expected| expected == count),
@@ -423,7 +423,7 @@ fn follow(
         if let Some(at) = after.filter(|_| chance.random_range(0..4) == 0) {
             counts[2] += 1;
             if chance.random_range(0..2) == 0 && !over.load(SeqCst) {
-                thread::sleep(Duration::from_millis(1)); // to be away for a while
+                thread::sleep(Duration::from_millis(1)); // stays away for a while
             }
             let last = at.to_string().parse().unwrap();
             subscription = hub.subscribe(names).after(last);

@@ -1,5 +1,5 @@
-//! A subscriber that does not read, beside a thousand that do: it changes nothing for them. What
-//! it costs in memory is in `tests/costs/hub_cost.rs`.
+//! A subscriber that does not read has no effect on a thousand that do. Its memory is measured in
+//! `tests/costs/hub_cost.rs`.
 
 use std::{
     cell::RefCell,
@@ -20,10 +20,10 @@ use tokio::task::{LocalSet, spawn_local, yield_now};
 use crate::deadline::{finished, within};
 
 const READERS: usize = 999;
-/// How many events a topic keeps.
+/// The number of events in the history of a topic.
 const HISTORY: usize = 64;
 
-/// Counts its wake-ups.
+/// A waker that counts its wake-ups.
 #[derive(Default)]
 struct Wakes(AtomicUsize);
 
@@ -33,17 +33,17 @@ impl Wake for Wakes {
     }
 }
 
-/// What one reader did for a burst of events.
+/// The work of one reader for a burst of events.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Burst {
     events: u64,
     pieces: usize,
     polls: usize,
-    /// In how many turns of the scheduler all was there.
+    /// The number of turns of the scheduler until all readers had all events.
     turns: usize,
 }
 
-/// Publishes bursts to 999 readers; tells what each of them did for each burst.
+/// Publishes bursts to 999 readers. Returns the work of each reader for each burst.
 async fn bursts(hub: &Hub) -> Vec<Vec<Burst>> {
     const BURSTS: [usize; 6] = [1, 2, 8, 1, HISTORY, 8];
     let readers: Vec<_> = (0..READERS)
@@ -96,7 +96,7 @@ async fn bursts(hub: &Hub) -> Vec<Vec<Burst>> {
             yield_now().await;
             turns += 1;
         }
-        // What comes late of it would be counted too.
+        // Late polls are counted too.
         for _ in 0..3 {
             yield_now().await;
         }
@@ -114,7 +114,7 @@ async fn bursts(hub: &Hub) -> Vec<Vec<Burst>> {
     all
 }
 
-/// One that waits for an event and does not read when it is woken.
+/// Returns a subscription that waits for an event and does not read when it is woken.
 fn stalled(hub: &Hub, on_lag: OnLag) -> (Subscription, Arc<Wakes>) {
     let mut subscription = hub.subscribe(["a"]).on_lag(on_lag);
     let wakes = Arc::new(Wakes::default());
@@ -124,11 +124,11 @@ fn stalled(hub: &Hub, on_lag: OnLag) -> (Subscription, Arc<Wakes>) {
     (subscription, wakes)
 }
 
-/// Each of the others is woken once for a burst, and reads it in as many pieces and polls and as
-/// soon as without one that stalls; that one is woken once for all of it, and gets what its policy
-/// says when it reads again.
+/// Compares the readers with those of a hub without a stalled subscriber. For each burst, they need
+/// one poll, one piece and the same number of turns. The stalled subscriber is woken once for all
+/// bursts. Its policy applies when it reads again.
 #[tokio::test(start_paused = true)]
-async fn one_that_stalls_delays_nobody() {
+async fn a_stalled_subscriber_delays_no_other() {
     let local = LocalSet::new();
     let test = local.run_until(async {
         let new = || Hub::builder().history(HISTORY).build();
@@ -144,7 +144,7 @@ async fn one_that_stalls_delays_nobody() {
                 with == without,
                 "{on_lag:?}: {with:?}\nand without {without:?}"
             );
-            // By the first event; the end finds no waker of it.
+            // The first event wakes it. The later ones and the close find no waker.
             assert_eq!(wakes.0.load(SeqCst), 1);
             let head = hub.head();
             let expected = match on_lag {

@@ -1,12 +1,12 @@
-//! The layers: a file imports only from files above its row in the table, and names only what its
-//! layer may.
+//! A check of the layers. A file imports only from files above it in a table, and uses only the
+//! names that its layer may use.
 //!
-//! The whole list of what is forbidden: an import that does not point upwards in [`ROWS`], a name of
-//! [`FROM_LAYER`] below its layer, and wire syntax in a literal outside [`WIRE_SYNTAX`].
+//! Three things are rejected: an import that does not point upwards in [`ROWS`], a name of
+//! [`FROM_LAYER`] below its layer, and wire syntax in a literal outside of [`WIRE_SYNTAX`].
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-/// Each file and its layer, from the bottom up. A new file gets a row here first.
+/// Each file and its layer, with the lowest layer first. A new file gets a row here first.
 const ROWS: [(&str, u32); 57] = [
     ("slots", 0),
     ("wire/retry", 0),
@@ -85,7 +85,7 @@ const FROM_LAYER: [(&str, u32); 14] = [
     ("spawn", 5),
 ];
 
-/// The files that write or read wire syntax. `check` has the encoder's fields as a table, and
+/// The files that write or read wire syntax. `check` has the encoder's fields as a table,
 /// `json_line` drops line ends, and `field` rejects them.
 const WIRE_SYNTAX: [&str; 5] = [
     "wire/encode",
@@ -95,7 +95,7 @@ const WIRE_SYNTAX: [&str; 5] = [
     "wire/json_line",
 ];
 
-/// The files of `src`, by module: `wire/event`, and `wire` for `wire/mod.rs`.
+/// Returns the files of `src` by module: `wire/event`, and `wire` for `wire/mod.rs`.
 fn files() -> BTreeMap<String, String> {
     fn visit(folder: &Path, module: &str, files: &mut BTreeMap<String, String>) {
         for entry in fs::read_dir(folder).unwrap() {
@@ -123,7 +123,7 @@ fn files() -> BTreeMap<String, String> {
     files
 }
 
-/// The code of a file, without its tests, comments and features, which have the names of crates.
+/// Returns the code of a file without tests, comments and features, which are named after crates.
 fn code(text: &str) -> String {
     let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
     let lines = code.lines().map(|line| match line.trim_start() {
@@ -133,8 +133,8 @@ fn code(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The paths in a file that begin in this crate, such as `crate::wire::Event`. A list in braces
-/// becomes one path for each name.
+/// Returns the paths in a file that begin in this crate, such as `crate::wire::Event`. A list in
+/// braces becomes one path for each name.
 fn paths(code: &str) -> Vec<Vec<String>> {
     let mut paths = Vec::new();
     for root in ["crate::", "super::", "self::"] {
@@ -156,7 +156,7 @@ fn paths(code: &str) -> Vec<Vec<String>> {
     paths
 }
 
-/// Reads one path of a `use`, or what stands in its braces.
+/// Reads one path of a `use`, or the list in its braces.
 fn expand(rest: &mut &str, before: &[String], paths: &mut Vec<Vec<String>>) {
     let mut path = before.to_vec();
     loop {
@@ -174,7 +174,7 @@ fn expand(rest: &mut &str, before: &[String], paths: &mut Vec<Vec<String>>) {
         }
         let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_'));
         let (name, after) = rest.split_at(end.unwrap_or(rest.len()));
-        assert!(!name.is_empty(), "a path goes on with {rest:.20?}");
+        assert!(!name.is_empty(), "a path continues with {rest:.20?}");
         path.push(name.to_owned());
         *rest = after;
         match rest.strip_prefix("::") {
@@ -185,7 +185,7 @@ fn expand(rest: &mut &str, before: &[String], paths: &mut Vec<Vec<String>>) {
     paths.push(path);
 }
 
-/// Returns the file that a path leads to. Follows the names that a folder re-exports.
+/// Returns the file that defines the target of a path. Follows the re-exports of a folder.
 fn resolve(files: &BTreeMap<String, String>, from: &str, path: &[String]) -> String {
     let parent = |module: &str| {
         module
@@ -226,7 +226,7 @@ fn resolve(files: &BTreeMap<String, String>, from: &str, path: &[String]) -> Str
                     });
                     exports.find(|export| export.last() == Some(name) && export.len() > 2)
                 });
-                // A definition of this very module, or what follows a name that is no module.
+                // The name is defined in this module, or follows a name that is not a module.
                 let Some(export) = exported.filter(|_| depth > 0 && is_table(&module)) else {
                     return module;
                 };
@@ -237,13 +237,13 @@ fn resolve(files: &BTreeMap<String, String>, from: &str, path: &[String]) -> Str
     module
 }
 
-/// Whether a module is a folder, whose names may come from its files.
+/// Returns whether a module is a folder, whose names may come from its files.
 fn is_table(module: &str) -> bool {
     ["lib", "wire", "body", "connections", "hub"].contains(&module)
 }
 
 fn row(module: &str) -> usize {
-    // Adapters do not know each other, and share a row.
+    // Adapters do not import each other, so they share a row.
     let module = match module.strip_prefix("adapter/") {
         None | Some("no_stream") => module,
         Some(_) => "adapter/frameworks",
@@ -256,7 +256,7 @@ fn layer(module: &str) -> u32 {
     ROWS[row(module)].1
 }
 
-/// The literals of a file: strings, byte strings, bytes and characters, as they are written.
+/// Returns the contents of all string, byte string, byte and character literals, as written.
 fn literals(code: &str) -> Vec<&str> {
     let mut found = Vec::new();
     let mut rest = code;
@@ -284,7 +284,7 @@ fn literals(code: &str) -> Vec<&str> {
 }
 
 #[test]
-fn a_file_imports_only_from_those_above_it_in_the_table() {
+fn files_import_only_from_files_above_them() {
     let files = files();
     for (module, code) in &files {
         for path in paths(code) {
@@ -300,23 +300,23 @@ fn a_file_imports_only_from_those_above_it_in_the_table() {
 }
 
 #[test]
-fn a_file_names_only_what_its_layer_may() {
+fn files_use_only_names_of_their_layer() {
     for (module, code) in files() {
         for (name, from) in FROM_LAYER {
             assert!(
                 !code.contains(name) || layer(&module) >= from,
-                "{module} names {name}"
+                "{module} uses {name}"
             );
         }
     }
 }
 
 #[test]
-fn every_row_of_the_table_is_a_file() {
+fn every_row_has_a_file() {
     let files = files();
     for (module, _) in ROWS {
         let exists = files.contains_key(module) || module == "adapter/frameworks";
-        assert!(exists, "no src/{module}");
+        assert!(exists, "src/{module} does not exist");
     }
 }
 
@@ -330,13 +330,13 @@ fn wire_syntax_is_written_in_one_place() {
                 || fields.iter().any(|field| literal.starts_with(field));
             assert!(
                 !is_syntax || WIRE_SYNTAX.contains(&&*module),
-                "{module} has {literal:?}"
+                "{module} contains {literal:?}"
             );
         }
     }
 }
 
-/// The test sees what it is to forbid.
+/// Shows that the other tests detect imports and literals.
 #[test]
 fn forbidden_imports_and_literals_are_found() {
     let files = BTreeMap::from(

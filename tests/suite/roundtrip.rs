@@ -1,5 +1,4 @@
-//! Whatever strings an event is made of, parsers that were not written here read back exactly that
-//! event, and nothing beside it.
+//! Third-party parsers read back exactly the events that were sent, whatever text they contain.
 
 use bytes::Bytes;
 use eventsource_stream::Eventsource as _;
@@ -8,7 +7,7 @@ use http_sse::{Event, EventId, EventType, Retry, Sse};
 use proptest::{collection::vec, option, prelude::*};
 use sse_stream::SseStream;
 
-/// What an event is made of.
+/// The fields of an event.
 #[derive(Clone, Debug)]
 struct Parts {
     data: Option<String>,
@@ -18,7 +17,7 @@ struct Parts {
     comments: Vec<String>,
 }
 
-/// What a client dispatches.
+/// An event as clients dispatch it.
 #[derive(Clone, Debug, PartialEq)]
 struct Dispatched {
     data: String,
@@ -26,7 +25,7 @@ struct Dispatched {
     last_event_id: String,
 }
 
-/// Text that is rich in what has a meaning on the wire.
+/// Generates text with many sequences that have a meaning on the wire.
 fn text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("\r"),
@@ -89,7 +88,7 @@ fn event(parts: Parts) -> Event {
     parts.comments.into_iter().fold(event, Event::comment)
 }
 
-/// What the standard says that a client dispatches.
+/// Returns the events that a client dispatches, by the standard.
 fn expected(all: &[Parts]) -> Vec<Dispatched> {
     let mut last_event_id = String::new();
     let mut dispatched = Vec::new();
@@ -113,7 +112,7 @@ fn expected(all: &[Parts]) -> Vec<Dispatched> {
     dispatched
 }
 
-/// The body of a response with these events.
+/// Returns the body of a response with these events.
 fn wire(all: &[Parts]) -> Vec<u8> {
     let events: Vec<_> = all.iter().cloned().map(event).collect();
     let frames: Vec<_> = Sse::new(stream::iter(events))
@@ -125,7 +124,7 @@ fn wire(all: &[Parts]) -> Vec<u8> {
     frames.concat()
 }
 
-/// The same bytes in chunks that are split at random.
+/// Splits the bytes into chunks of these sizes, which repeat.
 fn split(wire: &[u8], sizes: &[usize]) -> Vec<Bytes> {
     let mut chunks = Vec::new();
     let mut rest = wire;
@@ -155,7 +154,7 @@ fn by_eventsource_stream(chunks: Vec<Bytes>) -> Vec<Dispatched> {
         .unwrap()
 }
 
-/// It yields blocks without data too, and leaves it to its user to keep the id.
+/// Parses with `sse-stream`, which also yields blocks without data and does not keep the last ID.
 fn by_sse_stream(chunks: Vec<Bytes>) -> Vec<Dispatched> {
     let mut last_event_id = String::new();
     SseStream::from_bytes_stream(stream::iter(chunks).map(Ok::<_, std::convert::Infallible>))
@@ -196,14 +195,14 @@ proptest! {
         prop_assert_eq!(by_sse_stream(chunks), expected(&all));
     }
 
-    /// What is refused is refused for a reason, and given back.
+    /// Compares each error with the first forbidden character. The error returns the text.
     #[test]
-    fn fields_are_refused_exactly_where_they_would_break(text in text()) {
+    fn only_forbidden_characters_are_rejected(text in text()) {
         let first = |forbidden: &[char]| text.find(forbidden);
         prop_assert_eq!(EventId::new(text.clone()).map_err(|e| e.offset()).err(), first(&['\r', '\n', '\0']));
         prop_assert_eq!(EventType::new(text.clone()).map_err(|e| e.offset()).err(), first(&['\r', '\n']));
-        if let Err(refused) = EventId::new(text.clone()) {
-            prop_assert_eq!(refused.into_value(), text);
+        if let Err(rejected) = EventId::new(text.clone()) {
+            prop_assert_eq!(rejected.into_value(), text);
         }
     }
 }

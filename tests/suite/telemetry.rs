@@ -1,4 +1,4 @@
-//! What monitoring is told: the features `metrics` and `tracing`, to the letter.
+//! The exact output of the features `metrics` and `tracing`.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../support/deadline.rs"]
@@ -13,17 +13,16 @@ use tokio::time::{Instant, advance};
 
 use deadline::within;
 
-/// What is told in the thread of one test, which is where its streams are polled.
-struct Told {
+/// The telemetry of one test, whose streams are polled in the thread of the test.
+struct Telemetry {
     metrics: PrometheusHandle,
 }
 
-/// Runs a test with a recorder of its own and the subscriber of the process.
+/// Runs a test with its own recorder, and with the subscriber of the process.
 ///
-/// `tracing` asks once for each call site who is interested, when it is first met in the process.
-/// So the subscriber is there before any stream of any test, and is one for all of them; each
-/// thread has its own lines.
-fn recorded<T>(test: impl FnOnce(Told) -> T) -> T {
+/// `tracing` asks the subscriber about each call site only once per process. So all tests share one
+/// subscriber, which exists before their first stream. Each thread has its own lines.
+fn recorded<T>(test: impl FnOnce(Telemetry) -> T) -> T {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let subscriber = tracing_subscriber::fmt()
@@ -32,26 +31,26 @@ fn recorded<T>(test: impl FnOnce(Told) -> T) -> T {
             .with_ansi(false)
             .without_time()
             .finish();
-        tracing::subscriber::set_global_default(subscriber).expect("there is no other");
+        tracing::subscriber::set_global_default(subscriber).expect("this is the only subscriber");
     });
     let recorder = PrometheusBuilder::new().build_recorder();
     let metrics = recorder.handle();
-    metrics::with_local_recorder(&recorder, || test(Told { metrics }))
+    metrics::with_local_recorder(&recorder, || test(Telemetry { metrics }))
 }
 
-/// The same on the paused clock.
-fn recorded_async<F: Future<Output = ()>>(test: impl FnOnce(Told) -> F) {
-    recorded(|told| {
+/// Runs a test like [`recorded`], on the paused clock.
+fn recorded_async<F: Future<Output = ()>>(test: impl FnOnce(Telemetry) -> F) {
+    recorded(|telemetry| {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
             .build();
-        runtime.unwrap().block_on(test(told));
+        runtime.unwrap().block_on(test(telemetry));
     });
 }
 
-impl Told {
-    /// The lines that have a value, in order.
+impl Telemetry {
+    /// Returns the lines with a value, sorted.
     fn metrics(&self) -> Vec<String> {
         let text = self.metrics.render();
         let values = text.lines().filter(|line| {
@@ -62,7 +61,7 @@ impl Told {
         values
     }
 
-    /// What this thread logged.
+    /// Returns the lines that this thread logged.
     fn lines(&self) -> Vec<String> {
         let lines = LINES.with_borrow(|lines| String::from_utf8(lines.clone()).unwrap());
         lines.lines().map(str::to_owned).collect()
@@ -73,7 +72,7 @@ thread_local! {
     static LINES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Writes to the lines of the current thread.
+/// A writer to the lines of the current thread.
 struct Lines;
 
 impl io::Write for Lines {
@@ -86,7 +85,7 @@ impl io::Write for Lines {
     }
 }
 
-/// Opens a stream of one event, reads it, and lets it wait for a keep-alive.
+/// Opens a stream of one event. Reads the event and the first keep-alive.
 async fn open(
     connections: &Connections,
 ) -> SseBody<impl futures_util::Stream<Item = Event> + use<>> {
@@ -106,8 +105,8 @@ async fn open(
 }
 
 #[test]
-fn the_recorder_is_told_of_the_hub() {
-    recorded(|told| {
+fn a_hub_records_its_metrics() {
+    recorded(|telemetry| {
         let hub = Hub::builder().history(2).build();
         let mut slow = hub.subscribe(["a"]);
         let left = hub.subscribe(["a", "b"]);
@@ -127,7 +126,7 @@ fn the_recorder_is_told_of_the_hub() {
         let bytes = hub.topics()[0].bytes / 2 * 3;
         let memory = hub.memory();
         assert_eq!(
-            told.metrics(),
+            telemetry.metrics(),
             [
                 "sse_hub_lagged_total 1".to_owned(),
                 format!("sse_hub_memory_bytes {memory}"),
@@ -144,8 +143,8 @@ fn the_recorder_is_told_of_the_hub() {
 }
 
 #[test]
-fn the_recorder_is_told_the_totals() {
-    recorded_async(async |told| {
+fn connections_record_their_metrics() {
+    recorded_async(async |telemetry| {
         let connections = Connections::new().max(2).max_per_key(1);
         let body = open(&connections).await;
         assert!(connections.admit("user 7").is_err());
@@ -160,7 +159,7 @@ fn the_recorder_is_told_the_totals() {
         while within("the end", ended.next()).await.is_some() {}
 
         assert_eq!(
-            told.metrics(),
+            telemetry.metrics(),
             [
                 "sse_events_total 1",
                 "sse_keep_alives_total 1",
@@ -183,8 +182,8 @@ fn the_recorder_is_told_the_totals() {
 }
 
 #[test]
-fn a_stream_is_a_span() {
-    recorded_async(async |told| {
+fn a_stream_has_a_span() {
+    recorded_async(async |telemetry| {
         let connections = Connections::new();
         let start = Instant::now();
         let mut body = open(&connections).await;
@@ -206,6 +205,6 @@ fn a_stream_is_a_span() {
                  bytes=13 keep_alives=1 seconds=12.5"
             ),
         ];
-        assert_eq!(told.lines(), expected);
+        assert_eq!(telemetry.lines(), expected);
     });
 }

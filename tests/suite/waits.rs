@@ -1,4 +1,4 @@
-//! Every wait of the tests has a deadline.
+//! A check that every wait in the tests has a deadline.
 //!
 //! `cargo test --test suite waits -- --nocapture` lists them.
 
@@ -8,15 +8,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The waits of `support/deadline.rs`, each with a deadline of [`PATIENCE`] or of its own.
+/// The functions of `support/deadline.rs` that wait. The deadline is [`PATIENCE`] or an argument.
 ///
 /// [`PATIENCE`]: crate::deadline::PATIENCE
 const DEADLINES: [&str; 4] = ["within", "within_time", "until", "finished"];
 
-/// The functions of a clock, which end by themselves.
+/// The functions of clocks and schedulers, which end by themselves.
 const CLOCK: [&str; 4] = ["sleep", "sleep_until", "advance", "yield_now"];
 
-/// What blocks a thread for as long as it takes.
+/// Calls that block a thread without a deadline.
 const BLOCKING: [&str; 18] = [
     ".recv()",
     ".blocking_recv()",
@@ -38,8 +38,8 @@ const BLOCKING: [&str; 18] = [
     "thread::scope(",
 ];
 
-/// The methods of tokio, futures and hyper that wait for as long as it takes. An async method of
-/// the tests has a name of its own, or a wait could not be told from these.
+/// Methods of tokio, futures and hyper that wait without a deadline. The async methods of the tests
+/// have other names, because the check only sees the name.
 const FOREIGN: [&str; 20] = [
     "accept",
     "acquire",
@@ -63,22 +63,22 @@ const FOREIGN: [&str; 20] = [
     "write_all",
 ];
 
-/// What a line says, or the one above it, if it may wait for as long as its test runs: a server
-/// that accepts, for instance, in a task that the test aborts.
+/// Markers of a wait without a deadline of its own, on the same line or the line above. An example
+/// is a server that accepts connections in a task that the test aborts.
 const FOR_GOOD: [&str; 2] = ["waits for good:", "has a deadline:"];
 
-/// Files that are not looked at: those that make the deadlines, of waits and of a socket, and this.
+/// Files that are not checked: those that implement deadlines, and this one.
 const WITHOUT: [&str; 3] = ["support/deadline.rs", "support/http1.rs", "suite/waits.rs"];
 
 /// A file of the tests.
 struct File {
     name: String,
-    /// Without comments and the contents of literals, byte by byte in the same place.
+    /// The text with spaces instead of comments and literals. All bytes keep their positions.
     code: String,
     text: String,
 }
 
-/// What stands before an `.await`.
+/// A called function before an `.await`.
 #[derive(Debug)]
 struct Callee<'a> {
     name: &'a str,
@@ -106,7 +106,7 @@ fn files() -> Vec<File> {
     files
 }
 
-/// Replaces comments and the contents of literals by spaces.
+/// Replaces comments and literals with spaces.
 fn without_literals(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut code = bytes.to_vec();
@@ -163,13 +163,13 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
-/// The word that ends at `end`.
+/// Returns the word that ends at `end`.
 fn word_before(code: &str, end: usize) -> &str {
     let word = code[..end].bytes().rev().take_while(|byte| is_word(*byte));
     &code[end - word.count()..end]
 }
 
-/// The function whose future is awaited at `at`, or `None` if it is something else than a call.
+/// Returns the function whose future is awaited at `at`, or `None` if that is not a call.
 fn callee(code: &str, at: usize) -> Option<Callee<'_>> {
     let mut end = code[..at].trim_end().len();
     let mut depth = 0_usize;
@@ -192,12 +192,12 @@ fn callee(code: &str, at: usize) -> Option<Callee<'_>> {
     Some(Callee { name, is_method })
 }
 
-/// What follows the call whose name, or name and opening parenthesis, ends at `end`.
+/// Returns the code after a call. Its name, or its name and opening parenthesis, ends at `end`.
 fn after_call(code: &str, end: usize) -> &str {
     let mut depth = usize::from(code[..end].trim_end_matches('&').ends_with('('));
     let mut rest = &code[end..];
     while depth > 0 {
-        let next = rest.find(['(', ')']).expect("a call has an end");
+        let next = rest.find(['(', ')']).expect("the call is closed");
         depth = if rest[next..].starts_with('(') {
             depth + 1
         } else {
@@ -208,8 +208,8 @@ fn after_call(code: &str, end: usize) -> &str {
     rest.trim_start()
 }
 
-/// The async functions and closures of the tests, whose own waits are looked at where they are
-/// defined: those that are methods, and the others.
+/// Returns the async methods of the tests, and the other async functions and closures. Their waits
+/// are checked where they are defined.
 fn async_functions(files: &[File]) -> [BTreeSet<&str>; 2] {
     let [mut methods, mut functions] = [BTreeSet::new(), BTreeSet::new()];
     for file in files {
@@ -259,12 +259,12 @@ fn every_wait_has_a_deadline() {
         }
         let mut wait = |at: usize, what: String, ends: bool| {
             let line = line(at);
-            let told = format!("tests/{}:{}: {what}", file.name, line + 1);
+            let entry = format!("tests/{}:{}: {what}", file.name, line + 1);
             if ends || for_good(line) {
-                println!("{told}");
+                println!("{entry}");
                 count += 1;
             } else {
-                without.push(format!("{told}: {}", lines[line].trim()));
+                without.push(format!("{entry}: {}", lines[line].trim()));
             }
         };
         for (at, found) in file.code.match_indices(".await") {
@@ -272,7 +272,7 @@ fn every_wait_has_a_deadline() {
                 continue;
             }
             match callee(&file.code, at) {
-                None => wait(at, "no call".into(), false),
+                None => wait(at, "not a call".into(), false),
                 Some(callee) => {
                     let name = callee.name;
                     let ends = if callee.is_method {
@@ -288,7 +288,7 @@ fn every_wait_has_a_deadline() {
         }
         for blocking in BLOCKING {
             for (at, found) in file.code.match_indices(blocking) {
-                // An argument is a future, which its call awaits; one that is awaited is listed above.
+                // A callee awaits the futures in its arguments. An awaited call is listed above.
                 let after = after_call(&file.code, at + found.len());
                 let polled_once = after.starts_with(".now_or_never()");
                 if !after.starts_with([')', ',']) && !after.starts_with(".await") && !polled_once {
@@ -297,7 +297,7 @@ fn every_wait_has_a_deadline() {
             }
         }
     }
-    assert!(count > 100, "{count} waits are found");
+    assert!(count > 100, "only {count} waits were found");
     assert!(without.is_empty(), "{}", without.join("\n"));
 }
 

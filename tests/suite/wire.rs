@@ -1,4 +1,4 @@
-//! The encoder's bytes, case by case of the table of rules, and what a case cannot state.
+//! The encoder's bytes for each case of the table of rules, and tests that a case cannot express.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +19,7 @@ use crate::{
     wire_rules::{DECODER, RESPONSE, Rule, TICK, encoder},
 };
 
-/// A description of each case of the encoder, its event, and its bytes.
+/// Returns the description of each case of the encoder, its event and its bytes.
 fn cases() -> impl Iterator<Item = (String, Event, &'static str)> {
     encoder().into_iter().flat_map(|rule| {
         let case = move |(what, event, wire)| (format!("{}: {what}", rule.id), event, wire);
@@ -27,14 +27,14 @@ fn cases() -> impl Iterator<Item = (String, Event, &'static str)> {
     })
 }
 
-/// The bytes of an item. They are compared as text, not by a comparison of the crate's own.
+/// Returns the bytes of an item as text, so that no comparison of the crate's own is used.
 fn encoded<T: Encode<Error: std::fmt::Debug>>(item: T) -> String {
     let mut wire = BytesMut::new();
     http_sse::encode(item, &mut wire).unwrap();
     String::from_utf8(wire.to_vec()).unwrap()
 }
 
-/// All that a response sends whose source is never pending.
+/// Returns everything that a response sends, if its source is never pending.
 fn sent<S: Stream<Item = Event>>(sse: Sse<S>) -> String {
     let frames = sse.into_body().map(Result::unwrap).collect::<Vec<_>>();
     let frames = frames.now_or_never().unwrap();
@@ -42,14 +42,14 @@ fn sent<S: Stream<Item = Event>>(sse: Sse<S>) -> String {
 }
 
 #[test]
-fn each_case_is_these_bytes() {
+fn each_case_encodes_to_its_bytes() {
     for (what, event, wire) in cases() {
         assert_eq!(encoded(event), wire, "{what}");
     }
 }
 
 #[test]
-fn each_case_is_the_same_bytes_after_others() {
+fn each_case_encodes_to_the_same_bytes_after_others() {
     let mut buffer = BytesMut::new();
     let mut all = String::new();
     for (_, event, wire) in cases() {
@@ -60,14 +60,14 @@ fn each_case_is_the_same_bytes_after_others() {
 }
 
 #[test]
-fn each_case_is_the_same_bytes_in_a_body() {
+fn each_case_encodes_to_the_same_bytes_in_a_body() {
     let events: Vec<_> = cases().map(|(_, event, _)| event).collect();
     let all: String = cases().map(|(_, _, wire)| wire).collect();
     assert_eq!(sent(Sse::new(stream::iter(events))), format!(":\n{all}"));
 }
 
 #[test]
-fn an_encoded_event_equals_its_own_bytes_only() {
+fn an_encoded_event_equals_only_its_own_bytes() {
     let event = EncodedEvent::from(Event::data("a"));
     assert!(event == "data: a\n\n");
     for other in ["", "data: a\n", "data: b\n\n", "data: a\n\n\n"] {
@@ -75,9 +75,9 @@ fn an_encoded_event_equals_its_own_bytes_only() {
     }
 }
 
-/// By a case or by a test that exists; and whatever cites a rule cites one of the table.
+/// Checks that each rule has a case or a test that exists, and that each rule cited exists.
 #[test]
-fn every_rule_is_shown() {
+fn every_rule_has_a_case_or_a_test() {
     fn row<C>(
         rule: &Rule<C>,
         cases: usize,
@@ -94,13 +94,13 @@ fn every_rule_is_shown() {
     let sources = sources();
     let mut rules = BTreeSet::new();
     for (id, says, shown_by, cases) in rows {
-        assert!(rules.insert(id), "two rules are called {id}");
-        assert!(says.ends_with('.'), "{id} says a sentence");
-        assert!(cases + shown_by.len() > 0, "nothing shows {id}");
+        assert!(rules.insert(id), "two rules have the ID {id}");
+        assert!(says.ends_with('.'), "{id} is not a sentence");
+        assert!(cases + shown_by.len() > 0, "{id} has no case and no test");
         for test in shown_by {
             let function = format!("fn {test}(");
             let exists = sources.values().any(|source| source.contains(&function));
-            assert!(exists, "{id} is shown by {test}, which does not exist");
+            assert!(exists, "{id} names the test {test}, which does not exist");
         }
     }
     for (path, source) in &sources {
@@ -110,14 +110,14 @@ fn every_rule_is_shown() {
                 matches!(number.len(), 1 | 2) && number.bytes().all(|b| b.is_ascii_digit());
             assert!(
                 !is_rule || rules.contains(word),
-                "{} cites {word}, which is no rule",
+                "{} cites {word}, which is not a rule",
                 path.display()
             );
         }
     }
 }
 
-/// The crate's sources and those of its tests.
+/// Returns the sources of the crate and of its tests.
 fn sources() -> BTreeMap<PathBuf, String> {
     let mut sources = BTreeMap::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -136,8 +136,8 @@ fn sources() -> BTreeMap<PathBuf, String> {
     sources
 }
 
-/// Every line end in data, at every place in texts of every length up to where the search for it
-/// works in wide steps.
+/// Tries every line end at every position. The lengths include those for which the search takes
+/// wide steps.
 #[test]
 fn line_ends_are_found_wherever_they_are() {
     for length in 0..200 {
@@ -154,7 +154,7 @@ fn line_ends_are_found_wherever_they_are() {
 
 #[test]
 fn an_id_or_event_type_that_would_break_the_wire_is_refused() {
-    fn told(error: InvalidField) -> (&'static str, char, usize, String) {
+    fn parts(error: InvalidField) -> (&'static str, char, usize, String) {
         let value = error.clone().into_value().into_owned();
         (error.field(), error.character(), error.offset(), value)
     }
@@ -165,47 +165,47 @@ fn an_id_or_event_type_that_would_break_the_wire_is_refused() {
         ("é\r\nb", '\r', 2),
         ("message\ndata: pwned", '\n', 7),
     ] {
-        let refused = EventType::new(text).unwrap_err();
-        assert_eq!(told(refused), ("event", character, offset, text.into()));
-        let refused = EventId::new(text).unwrap_err();
-        assert_eq!(told(refused), ("id", character, offset, text.into()));
+        let rejected = EventType::new(text).unwrap_err();
+        assert_eq!(parts(rejected), ("event", character, offset, text.into()));
+        let rejected = EventId::new(text).unwrap_err();
+        assert_eq!(parts(rejected), ("id", character, offset, text.into()));
     }
-    let refused = EventId::new("a\0b\n").unwrap_err();
+    let rejected = EventId::new("a\0b\n").unwrap_err();
     assert_eq!(
-        refused.to_string(),
+        rejected.to_string(),
         "the caller's `id` has '\\0' at byte 1, which the field cannot carry"
     );
-    assert_eq!(told(refused), ("id", '\0', 1, "a\0b\n".into()));
+    assert_eq!(parts(rejected), ("id", '\0', 1, "a\0b\n".into()));
 }
 
 #[test]
 fn a_retry_that_clients_misread_is_refused() {
     for millis in [0, 2_147_483_648, u64::MAX] {
         let time = Duration::from_millis(millis);
-        let refused: InvalidRetry = Retry::new(time).unwrap_err();
-        assert_eq!(refused.0, time);
+        let rejected: InvalidRetry = Retry::new(time).unwrap_err();
+        assert_eq!(rejected.0, time);
     }
 }
 
 #[test]
 #[should_panic(expected = "an event type holds no CR or LF")]
-fn a_bad_literal_of_an_event_type_panics() {
+fn from_static_panics_on_an_invalid_event_type() {
     let _ = EventType::from_static("a\n");
 }
 
 #[test]
 #[should_panic(expected = "an id holds no CR, LF or NUL")]
-fn a_bad_literal_of_an_id_panics() {
+fn from_static_panics_on_an_invalid_id() {
     let _ = EventId::from_static("a\0");
 }
 
 #[test]
 #[should_panic(expected = "a reconnection time is 1 to 2147483647 ms")]
-fn a_bad_literal_of_a_retry_panics() {
+fn from_millis_panics_on_an_invalid_retry() {
     let _ = Retry::from_millis(0);
 }
 
-/// E1, E7 and R7: no BOM, a comment line first.
+/// Shows E1, E7 and R7: no byte order mark, and a comment line first.
 #[test]
 fn a_stream_opens_with_a_comment_line() {
     assert_eq!(sent(Sse::new(stream::empty::<Event>())), ":\n");
@@ -214,7 +214,7 @@ fn a_stream_opens_with_a_comment_line() {
     assert_eq!(sent(with_retry), ":\nretry: 3000\ndata: a\n\n");
 }
 
-/// E14, E15 and E17.
+/// Shows E14, E15 and E17.
 #[tokio::test(start_paused = true)]
 async fn a_keep_alive_is_these_bytes() {
     for (keep_alive, wire) in [
@@ -238,7 +238,7 @@ async fn a_keep_alive_is_these_bytes() {
 }
 
 #[test]
-fn json_is_written_beside_other_fields() {
+fn json_combines_with_other_fields() {
     struct Delta(u64);
 
     impl http_sse::Encode for Delta {

@@ -1,4 +1,4 @@
-//! How many frames and writes a connection takes for its events, with hyper beneath.
+//! The numbers of frames and writes for the events of a connection on hyper.
 
 use std::{
     convert::Infallible,
@@ -30,7 +30,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use crate::deadline::{finished, within};
 
 pin_project! {
-    /// Counts the writes that would each be a call of the system.
+    /// A stream that counts the writes. On a socket, each would be a system call.
     struct Counted {
         #[pin]
         stream: DuplexStream,
@@ -60,7 +60,7 @@ impl AsyncWrite for Counted {
         written
     }
 
-    /// Takes all of them, as a socket does whose buffer has room.
+    /// Takes all buffers, as does a socket that has room.
     fn poll_write_vectored(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -142,13 +142,13 @@ async fn ready_events_share_frames_and_writes() {
         .unwrap();
     let writes_of_axums = writes_of_axums.load(Relaxed);
     println!("{writes_of_ours} writes; with axum's Sse {writes_of_axums}");
-    // How many it hands over at once is hyper's choice: all that its buffer takes.
+    // hyper decides how many frames it writes at once. It takes as many as its buffer holds.
     assert!(writes_of_ours <= 2, "{writes_of_ours}");
     assert!(100 * writes_of_ours <= writes_of_axums);
 }
 
 #[tokio::test]
-async fn an_event_that_comes_alone_is_one_write() {
+async fn a_single_event_is_one_write() {
     const EVENTS: u64 = 100;
     let (events, source) = unbounded_channel();
     let source = UnboundedReceiverStream::new(source);
@@ -161,7 +161,7 @@ async fn an_event_that_comes_alone_is_one_write() {
         let event = within("the event", client.read(&mut buffer)).await;
         assert_ne!(event.unwrap(), 0);
     }
-    // One more was the headers with the opening.
+    // The first write contains the headers and the opening.
     assert_eq!(writes.load(Relaxed), EVENTS + 1);
     drop(events);
     finished("the response to be written", served)
