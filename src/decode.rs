@@ -19,7 +19,8 @@ pub use crate::wire::{DecodeError, Decoded, Decoder};
 /// `decoder` has the limits and the last event ID to start from. With
 /// [`Decoder::with_comments`], comments, reconnection times and ids without data are yielded too.
 /// Each item is an [`Event`] that can be sent on unchanged. A reconnection time that clients
-/// misread is replaced by the nearest one that they do not.
+/// misread is replaced by the nearest one that they do not. An event of the type `message` has no
+/// event type here, because clients treat both alike.
 ///
 /// ```
 /// use futures_util::{StreamExt as _, stream};

@@ -32,7 +32,9 @@
 //! ```toml
 //! [dependencies]
 //! http-sse = { version = "0.1", features = ["axum"] }
+//! axum = "0.8"
 //! futures-util = "0.3"
+//! tokio = { version = "1", features = ["full"] }
 //! ```
 //!
 //! # Many clients
@@ -71,7 +73,7 @@
 //!
 //! | when | then |
 //! |---|---|
-//! | several events are ready | they leave in one frame of about 32 KiB at most |
+//! | several events are ready | they leave together, in a frame that is sent once it holds 32 KiB |
 //! | nothing is ready | the poll is pending, and the connection sleeps |
 //! | nothing was sent for 15 s | a comment is sent ([`KeepAlive`]) |
 //! | the client reads slowly | the source is not polled, and nothing accumulates |

@@ -64,7 +64,7 @@ impl<S: Source> Sse<S> {
     }
 
     /// Creates a response that stops an `EventSource`: the status `204`, after which it does not
-    /// reconnect (9.2.3 of the standard). It reconnects after every other end of a stream.
+    /// reconnect (9.2.3 of the standard). It reconnects after every end of a `200` stream.
     ///
     /// The response has no body. Its `cache-control` is `no-store`, because a cached copy would
     /// stop other clients too.
@@ -74,7 +74,7 @@ impl<S: Source> Sse<S> {
     /// use http_sse::{Event, LastEventId, Sse};
     ///
     /// async fn three(last: LastEventId) -> Sse<impl Stream<Item = Event>> {
-    ///     let next = last.parse::<u32>().unwrap_or(0) + 1;
+    ///     let next = last.parse::<u32>().map_or(1, |last| last.saturating_add(1));
     ///     if next > 3 {
     ///         return Sse::stop();
     ///     }

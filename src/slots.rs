@@ -19,7 +19,7 @@ impl<T: Default> Slots<T> {
             return index as usize;
         }
         let rows = self.rows.len();
-        if rows >= LARGE && rows == self.rows.capacity() {
+        if rows >= SLOW_GROWTH && rows == self.rows.capacity() {
             // `push` would double the table. An eighth wastes less memory per row.
             self.rows.reserve_exact(rows / 8);
         }
@@ -58,7 +58,7 @@ impl<T: Default> Slots<T> {
 }
 
 /// The number of rows from which on a table grows by an eighth.
-const LARGE: usize = 64;
+const SLOW_GROWTH: usize = 64;
 
 impl<T> Default for Slots<T> {
     fn default() -> Self {

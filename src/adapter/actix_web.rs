@@ -51,24 +51,6 @@ impl ResponseError for AdmitError {
     }
 }
 
-/// Converts into the types of actix-web, which has a version of `http` of its own.
-fn into_actix<S: Source>(sse: Sse<S>) -> HttpResponse<SseBody<S>> {
-    let (parts, body) = sse.into_response().into_parts();
-    let mut response = HttpResponse::with_body(actix_status(parts.status), body);
-    for (name, value) in &parts.headers {
-        let name = HeaderName::from_bytes(name.as_ref());
-        let value = HeaderValue::from_bytes(value.as_bytes());
-        if let (Ok(name), Ok(value)) = (name, value) {
-            response.headers_mut().append(name, value);
-        }
-    }
-    response
-}
-
-fn actix_status(status: http::StatusCode) -> StatusCode {
-    StatusCode::from_u16(status.as_u16()).unwrap_or_default()
-}
-
 #[cfg_attr(docsrs, doc(cfg(feature = "actix-web")))]
 impl<S> MessageBody for SseBody<S>
 where
@@ -107,4 +89,22 @@ impl FromRequest for LastEventId {
         let header = |name| request.headers().get(name).map(HeaderValue::as_bytes);
         ready(Ok(Self::look_up(header, request.uri().query())))
     }
+}
+
+/// Converts into the types of actix-web, which has a version of `http` of its own.
+fn into_actix<S: Source>(sse: Sse<S>) -> HttpResponse<SseBody<S>> {
+    let (parts, body) = sse.into_response().into_parts();
+    let mut response = HttpResponse::with_body(actix_status(parts.status), body);
+    for (name, value) in &parts.headers {
+        let name = HeaderName::from_bytes(name.as_ref());
+        let value = HeaderValue::from_bytes(value.as_bytes());
+        if let (Ok(name), Ok(value)) = (name, value) {
+            response.headers_mut().append(name, value);
+        }
+    }
+    response
+}
+
+fn actix_status(status: http::StatusCode) -> StatusCode {
+    StatusCode::from_u16(status.as_u16()).unwrap_or_default()
 }

@@ -103,7 +103,7 @@ impl Deadlines {
     }
 }
 
-/// The default keep-alive. It is a static, so that a timer can refer to it.
+/// The default keep-alive. A static, so that `IdleTimer::policy` can return a reference.
 static DEFAULT: KeepAlive = KeepAlive::new();
 
 /// The longest time that an error or a panic waits for the connection to write the frame before it.

@@ -20,7 +20,7 @@ pub(crate) struct Options<E> {
     pub(crate) break_off_with: Option<EncodedEvent>,
     pub(crate) on_error: Option<Callback<E, Event>>,
     pub(crate) on_close: Option<Callback<CloseReport, ()>>,
-    /// Set if the method is `HEAD`, so that the response has no stream.
+    /// True if the method is `HEAD`. The response then has no stream.
     #[cfg(feature = "actix-web")]
     pub(crate) is_head: bool,
 }

@@ -226,7 +226,7 @@ where
     /// Waits until there is a frame to yield, or the stream is no longer open.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // Checked before the source, because a source that is always ready must also be ended.
-        let reason = self.ordered(cx).or_else(|| self.ended(Instant::now));
+        let reason = self.poll_order(cx).or_else(|| self.ended(Instant::now));
         if let Some(reason) = reason {
             self.end(reason);
             return Poll::Ready(());
@@ -277,8 +277,8 @@ where
         }
     }
 
-    /// Returns the reason why the server ends the stream now, if it does.
-    fn ordered(&mut self, cx: &Context<'_>) -> Option<CloseReason> {
+    /// Registers the waker, and returns the reason if the server ends the stream now.
+    fn poll_order(&mut self, cx: &Context<'_>) -> Option<CloseReason> {
         let permit = self.account.permit.as_ref()?;
         match permit.order(cx.waker()) {
             Order::GoOn => None,

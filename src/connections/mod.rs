@@ -166,7 +166,7 @@ impl Connections {
         self.set(|settings| settings.retry_after = time)
     }
 
-    /// Sends this event as the last one of every stream that [`shutdown`](Self::shutdown) or
+    /// Sets the event that is sent last on every stream that [`shutdown`](Self::shutdown) or
     /// [`drain`](Self::drain) ends. By default nothing is sent.
     #[must_use]
     pub fn goodbye(self, event: impl Into<EncodedEvent>) -> Self {

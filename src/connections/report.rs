@@ -48,7 +48,7 @@ impl CloseReason {
             Self::Error => "error",
             Self::MaxAge => "max_age",
             Self::Shutdown => "shutdown",
-            Self::ByServer => "closed",
+            Self::ByServer => "by_server",
             Self::ClientGone => "client_gone",
         }
     }

@@ -59,15 +59,15 @@ impl Default for Hub {
 }
 
 impl HubBuilder {
-    /// Sets the maximum number of events in the history of a topic. The newest event is always
-    /// within this bound, even if it is 0.
+    /// Sets the maximum number of events in the history of a topic. The newest event is
+    /// kept even if this is 0.
     pub fn history(mut self, events: usize) -> Self {
         self.limits.events = events;
         self
     }
 
     /// Sets the maximum size of the history of a topic, in bytes on the wire. The newest event is
-    /// always within this bound, even if it is larger.
+    /// kept even if it is larger.
     pub fn history_bytes(mut self, bytes: usize) -> Self {
         self.limits.bytes = bytes;
         self

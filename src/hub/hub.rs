@@ -53,8 +53,8 @@ use crate::wire::{Encode, Output, encode_to};
 ///
 /// The history of a topic is bounded by count, bytes and age. The history of all topics together
 /// is bounded by [`memory`](super::HubBuilder::memory). The bounds are enforced when something is
-/// published. The newest event of a topic always satisfies the bounds on count and bytes, but age
-/// and memory can still drop it.
+/// published. The bounds on count and bytes never drop a topic's newest event. Those on age and
+/// memory can.
 ///
 /// # Resuming
 ///
@@ -81,7 +81,8 @@ use crate::wire::{Encode, Output, encode_to};
 /// [`topics`](Self::topics) returns the state of each topic. With the feature `metrics`, the hub
 /// reports the sum of all topics to the recorder of the crate `metrics`, with the prefix
 /// `sse_hub_`. The names have no label for the hub. If a process has several hubs, the values of
-/// `sse_hub_topics`, `sse_hub_memory_bytes` and `sse_hub_lagged_total` are not their sums.
+/// `sse_hub_topics`, `sse_hub_memory_bytes` and `sse_hub_lagged_total` are those of the hub that
+/// changed last.
 #[derive(Clone)]
 pub struct Hub(pub(super) Arc<Shared>);
 

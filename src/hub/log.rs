@@ -9,8 +9,8 @@ use crate::wire::EncodedEvent;
 ///
 /// A [`DistributedHub`](crate::hub::DistributedHub) reads and writes it.
 ///
-/// Positions only increase, also when entries are lost. A log that restarts with fewer entries than
-/// before continues after every position that it has already returned, for example with a greater
+/// Positions only increase, even if entries are lost. A log that restarts with fewer entries must
+/// continue after every position that it has returned, for example with a greater
 /// [`Position::hi`]. If it does not, the hub does not notice the loss.
 ///
 /// Dropping a future cancels the call. A cancelled [`append`](Self::append) may have written the

@@ -9,9 +9,9 @@ use crate::wire::EncodeEventError;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum PublishError<E = Infallible> {
-    /// The item failed to encode, with its own error.
+    /// The item could not be encoded. Holds the item's own error.
     Encode(E),
-    /// The item wrote nothing, or more than one event. Only a
+    /// The item wrote nothing, or wrote more after its first event. Only a
     /// [`DistributedHub`](super::DistributedHub) returns this.
     NotOneEvent,
     /// The log did not store the event, or may not have stored it. Only a

@@ -62,7 +62,7 @@ struct Replay {
     pages: usize,
 }
 
-/// The maximum number of pages of one replay. A client that missed more is reset.
+/// The maximum number of pages of one replay. A client that missed more gets a reset.
 const MAX_PAGES: usize = 20;
 
 /// A registered waker, and the version of the hub at its registration.

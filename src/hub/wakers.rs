@@ -11,8 +11,8 @@ use crate::slots::Slots;
 #[derive(Debug, Default)]
 pub(super) struct Wakers {
     seats: Slots<Seat>,
-    /// The seats whose waker was set since all were last taken. A seat is listed at most once. It
-    /// may have been given up since.
+    /// The seats whose waker was set since the last `take_all`. Each is listed at most once, and may
+    /// be vacant by now.
     armed: Vec<usize>,
 }
 

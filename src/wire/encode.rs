@@ -22,7 +22,7 @@ use super::{
 /// (9.2.6 of the HTML standard).
 pub struct Encoder<'a> {
     output: &'a mut Output,
-    /// Set if the last line belongs to an event that no empty line has ended.
+    /// True if an event is open: it has lines, and no empty line has ended it.
     open: bool,
     events: u64,
 }

@@ -9,7 +9,7 @@ use bytes::BytesMut;
 
 use super::{encode::Encoder, output::Output};
 
-/// An item of a stream that is sent as an event stream.
+/// An item that can be encoded as events.
 ///
 /// It is implemented for [`Event`](crate::Event), for [`EncodedEvent`](crate::EncodedEvent), and
 /// for `Json<T>` with the feature `json`. It is also implemented for a `Result` of an item, if
