@@ -25,9 +25,8 @@ const MAX_BLOCK: usize = BUDGET + 2048;
 /// The number of spent blocks that are kept for reuse: as many as hyper's write queue can hold.
 const MAX_SPENT: usize = 16;
 
-/// The number of spent blocks that an idle stream keeps: one that the connection may still hold,
-/// and one that it has dropped.
-const IDLE_SPENT: usize = 2;
+/// The number of spent blocks that an idle stream keeps. The connection may still hold it.
+const IDLE_SPENT: usize = 1;
 
 /// The spare capacity, in bytes, that a stream may keep beyond its last frame.
 ///
@@ -237,7 +236,10 @@ impl Output {
     #[inline]
     pub(crate) fn trim_spent(&mut self) {
         match &mut self.queues {
-            Some(queues) if queues.spent.len() > IDLE_SPENT => queues.spent.truncate(IDLE_SPENT),
+            Some(queues) if queues.spent.len() > IDLE_SPENT => {
+                queues.spent.truncate(IDLE_SPENT);
+                queues.spent.shrink_to_fit();
+            }
             _ => {}
         }
     }

@@ -9,3 +9,4 @@ mod connections_cost;
 mod hub_cost;
 mod idle_cost;
 mod large_events;
+mod later_events;
