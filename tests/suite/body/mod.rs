@@ -50,7 +50,7 @@ where
 }
 
 /// The frame that is ready.
-fn frame<S>(body: &mut SseBody<S>) -> Bytes
+pub(crate) fn frame<S>(body: &mut SseBody<S>) -> Bytes
 where
     S: Stream + Unpin,
     S::Item: Encode<Error: std::fmt::Debug>,
@@ -77,7 +77,7 @@ where
     poll(body).unwrap().unwrap().unwrap_err()
 }
 
-fn is_pending<S>(body: &mut SseBody<S>) -> bool
+pub(crate) fn is_pending<S>(body: &mut SseBody<S>) -> bool
 where
     S: Stream + Unpin,
     S::Item: Encode,

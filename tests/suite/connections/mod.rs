@@ -6,9 +6,10 @@ mod limits;
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
-use http_sse::{CloseReason, Connections, Encode, Event, Sse, SseBody, Totals};
+use futures_util::stream;
+use http_sse::{CloseReason, Connections, Event, Sse, SseBody, Totals};
+
+use crate::body::frame;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -19,15 +20,6 @@ fn silent(connections: &Connections, key: &str) -> SseBody<stream::Pending<Event
         .keep_alive(None)
         .permit(connections.admit(key).unwrap())
         .into_body()
-}
-
-fn frame<S>(body: &mut SseBody<S>) -> Bytes
-where
-    S: Stream + Unpin,
-    S::Item: Encode<Error: std::fmt::Debug>,
-{
-    let frame = body.next().now_or_never().expect("a frame is ready");
-    frame.expect("the body goes on").unwrap()
 }
 
 fn assert_balanced(totals: &Totals) {
