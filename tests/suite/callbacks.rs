@@ -1,4 +1,4 @@
-//! Panics in what a user passes in, at the end of a stream.
+//! Panics in callbacks and values of the caller.
 
 use std::{
     convert::Infallible,
@@ -23,7 +23,7 @@ fn a_panic_of_on_close_comes_after_the_last_frame() {
         .on_close(|_| resume_unwind(Box::new("on_close panics")))
         .into_body();
     assert_eq!(frame(&mut body), ":\ndata: a\n\ndata: [DONE]\n\n");
-    assert!(!body.is_end_stream(), "or the panic would be lost");
+    assert!(!body.is_end_stream(), "the panic is still to come");
     // The connection has a turn to write the frame.
     assert!(is_pending(&mut body));
     let panic = catch_unwind(AssertUnwindSafe(|| frame(&mut body))).unwrap_err();
@@ -34,7 +34,7 @@ fn a_panic_of_on_close_comes_after_the_last_frame() {
 }
 
 #[test]
-fn a_client_that_leaves_before_the_last_frames_has_left() {
+fn a_body_dropped_before_its_last_frames_closes_with_client_gone() {
     let connections = Connections::new();
     let mut body = Sse::new(stream::iter([Event::data("a")]))
         .end_with(Event::data("b".repeat(100_000)))
@@ -42,12 +42,12 @@ fn a_client_that_leaves_before_the_last_frames_has_left() {
         .into_body();
     assert_eq!(frame(&mut body), ":\ndata: a\n\n");
     let left = http_body::Body::size_hint(&body).exact();
-    assert_eq!(left, Some(100_008), "the source has ended");
+    assert_eq!(left, Some(100_008), "the end of the source is known");
     drop(body);
     assert_eq!(connections.totals().closed(CloseReason::ClientGone), 1);
 }
 
-/// A value that panics after its first element.
+/// A value whose serialization panics after its first element.
 struct PanicsHalfWay;
 
 impl Serialize for PanicsHalfWay {
@@ -58,7 +58,7 @@ impl Serialize for PanicsHalfWay {
     }
 }
 
-/// An item that replaces a value that panics.
+/// An item that catches the panic of a value and writes other data.
 struct Recovers;
 
 impl Encode for Recovers {
@@ -74,7 +74,7 @@ impl Encode for Recovers {
 }
 
 #[test]
-fn json_that_panics_leaves_whole_lines() {
+fn a_panic_in_json_leaves_no_partial_line() {
     let mut buffer = BytesMut::new();
     let Ok(()) = encode(Recovers, &mut buffer);
     assert_eq!(buffer, ": first\ndata: instead\n\n");

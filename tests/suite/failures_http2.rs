@@ -1,4 +1,4 @@
-//! On HTTP/2 every event before an error arrives, however long the socket stalls.
+//! Events before an error on HTTP/2, which arrive however long the socket stalls.
 
 use std::{
     convert::Infallible,
@@ -83,8 +83,10 @@ impl AsyncWrite for Gated {
     }
 }
 
-/// What arrives of a response that fails after some events, and whether it broke off, when the
-/// client stalls for this long once it has asked.
+/// Returns the bytes that arrive of a response that fails after [`EVENTS`] events. The flag is
+/// true if the response broke off.
+///
+/// The client sends the request, reads nothing for the time of `stall`, and then reads the rest.
 async fn arrives(
     length: usize,
     keep_alive: bool,
@@ -124,7 +126,7 @@ async fn arrives(
         .body(Empty::<Bytes>::new())
         .unwrap();
     let response = tokio::spawn(sender.send_request(request));
-    tokio::task::yield_now().await; // the request leaves
+    tokio::task::yield_now().await; // sends the request
     shut(&gate);
     sleep(stall).await;
     open(&gate);

@@ -1,4 +1,4 @@
-//! On a real hyper server: what a client sees of an end, and the server of a client that leaves.
+//! Headers, ends and disconnects of streams on a real hyper server.
 
 use std::{convert::Infallible, net::SocketAddr, panic::resume_unwind};
 
@@ -29,11 +29,11 @@ const PANIC: &str = "the source panics";
 
 type Source = stream::BoxStream<'static, Result<Event, &'static str>>;
 
-/// A server, and the ends of its streams.
+/// A server, with the close reports of its streams.
 struct Server {
     address: SocketAddr,
     closed: UnboundedReceiver<CloseReport>,
-    /// The client's ends of HTTP/2 connections. They stop before the server does.
+    /// The client sides of HTTP/2 connections. They stop before the server does.
     clients: Vec<Background>,
     _serving: Background,
 }
@@ -43,7 +43,7 @@ impl Server {
         Self::start_with(auto::Builder::new(TokioExecutor::new())).await
     }
 
-    /// Starts a server that serves as `http` says.
+    /// Starts a server with these settings of `http`.
     async fn start_with(http: auto::Builder<TokioExecutor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0");
         let listener = within("a port", listener).await.unwrap();
@@ -63,12 +63,12 @@ impl Server {
                 let sender = sender.clone();
                 let service = service_fn(move |request: Request<Incoming>| {
                     let sender = sender.clone();
-                    // The test may have ended.
+                    // The receiver is dropped if the test has ended.
                     let on_close = move |closed| _ = sender.send(closed);
                     async move { Ok::<_, Infallible>(respond(&request, on_close)) }
                 });
                 let connection = http.serve_connection(TokioIo::new(socket), service);
-                // It fails if its client resets it, or its source fails.
+                // The connection fails if its client resets it or its source fails.
                 connections.spawn(connection.into_owned().map(drop));
             }
         };
@@ -80,14 +80,14 @@ impl Server {
         }
     }
 
-    /// The next end of a stream.
+    /// Waits for the next close report.
     async fn next_end(&mut self) -> CloseReport {
         within("the end of a stream", self.closed.recv())
             .await
-            .expect("the server runs")
+            .expect("the server stopped")
     }
 
-    /// Asks over HTTP/2.
+    /// Sends a request over HTTP/2.
     async fn h2(&mut self, request: Request<Empty<Bytes>>) -> Response<Incoming> {
         // has a deadline: it is awaited below
         let socket = TcpStream::connect(self.address);
@@ -138,7 +138,7 @@ fn respond(
 }
 
 #[tokio::test]
-async fn the_response_is_that_of_an_event_stream() {
+async fn the_response_has_the_headers_of_an_event_stream() {
     let mut server = Server::start().await;
     let mut client = RawClient::get(server.address, "/silent", "").await;
     let (status, headers) = client.head().await;
@@ -157,9 +157,9 @@ async fn the_response_is_that_of_an_event_stream() {
     assert_eq!(body.unwrap().to_bytes(), ":\ndata: a\n\ndata: b\n\n");
 }
 
-/// Nothing is written to it and no timer is set, so only its leaving can wake the server.
+/// Nothing is written and no timer is set, so only the disconnect can wake the server.
 #[tokio::test]
-async fn a_client_that_closes_is_noticed_though_nothing_is_written_to_it() {
+async fn a_client_that_leaves_a_silent_stream_is_noticed() {
     let mut server = Server::start().await;
     for leave in [RawClient::close, RawClient::reset] {
         let mut client = RawClient::get(server.address, "/silent", "").await;
@@ -173,14 +173,14 @@ async fn a_client_that_closes_is_noticed_though_nothing_is_written_to_it() {
 }
 
 #[tokio::test]
-async fn a_clean_end_is_a_clean_end() {
+async fn a_response_ends_cleanly_with_its_source() {
     let mut server = Server::start().await;
     let mut client = RawClient::get(server.address, "/ends", "").await;
     client.head().await;
     assert_eq!(client.rest().await.unwrap(), ":\ndata: a\n\ndata: b\n\n");
     assert_eq!(server.next_end().await.reason, CloseReason::End);
 
-    // The connection goes on: it is the same as after any other response.
+    // The connection stays usable, as after any other response.
     let twice = "GET /ends HTTP/1.1\r\nhost: x\r\n\r\n".repeat(2);
     let mut client = RawClient::send(server.address, &twice).await;
     for _ in 0..2 {
@@ -190,7 +190,7 @@ async fn a_clean_end_is_a_clean_end() {
 }
 
 #[tokio::test]
-async fn an_error_of_the_source_is_a_broken_response() {
+async fn an_error_of_the_source_breaks_the_response() {
     let mut server = Server::start().await;
     let mut client = RawClient::get(server.address, "/fails", "").await;
     client.head().await;
@@ -217,9 +217,9 @@ async fn an_error_of_the_source_is_a_broken_response() {
     );
 }
 
-/// hyper copies each frame on such a connection, and drops it before the copy is written.
+/// Without vectored writes, hyper copies each frame and drops it before it writes the copy.
 #[tokio::test]
-async fn the_events_before_an_error_arrive_though_the_connection_copies_frames() {
+async fn events_before_an_error_arrive_if_the_connection_copies_frames() {
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1().writev(false);
     let mut server = Server::start_with(http).await;
@@ -232,7 +232,7 @@ async fn the_events_before_an_error_arrive_though_the_connection_copies_frames()
 }
 
 #[tokio::test]
-async fn the_events_before_a_panic_of_the_source_arrive() {
+async fn events_before_a_panic_of_the_source_arrive() {
     let mut server = Server::start().await;
     let mut client = RawClient::get(server.address, "/panics", "").await;
     client.head().await;
@@ -274,7 +274,7 @@ async fn stop_is_an_empty_204() {
 }
 
 #[tokio::test]
-async fn the_last_event_id_is_what_was_sent() {
+async fn the_last_event_id_reaches_the_handler() {
     let server = Server::start().await;
     for (path, headers, last) in [
         ("/last", "", "None"),

@@ -1,4 +1,4 @@
-//! Statuses: one that allows no content ends the stream before it begins.
+//! Statuses of a response. A status without content ends the stream before it starts.
 
 use std::sync::mpsc;
 

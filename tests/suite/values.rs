@@ -1,4 +1,4 @@
-//! Values of the public interface: what was set can be read, and errors reach the caller.
+//! Values of the public interface, which return the settings and errors that they were given.
 
 use std::{collections::HashSet, convert::Infallible, sync::mpsc, time::Duration};
 
@@ -30,7 +30,7 @@ fn an_event_returns_its_fields() {
 }
 
 #[test]
-fn an_event_type_comes_from_text_that_a_line_can_carry() {
+fn an_event_type_is_parsed_from_legal_text_only() {
     let parsed: EventType = "t".parse().unwrap();
     let borrowed = EventType::try_from("t").unwrap();
     let owned = EventType::try_from("t".to_owned()).unwrap();
@@ -50,7 +50,7 @@ fn an_event_type_comes_from_text_that_a_line_can_carry() {
 }
 
 #[test]
-fn an_id_comes_from_text_that_a_line_can_carry() {
+fn an_id_is_parsed_from_legal_text_only() {
     let parsed: EventId = "a".parse().unwrap();
     let borrowed = EventId::try_from("a").unwrap();
     let owned = EventId::try_from("a".to_owned()).unwrap();
@@ -69,7 +69,7 @@ fn an_id_comes_from_text_that_a_line_can_carry() {
 }
 
 #[test]
-fn a_number_is_the_id_that_its_digits_are() {
+fn a_number_equals_the_id_of_its_digits() {
     assert_eq!(EventId::from(7).to_str(), "7");
     assert_eq!(EventId::from(-7).to_str(), "-7");
     assert_eq!(EventId::from(7), EventId::from_static("7"));
@@ -104,7 +104,7 @@ fn a_response_has_the_status_and_the_headers_that_were_set() {
     assert_eq!(cookies, ["a=1", "b=2"]);
 }
 
-/// An error of both a source and its items.
+/// An error type of both a source and its items.
 #[derive(Debug, PartialEq)]
 enum AppError {
     Upstream,
@@ -117,7 +117,7 @@ impl IntoSourceError<Self> for AppError {
     }
 }
 
-/// An item with an error of its own.
+/// An item that may fail.
 struct Line(String);
 
 impl Encode for Line {
@@ -133,7 +133,7 @@ impl Encode for Line {
 }
 
 #[test]
-fn the_error_of_an_item_is_that_of_its_stream() {
+fn items_and_their_stream_can_share_an_error_type() {
     let long = || Ok(Line("x".repeat(81)));
     for (last, error) in [
         (long(), AppError::TooLong),
@@ -159,7 +159,7 @@ fn the_error_of_an_item_is_that_of_its_stream() {
 }
 
 #[test]
-fn an_item_that_cannot_fail_has_the_error_of_its_stream() {
+fn an_infallible_item_has_the_error_of_its_stream() {
     struct Tick;
 
     impl Encode for Tick {

@@ -1,10 +1,9 @@
-//! The rules of the wire: one table, which is why this file is long. A change to the wire changes a
-//! row here first.
+//! The table of rules of the wire format. A change to the format changes a row here first.
 //!
-//! A rule has an ID that tests and comments cite, a sentence, and its cases: literal bytes that
-//! `wire.rs` encodes and `conformance` decodes. What a case cannot show is shown by a test that
-//! the rule names. `wire.rs` fails if a rule has neither, if a test that it names does not exist,
-//! and if a rule that a file cites is not here.
+//! A rule has an ID that tests and comments cite, a sentence, and cases. A case is literal bytes
+//! that `wire.rs` encodes or `conformance` decodes. A rule names tests for behaviour that no case
+//! can show. `wire.rs` fails if a rule has neither cases nor tests, if a named test does not exist,
+//! and if a file cites an unknown rule.
 
 use std::time::Duration;
 
@@ -12,8 +11,8 @@ use http_sse::{Event, EventId, EventType, Retry};
 
 /// A rule, with cases of its own type.
 pub(crate) struct Rule<C> {
-    /// `E` for the encoder, `D` for the decoder, `R` for responses. Missing numbers were
-    /// withdrawn, and a number is never used again.
+    /// `E` for the encoder, `D` for the decoder, `R` for responses. Missing numbers were withdrawn.
+    /// A number is never used again.
     pub(crate) id: &'static str,
     pub(crate) says: &'static str,
     /// Names of tests, in this package or another of the workspace.
@@ -21,11 +20,11 @@ pub(crate) struct Rule<C> {
     pub(crate) cases: C,
 }
 
-/// A description, an event, and its bytes. The prefix `peers:` is for the reader: other encoders get
-/// these cases wrong.
+/// A description, an event, and its bytes. The prefix `peers:` marks cases that other encoders get
+/// wrong.
 pub(crate) type Encoded = (&'static str, Event, &'static str);
 
-/// A description, a stream, and the type, data and last event ID of each event that is dispatched.
+/// A description, a stream, and the type, data and last event ID of each dispatched event.
 pub(crate) type Decoded = (
     &'static str,
     &'static [u8],
@@ -34,7 +33,7 @@ pub(crate) type Decoded = (
 
 pub(crate) const TICK: EventType = EventType::from_static("tick");
 
-/// What the encoder writes.
+/// Returns the rules of the encoder.
 pub(crate) fn encoder() -> Vec<Rule<Vec<Encoded>>> {
     vec![
         Rule {
@@ -42,7 +41,11 @@ pub(crate) fn encoder() -> Vec<Rule<Vec<Encoded>>> {
             says: "The output is UTF-8 and never starts with a byte order mark.",
             shown_by: &["a_stream_opens_with_a_comment_line"],
             cases: vec![
-                ("UTF-8 as it is", Event::data("é ☃ 🦀"), "data: é ☃ 🦀\n\n"),
+                (
+                    "UTF-8 is unchanged",
+                    Event::data("é ☃ 🦀"),
+                    "data: é ☃ 🦀\n\n",
+                ),
                 (
                     "a BOM in data is data",
                     Event::data("\u{feff}a"),
@@ -88,7 +91,7 @@ pub(crate) fn encoder() -> Vec<Rule<Vec<Encoded>>> {
                     "data: a\ndata: id: 1\ndata: \ndata: data: b\n\n",
                 ),
                 (
-                    "peers: a comment over lines",
+                    "peers: a comment of several lines",
                     Event::new().comment("a\rdata: b\r\n\nc"),
                     ": a\n: data: b\n: \n: c\n",
                 ),
@@ -99,7 +102,7 @@ pub(crate) fn encoder() -> Vec<Rule<Vec<Encoded>>> {
                     ": c\n: d\ndata: a\n\n",
                 ),
                 (
-                    "a comment behind one that ends with a CR",
+                    "a comment after one that ends with a CR",
                     Event::new().comment("a\r").comment("b"),
                     ": a\n: \n: b\n",
                 ),
@@ -126,7 +129,7 @@ pub(crate) fn encoder() -> Vec<Rule<Vec<Encoded>>> {
                     "data: a\ndata: \ndata: \ndata: b\n\n",
                 ),
                 (
-                    "LF CR are two",
+                    "LF CR are two line ends",
                     Event::data("a\n\rb"),
                     "data: a\ndata: \ndata: b\n\n",
                 ),
@@ -202,7 +205,7 @@ pub(crate) fn encoder() -> Vec<Rule<Vec<Encoded>>> {
                     "event: tick\ndata: a\n\n",
                 ),
                 (
-                    "`message` may be said",
+                    "`message` may be set",
                     Event::data("a").event_type(event_type("message")),
                     "event: message\ndata: a\n\n",
                 ),
@@ -265,7 +268,7 @@ pub(crate) fn encoder() -> Vec<Rule<Vec<Encoded>>> {
             says: "An ID without data is written too. With an event type and empty data, all clients commit it.",
             shown_by: &[],
             cases: vec![(
-                "an id that counts everywhere",
+                "an id that all clients commit",
                 Event::data("").event_type(event_type("id")).id(7),
                 "event: id\nid: 7\ndata: \n\n",
             )],
@@ -297,7 +300,7 @@ pub(crate) fn encoder() -> Vec<Rule<Vec<Encoded>>> {
             says: "A reconnection time alone is a line without an empty line after it.",
             shown_by: &[],
             cases: vec![(
-                "retry is no block of its own",
+                "retry does not end a block",
                 Event::new().retry(retry(3000)),
                 "retry: 3000\n",
             )],
@@ -307,7 +310,7 @@ pub(crate) fn encoder() -> Vec<Rule<Vec<Encoded>>> {
             says: "A comment alone is a line without an empty line after it. A keep-alive can be a comment line, a comment block or an event.",
             shown_by: &["a_keep_alive_is_these_bytes"],
             cases: vec![(
-                "a comment is no block of its own",
+                "a comment does not end a block",
                 Event::new().comment("c"),
                 ": c\n",
             )],
@@ -351,7 +354,7 @@ pub(crate) fn encoder() -> Vec<Rule<Vec<Encoded>>> {
             says: "An idle stream sends a keep-alive every 15 s, unless configured otherwise.",
             shown_by: &[
                 "a_keep_alive_is_these_bytes",
-                "the_first_is_one_interval_after_the_opening",
+                "the_first_keep_alive_is_one_interval_after_the_opening",
             ],
             cases: vec![],
         },
@@ -361,7 +364,7 @@ pub(crate) fn encoder() -> Vec<Rule<Vec<Encoded>>> {
             shown_by: &[],
             cases: vec![
                 (
-                    "these end no line",
+                    "other line separators do not end a line",
                     Event::data("a\u{2028}b\u{2029}c\u{85}d\u{b}e\u{c}f"),
                     "data: a\u{2028}b\u{2029}c\u{85}d\u{b}e\u{c}f\n\n",
                 ),
@@ -375,7 +378,7 @@ pub(crate) fn encoder() -> Vec<Rule<Vec<Encoded>>> {
     ]
 }
 
-/// How the decoder reads.
+/// The rules of the decoder.
 pub(crate) const DECODER: &[Rule<&[Decoded]>] = &[
     Rule {
         id: "D1",
@@ -383,7 +386,7 @@ pub(crate) const DECODER: &[Rule<&[Decoded]>] = &[
         shown_by: &[],
         cases: &[
             (
-                "a byte that is no UTF-8",
+                "a byte that is not UTF-8",
                 b"data: a\xffb\n\n",
                 &[("message", "a\u{fffd}b", "")],
             ),
@@ -393,12 +396,12 @@ pub(crate) const DECODER: &[Rule<&[Decoded]>] = &[
                 &[("message", "\u{fffd}x\u{fffd}", "")],
             ),
             (
-                "a sequence that a line end cuts",
+                "a sequence that a line end interrupts",
                 b"data: \xe2\x82\n\n",
                 &[("message", "\u{fffd}", "")],
             ),
             (
-                "an id that is no UTF-8",
+                "an id that is not UTF-8",
                 b"id: \xff\ndata\n\n",
                 &[("message", "", "\u{fffd}")],
             ),
@@ -442,12 +445,12 @@ pub(crate) const DECODER: &[Rule<&[Decoded]>] = &[
                 &[("message", "a\nb", "")],
             ),
             (
-                "LF CR is two",
+                "LF CR is two line ends",
                 b"data: a\n\rdata: b\n\n",
                 &[("message", "a", ""), ("message", "b", "")],
             ),
             (
-                "CR CRLF is two",
+                "CR CRLF is two line ends",
                 b"data: a\r\r\ndata: b\n\n",
                 &[("message", "a", ""), ("message", "b", "")],
             ),
@@ -479,7 +482,7 @@ pub(crate) const DECODER: &[Rule<&[Decoded]>] = &[
                 &[("message", "a: b\n:c", "")],
             ),
             (
-                "fields that are unknown",
+                "unknown fields",
                 b"Data: a\n data: b\ndata : c\ndatas: d\nfoo\ndata: e\n\n",
                 &[("message", "e", "")],
             ),
@@ -520,7 +523,7 @@ pub(crate) const DECODER: &[Rule<&[Decoded]>] = &[
         shown_by: &[],
         cases: &[
             (
-                "the type is of its block",
+                "the type applies to one block",
                 b"event: a\ndata\n\ndata\n\n",
                 &[("a", "", ""), ("message", "", "")],
             ),
@@ -547,7 +550,7 @@ pub(crate) const DECODER: &[Rule<&[Decoded]>] = &[
         shown_by: &[],
         cases: &[
             (
-                "an id stays",
+                "an id applies to later events",
                 b"id: 1\ndata\n\ndata\n\n",
                 &[("message", "", "1"), ("message", "", "1")],
             ),
@@ -577,12 +580,12 @@ pub(crate) const DECODER: &[Rule<&[Decoded]>] = &[
         id: "D7",
         says: "At the end of the stream, an event without its empty line is dropped together with its ID. A reconnection time acts when its line ends.",
         shown_by: &[
-            "the_last_event_id_is_that_of_ended_blocks",
+            "only_a_complete_block_sets_the_last_event_id",
             "a_reconnection_time_is_digits_and_acts_at_once",
         ],
         cases: &[
             (
-                "what has not ended",
+                "an event that has not ended",
                 b"data: a\n\nid: 1\ndata: b\n",
                 &[("message", "a", "")],
             ),
@@ -597,13 +600,13 @@ pub(crate) const DECODER: &[Rule<&[Decoded]>] = &[
     Rule {
         id: "D8",
         says: "A relay can also read comments, reconnection times and IDs without data.",
-        shown_by: &["everything_can_be_asked_for"],
+        shown_by: &["a_relay_reads_comments_reconnection_times_and_ids"],
         cases: &[],
     },
     Rule {
         id: "D9",
         says: "A decoder can start with the last event ID of an earlier connection.",
-        shown_by: &["it_can_start_with_a_last_event_id"],
+        shown_by: &["a_decoder_can_start_with_a_last_event_id"],
         cases: &[],
     },
     Rule {
@@ -618,7 +621,7 @@ pub(crate) const DECODER: &[Rule<&[Decoded]>] = &[
     },
 ];
 
-/// What a response is, and how clients act on it.
+/// The rules of responses, and of the clients' reactions to them.
 pub(crate) const RESPONSE: &[Rule<()>] = &[
     Rule {
         id: "R1",
@@ -634,7 +637,7 @@ pub(crate) const RESPONSE: &[Rule<()>] = &[
         id: "R3",
         says: "The content type is `text/event-stream`, without a charset.",
         shown_by: &[
-            "the_response_is_that_of_an_event_stream",
+            "the_response_has_the_headers_of_an_event_stream",
             "browsers_keep_to_the_rules",
         ],
         cases: (),
@@ -643,8 +646,8 @@ pub(crate) const RESPONSE: &[Rule<()>] = &[
         id: "R5",
         says: "A client reconnects after any end of the body. The body breaks if its source fails, and ends cleanly otherwise.",
         shown_by: &[
-            "a_clean_end_is_a_clean_end",
-            "an_error_of_the_source_is_a_broken_response",
+            "a_response_ends_cleanly_with_its_source",
+            "an_error_of_the_source_breaks_the_response",
             "browsers_keep_to_the_rules",
         ],
         cases: (),
@@ -654,7 +657,7 @@ pub(crate) const RESPONSE: &[Rule<()>] = &[
         says: "The first bytes are a comment line. They are sent at once.",
         shown_by: &[
             "a_stream_opens_with_a_comment_line",
-            "the_response_is_that_of_an_event_stream",
+            "the_response_has_the_headers_of_an_event_stream",
             "browsers_keep_to_the_rules",
         ],
         cases: (),
@@ -684,7 +687,7 @@ pub(crate) const RESPONSE: &[Rule<()>] = &[
         id: "R13",
         says: "No cache stores a response. A response over HTTP/2 has no `connection` header.",
         shown_by: &[
-            "the_response_is_that_of_an_event_stream",
+            "the_response_has_the_headers_of_an_event_stream",
             "stop_is_an_empty_204",
         ],
         cases: (),
@@ -692,7 +695,7 @@ pub(crate) const RESPONSE: &[Rule<()>] = &[
     Rule {
         id: "R15",
         says: "A client whose next event is no longer available gets an event that notifies it.",
-        shown_by: &["an_id_that_is_none_of_this_hub_is_reset"],
+        shown_by: &["an_id_of_another_hub_is_reset"],
         cases: (),
     },
 ];

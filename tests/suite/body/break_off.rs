@@ -1,4 +1,4 @@
-//! The event before a failure.
+//! The event that `break_off_with` sends before a failure.
 
 use futures_util::stream;
 use http_body::Body as _;
@@ -11,7 +11,7 @@ use super::{
 };
 
 #[test]
-fn an_event_of_choice_precedes_a_failure() {
+fn the_break_off_event_is_sent_before_a_failure() {
     const FAILED: EncodedEvent = EncodedEvent::from_static("data: failed\n\n");
     let (mut body, reasons_of) =
         closes(Sse::new(failing()).keep_alive(None).break_off_with(FAILED));
@@ -35,7 +35,7 @@ fn an_event_of_choice_precedes_a_failure() {
 }
 
 #[test]
-fn an_event_for_a_failure_is_not_sent_after_another_last_event() {
+fn the_break_off_event_is_not_sent_after_another_last_event() {
     let failed = || Event::data("failed");
     let source = panics_when_dropped(stream::iter([Event::data("a")]));
     let sse = Sse::new(source)
@@ -57,7 +57,7 @@ fn an_event_for_a_failure_is_not_sent_after_another_last_event() {
 }
 
 #[test]
-fn an_event_for_a_failure_is_not_sent_at_another_end() {
+fn the_break_off_event_is_not_sent_at_a_clean_end() {
     let sse = Sse::new(failing()).break_off_with(Event::data("failed"));
     let mut body = sse.on_error(Event::data).into_body();
     assert_eq!(frame(&mut body), ":\ndata: a\n\ndata: gone\n\n");

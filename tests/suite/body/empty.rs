@@ -1,4 +1,4 @@
-//! Responses without a stream, and those that are dropped before they are sent.
+//! Responses without a stream, and responses that are dropped before they are sent.
 
 use std::sync::mpsc;
 
@@ -10,7 +10,7 @@ use http_sse::{CloseReason, Connections, Event, Sse, SseBody};
 use super::{channel, closed, closes, frame, is_over, poll, reasons};
 
 #[test]
-fn the_body_is_dropped_before_its_first_poll() {
+fn a_body_dropped_before_its_first_poll_closes_with_end() {
     let (events, source) = channel::<Event>();
     let (body, closes) = closes(Sse::new(source));
     drop(body);
@@ -19,7 +19,7 @@ fn the_body_is_dropped_before_its_first_poll() {
 }
 
 #[test]
-fn the_response_is_dropped_before_it_is_a_body() {
+fn a_response_dropped_before_it_becomes_a_body_closes_with_end() {
     let (sender, closes) = mpsc::channel();
     drop(Sse::new(stream::pending::<Event>()).on_close(move |c| sender.send(c).unwrap()));
     assert_eq!(closed(&closes), (CloseReason::End, 0, 0, 0));
@@ -70,7 +70,7 @@ fn a_response_without_a_stream_ends_when_it_is_polled() {
         assert_eq!(reasons(&closes), [], "{response}");
         let polled = poll(&mut body);
         assert_eq!(polled, Some(None), "{response}");
-        // Before the body is dropped.
+        // The report does not wait until the body is dropped.
         assert_eq!(reasons(&closes), [CloseReason::End], "{response}");
         assert_eq!(connections.totals().closed(CloseReason::End), 1);
         drop(body);

@@ -1,4 +1,4 @@
-//! The end of a source, of its age, and of a client.
+//! Streams that end with their source, by their age, or with their client.
 
 use std::{
     sync::{
@@ -19,7 +19,7 @@ use super::{
 };
 
 #[test]
-fn the_source_ends() {
+fn the_body_ends_with_its_source() {
     let dropped = Arc::new(AtomicBool::new(false));
     let (events, source) = channel::<Event>();
     let (mut body, closes) = closes(Sse::new(sets_when_dropped(source, &dropped)).keep_alive(None));
@@ -38,7 +38,7 @@ fn the_source_ends() {
 }
 
 #[test]
-fn the_last_frame_is_known_to_be_the_last() {
+fn the_body_is_over_after_its_last_frame() {
     let source = stream::iter([Event::data("a")]);
     let (mut body, closes) = closes(Sse::new(source).end_with(Event::data("[DONE]")));
     assert_eq!(frame(&mut body), ":\ndata: a\n\ndata: [DONE]\n\n");
@@ -47,14 +47,14 @@ fn the_last_frame_is_known_to_be_the_last() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_stream_is_too_old() {
+async fn a_silent_stream_ends_at_its_max_age() {
     let mut ages = Vec::new();
     for _ in 0..200 {
         let dropped = Arc::new(AtomicBool::new(false));
         let source = sets_when_dropped(stream::pending::<Event>(), &dropped);
         let sse = Sse::new(source).max_age(100 * SECOND).keep_alive(None);
         let (mut body, closes) = closes(sse.end_with(Event::data("[DONE]")));
-        advance(1000 * SECOND).await; // counts from the first poll
+        advance(1000 * SECOND).await; // the age counts from the first poll
         let start = Instant::now();
         assert_eq!(frame(&mut body), ":\n");
         assert!(is_pending(&mut body));
@@ -75,7 +75,7 @@ async fn the_stream_is_too_old() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_source_that_is_always_ready_does_not_outlive_its_age() {
+async fn a_busy_stream_ends_at_its_max_age() {
     let source = stream::repeat_with(|| Event::data("x"));
     let (mut body, closes) = closes(Sse::new(source).max_age(10 * SECOND));
     for _ in 0..9 {
@@ -88,7 +88,7 @@ async fn a_source_that_is_always_ready_does_not_outlive_its_age() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_planned_end_spreads_the_return_of_the_clients() {
+async fn reconnection_times_are_spread_over_the_window() {
     let mut times = Vec::new();
     for _ in 0..2_000 {
         let mut body = Sse::new(stream::pending::<Event>())
@@ -110,7 +110,7 @@ async fn a_planned_end_spreads_the_return_of_the_clients() {
             .iter()
             .filter(|&&millis| millis / 1000 == second)
             .count();
-        // A fair choice is outside once in 10^10 runs.
+        // A uniform choice is outside of these bounds once in 10^10 runs.
         assert!(
             (100..=300).contains(&in_it),
             "{in_it} of 2,000 in second {second}"
@@ -119,7 +119,7 @@ async fn a_planned_end_spreads_the_return_of_the_clients() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reconnection_time_of_any_length_is_legal() {
+async fn durations_of_any_length_are_accepted() {
     for (window, expected) in [(Duration::ZERO, Some("retry: 1\n")), (Duration::MAX, None)] {
         let mut body = Sse::new(stream::pending::<Event>())
             .max_age(SECOND)
@@ -141,7 +141,7 @@ async fn a_reconnection_time_of_any_length_is_legal() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_client_goes() {
+async fn a_dropped_body_closes_with_client_gone() {
     let (events, source) = channel();
     let (mut body, closes) = closes(Sse::new(source));
     assert_eq!(frame(&mut body), ":\n");
@@ -155,7 +155,7 @@ async fn the_client_goes() {
 }
 
 #[test]
-fn the_client_goes_while_an_event_is_half_consumed() {
+fn a_body_dropped_within_an_event_closes_with_client_gone() {
     let source = stream::iter([Event::data("x".repeat(2 * BUDGET))]);
     let (mut body, closes) = closes(Sse::new(source));
     assert_eq!(frame(&mut body), ":\ndata: ");
@@ -164,7 +164,7 @@ fn the_client_goes_while_an_event_is_half_consumed() {
 }
 
 #[test]
-fn the_size_is_known_when_nothing_more_comes() {
+fn the_size_hint_counts_the_bytes_left() {
     let source = stream::iter([Event::data("x".repeat(2 * BUDGET))]);
     let mut body = Sse::new(source).into_body();
     assert_eq!(
@@ -182,7 +182,7 @@ fn the_size_is_known_when_nothing_more_comes() {
 }
 
 #[test]
-fn the_size_of_what_waits_is_the_least_while_more_can_come() {
+fn the_size_hint_is_a_lower_bound_while_more_events_can_come() {
     let bounds = |body: &SseBody<_>| {
         let hint = Body::size_hint(body);
         (hint.lower(), hint.upper())
@@ -202,7 +202,7 @@ fn the_size_of_what_waits_is_the_least_while_more_can_come() {
     assert_eq!(bounds(&body), (0, None));
     assert_eq!(Stream::size_hint(&body), (0, None));
 
-    // Nor is the end of a body known that will fail.
+    // The body does not end with these bytes, because an error follows.
     events
         .send(Ok(Event::data("x".repeat(2 * BUDGET))))
         .unwrap();

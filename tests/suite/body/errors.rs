@@ -1,4 +1,4 @@
-//! Sources and items that fail.
+//! Errors of sources and items.
 
 use std::sync::{
     Arc,
@@ -15,7 +15,7 @@ use super::{
 };
 
 #[test]
-fn the_source_fails_before_the_first_event() {
+fn an_error_before_the_first_event_follows_the_opening() {
     let source = stream::iter([Err("gone"), Ok(Event::data("never"))]);
     let (mut body, closes) = closes(
         Sse::new(source)
@@ -32,7 +32,7 @@ fn the_source_fails_before_the_first_event() {
 }
 
 #[test]
-fn the_source_fails_between_two_events_that_are_merged() {
+fn an_error_follows_the_events_before_it() {
     let dropped = Arc::new(AtomicBool::new(false));
     let items = [
         Ok(Event::data("a")),
@@ -51,7 +51,7 @@ fn the_source_fails_between_two_events_that_are_merged() {
 }
 
 #[test]
-fn the_source_fails_after_it_was_pending() {
+fn an_error_can_follow_a_pending_source() {
     let (events, source) = channel::<Item>();
     let (mut body, closes) = closes(Sse::new(source).keep_alive(None));
     assert_eq!(frame(&mut body), ":\n");
@@ -73,7 +73,7 @@ fn an_error_becomes_the_last_event() {
     assert!(is_over(&mut body));
 }
 
-/// Fails when it has written something.
+/// An item that may fail after it has written a part of itself.
 enum Failing {
     Never(&'static str),
     Late,
@@ -104,7 +104,7 @@ impl Encode for Failing {
 }
 
 #[test]
-fn an_item_that_fails_leaves_nothing_of_itself() {
+fn a_failed_item_leaves_no_bytes() {
     for fail in [|| Failing::Late, || Failing::LateAndLarge] {
         let items = [Failing::Never("a"), fail(), Failing::Never("b")];
         let sse = Sse::new(stream::iter(items)).keep_alive(None);
@@ -129,10 +129,10 @@ fn an_item_that_fails_leaves_nothing_of_itself() {
     }
 }
 
-/// Its blocks were handed out, and are remembered for reuse.
+/// The blocks of the failed item were used before, and are kept for reuse.
 #[test]
-fn an_item_that_fails_in_a_busy_stream_leaves_nothing_of_itself() {
-    /// So many that a frame needs more than the smallest block.
+fn a_failed_item_leaves_no_bytes_in_a_busy_stream() {
+    /// Enough events that a frame needs more than the smallest block.
     const EVENTS: usize = 40;
     const LINE: &str = "an event of between sixty and seventy bytes, with its syntax";
 
@@ -140,7 +140,7 @@ fn an_item_that_fails_in_a_busy_stream_leaves_nothing_of_itself() {
         let (events, source) = channel();
         let mut body = Sse::new(source).keep_alive(None).into_body();
         let event = format!("data: {LINE}\n\n");
-        // The connection writes a frame when it has asked for the next.
+        // The connection writes a frame after it has asked for the next one.
         let mut unwritten = frame(&mut body);
         for _ in 0..100 {
             (0..EVENTS).for_each(|_| events.send(Failing::Never(LINE)).unwrap());
@@ -159,7 +159,7 @@ fn an_item_that_fails_in_a_busy_stream_leaves_nothing_of_itself() {
 }
 
 #[test]
-fn the_client_goes_after_the_source_has_failed() {
+fn a_body_dropped_after_its_source_failed_closes_with_error() {
     let (mut body, closes) = closes(Sse::new(stream::iter([Ok(Event::data("a")), Err("gone")])));
     assert_eq!(frame(&mut body), ":\ndata: a\n\n");
     drop(body);

@@ -1,4 +1,4 @@
-//! Keep-alives, and the timers that they need.
+//! Keep-alives and their timers.
 
 use std::{
     convert::Infallible,
@@ -22,7 +22,7 @@ fn every(interval: Duration) -> KeepAlive {
 }
 
 #[tokio::test(start_paused = true)]
-async fn none_while_events_flow_and_the_first_one_interval_after_the_last_byte() {
+async fn the_interval_counts_from_the_last_byte() {
     let (events, source) = channel();
     let mut body = Sse::new(source).keep_alive(every(10 * SECOND)).into_body();
     assert_eq!(frame(&mut body), ":\n");
@@ -42,7 +42,7 @@ async fn none_while_events_flow_and_the_first_one_interval_after_the_last_byte()
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_is_one_interval_after_the_opening() {
+async fn the_first_keep_alive_is_one_interval_after_the_opening() {
     let start = Instant::now();
     let mut body = Sse::new(stream::pending::<Event>()).into_body();
     assert_eq!(later_frame(&mut body).await, ":\n");
@@ -52,7 +52,7 @@ async fn the_first_is_one_interval_after_the_opening() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn none_when_a_source_is_busy_and_the_clock_runs() {
+async fn a_busy_source_gets_no_keep_alive() {
     let source = stream::repeat_with(|| Event::data("x")).take(10_000);
     let mut body = Sse::new(source).keep_alive(every(MILLISECOND)).into_body();
     let mut sent = Vec::new();
@@ -67,7 +67,7 @@ async fn none_when_a_source_is_busy_and_the_clock_runs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn none_if_it_is_off() {
+async fn keep_alives_can_be_disabled() {
     let mut body = Sse::new(stream::pending::<Event>())
         .keep_alive(None)
         .into_body();
@@ -86,10 +86,11 @@ fn a_body_without_timers_needs_no_runtime() {
     assert!(is_pending(&mut body));
 }
 
-/// Events of every size and kind, time that passes, a client that reads or does not: whatever
-/// happens, what is sent is whole events in order, with keep-alives only between them.
+/// Events of random sizes and kinds are sent while time passes and the client reads at random.
+///
+/// The output consists of whole events in order, with keep-alives only between them.
 #[tokio::test(start_paused = true)]
-async fn none_inside_an_event() {
+async fn no_keep_alive_is_sent_inside_an_event() {
     let mut random = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
     let mut random = move |below: u32| random.next_u32() % below;
     let (events, source) = channel();
@@ -122,7 +123,7 @@ async fn none_inside_an_event() {
                 }
             }
         }
-        // What has left, event by event.
+        // Remove every complete event and keep-alive from the output.
         let mut rest = &sent[..];
         loop {
             if let Some(after) = rest.strip_prefix(b": idle\n") {
@@ -167,11 +168,11 @@ impl Encode for Item {
 }
 
 #[test]
-fn without_a_runtime_the_panic_says_what_to_do() {
+fn the_panic_without_a_runtime_names_the_solution() {
     let mut body = Sse::new(stream::pending::<Event>()).into_body();
     assert_eq!(frame(&mut body), ":\n");
     let polled = catch_unwind(AssertUnwindSafe(|| poll(&mut body)));
-    let panic = polled.expect_err("it panics");
+    let panic = polled.expect_err("the poll panics");
     let message = panic.downcast_ref::<&str>().map(ToString::to_string);
     let message = message.or_else(|| panic.downcast_ref::<String>().cloned());
     assert!(message.expect("a message").contains("keep_alive(None)"));

@@ -1,4 +1,4 @@
-//! The wait of an error until the connection has written the frame before it.
+//! Errors that wait until the connection has written the frame before them.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ fn without_a_runtime_an_error_waits_one_turn() {
 }
 
 #[test]
-fn an_error_gives_the_connection_a_turn_though_it_copies_frames() {
+fn an_error_waits_one_turn_after_the_last_frame_is_dropped() {
     let source = stream::iter([Ok(Event::data("a")), Err("gone")]);
     let mut body = Sse::new(source).keep_alive(None).into_body();
     drop(frame(&mut body));
@@ -59,7 +59,8 @@ fn an_error_gives_the_connection_a_turn_though_it_copies_frames() {
     assert_eq!(error, Some(Some(Err("gone"))));
 }
 
-/// The frame that left before the failure is not tracked, so a comment follows it.
+/// The body does not track frames that it returned before the failure. It sends a comment, and
+/// waits for that.
 #[tokio::test(start_paused = true)]
 async fn an_error_with_nothing_to_send_follows_a_comment() {
     let (events, source) = unbounded_channel::<Item>();
@@ -97,9 +98,9 @@ async fn an_error_waits_at_most_ten_seconds() {
     drop(last);
 }
 
-/// The stream waits in a task, so each order has to wake it.
+/// The stream waits in a task, so each call has to wake it.
 #[tokio::test(start_paused = true)]
-async fn an_error_waits_no_longer_than_the_server_lets_the_stream_live() {
+async fn a_shutdown_drain_or_close_ends_the_wait_of_an_error() {
     const SECOND: Duration = Duration::from_secs(1);
 
     for (order, give, wait) in [
@@ -114,12 +115,12 @@ async fn an_error_waits_no_longer_than_the_server_lets_the_stream_live() {
             Duration::ZERO,
         ),
         (
-            "a drain of no time",
+            "an immediate drain",
             |all| all.drain(Duration::ZERO),
             Duration::ZERO,
         ),
         ("a short drain", |all| all.drain(3 * SECOND), 3 * SECOND),
-        // Of its ten seconds one is over.
+        // One of the ten seconds has already passed.
         ("a long drain", |all| all.drain(60 * SECOND), 9 * SECOND),
     ] {
         let connections = Connections::new().goodbye(Event::data("bye"));

@@ -1,4 +1,4 @@
-//! Events that are held back so that more join them.
+//! Events that wait for others to share their frame.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::{BUDGET, MILLISECOND, channel, frame, is_pending, later_frame};
 const LINGER: Duration = Duration::from_millis(50);
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_leaves_when_its_first_event_has_waited_that_long() {
+async fn a_batch_is_sent_one_linger_after_its_first_event() {
     let (events, source) = channel();
     let mut body = Sse::new(source).linger(LINGER).into_body();
     assert_eq!(frame(&mut body), ":\n");
@@ -49,7 +49,7 @@ async fn a_full_frame_does_not_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_end_of_an_event_that_has_begun_to_leave_does_not_wait() {
+async fn the_rest_of_a_partly_sent_event_does_not_wait() {
     let (events, source) = channel();
     let mut body = Sse::new(source).linger(LINGER).into_body();
     assert_eq!(frame(&mut body), ":\n");
@@ -57,7 +57,7 @@ async fn the_end_of_an_event_that_has_begun_to_leave_does_not_wait() {
     assert_eq!(frame(&mut body), "data: ");
     assert_eq!(frame(&mut body).len(), 2 * BUDGET);
     assert_eq!(frame(&mut body), "\n\n");
-    // The next event does.
+    // The next event waits again.
     events.send(Event::data("y")).unwrap();
     assert!(is_pending(&mut body));
     assert_eq!(later_frame(&mut body).await, "data: y\n\n");
@@ -76,7 +76,7 @@ async fn the_end_does_not_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_keep_alive_does_not_overtake_what_waits() {
+async fn a_keep_alive_does_not_overtake_a_waiting_event() {
     let (events, source) = channel();
     let keep_alive = KeepAlive::new().interval(20 * MILLISECOND);
     let mut body = Sse::new(source)

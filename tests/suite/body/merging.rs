@@ -1,4 +1,4 @@
-//! Events that leave together.
+//! Events that share frames.
 
 use std::convert::Infallible;
 
@@ -10,7 +10,7 @@ use http_sse::{Encode, EncodedEvent, Encoder, Event, Sse};
 use super::{BUDGET, channel, frame, is_pending, poll};
 
 #[test]
-fn ready_events_leave_in_as_few_frames_as_the_budget_allows() {
+fn ready_events_share_as_few_frames_as_the_budget_allows() {
     for size in [
         0,
         10,
@@ -65,7 +65,7 @@ impl Encode for Either {
 
 #[test]
 fn a_frame_is_full_at_the_budget() {
-    // The opening, and events of 1022 + 8 bytes and then of 1024.
+    // The opening and the first event have 1,024 bytes together, each further event has 1,024.
     let first = std::iter::once(Event::data("x".repeat(1024 - 8 - 2)));
     let rest = (0..40).map(|_| Event::data("x".repeat(1024 - 8)));
     let mut body = Sse::new(stream::iter(first.chain(rest)))
@@ -77,7 +77,7 @@ fn a_frame_is_full_at_the_budget() {
 }
 
 #[test]
-fn an_encoded_event_that_is_alone_is_handed_over_uncopied() {
+fn a_single_encoded_event_is_not_copied() {
     let (events, source) = channel();
     let mut body = Sse::new(source).keep_alive(None).into_body();
     assert_eq!(frame(&mut body), ":\n");
@@ -90,7 +90,7 @@ fn an_encoded_event_that_is_alone_is_handed_over_uncopied() {
     assert_eq!(frame(&mut body), "data: x\n\ndata: x\n\n");
 }
 
-/// The first waits for whether it stays alone.
+/// A single encoded event is not copied, so the encoder keeps the first until the second arrives.
 #[test]
 fn an_item_of_two_encoded_events_keeps_both() {
     struct Two(EncodedEvent, EncodedEvent);
@@ -133,7 +133,7 @@ fn an_item_of_two_encoded_events_keeps_both() {
 }
 
 #[test]
-fn a_large_event_is_handed_over_uncopied_also_among_others() {
+fn a_large_event_among_others_is_not_copied() {
     let text = "x".repeat(2 * BUDGET);
     let pointer = text.as_ptr();
     let (events, source) = channel();
@@ -150,7 +150,7 @@ fn a_large_event_is_handed_over_uncopied_also_among_others() {
 }
 
 #[test]
-fn large_data_with_line_ends_is_split_as_any_other() {
+fn large_data_is_split_at_its_line_ends() {
     let line = "x".repeat(BUDGET);
     let source = stream::iter([Event::data(format!("{line}\r\n{line}\n"))]);
     let frames: Vec<Bytes> = Sse::new(source)
@@ -166,7 +166,7 @@ fn large_data_with_line_ends_is_split_as_any_other() {
 }
 
 #[test]
-fn items_that_come_to_nothing_do_not_hold_a_thread() {
+fn empty_items_do_not_block_the_thread() {
     let mut body = Sse::new(stream::repeat_with(Event::new))
         .keep_alive(None)
         .into_body();

@@ -1,4 +1,4 @@
-//! The body, on tokio's paused clock: what each poll yields, when, and how it ends.
+//! The polls of a body on tokio's paused clock: frames, times and ends.
 
 mod break_off;
 mod empty;
@@ -34,13 +34,13 @@ const BUDGET: usize = 32 * 1024;
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-/// A source that the test feeds.
+/// Returns a source, and the sender of its items.
 fn channel<T>() -> (UnboundedSender<T>, UnboundedReceiverStream<T>) {
     let (sender, receiver) = unbounded_channel();
     (sender, UnboundedReceiverStream::new(receiver))
 }
 
-/// What one poll yields: `None` if it is pending.
+/// Polls the body once. Returns `None` if it is pending.
 fn poll<S>(body: &mut SseBody<S>) -> Option<Option<Result<Bytes, <S::Item as Encode>::Error>>>
 where
     S: Stream + Unpin,
@@ -49,20 +49,22 @@ where
     body.next().now_or_never()
 }
 
-/// The frame that is ready.
+/// Polls the body once, and returns its frame.
 pub(crate) fn frame<S>(body: &mut SseBody<S>) -> Bytes
 where
     S: Stream + Unpin,
     S::Item: Encode<Error: std::fmt::Debug>,
 {
     poll(body)
-        .expect("a frame is ready")
-        .expect("the body goes on")
+        .expect("the body is pending")
+        .expect("the body has ended")
         .unwrap()
 }
 
-/// The error at the end of a body whose last frame was dropped, after the turn that the connection
-/// has before it; behind a comment if nothing waited to be sent.
+/// Returns the error of a body whose last frame was dropped.
+///
+/// The body is pending once before the error, so that the connection can write. If nothing waited
+/// to be sent, a comment precedes the error.
 fn error<S>(body: &mut SseBody<S>) -> <S::Item as Encode>::Error
 where
     S: Stream + Unpin,
@@ -70,7 +72,7 @@ where
 {
     match poll(body) {
         Some(Some(Ok(comment))) => assert_eq!(comment, ":\n"),
-        Some(end) => panic!("{end:?} at once"),
+        Some(end) => panic!("{end:?} without a pending poll"),
         None => return poll(body).unwrap().unwrap().unwrap_err(),
     }
     assert!(is_pending(body));
@@ -85,7 +87,7 @@ where
     poll(body).is_none()
 }
 
-/// The next item, within a day of the paused clock: after every time that these bodies have.
+/// Waits for the next item, for at most a day of the paused clock. No body here waits longer.
 async fn later<S>(body: &mut SseBody<S>) -> Option<Result<Bytes, <S::Item as Encode>::Error>>
 where
     S: Stream + Unpin,
@@ -94,16 +96,16 @@ where
     within_time(86_400 * SECOND, "the next frame", body.next()).await
 }
 
-/// The next frame, as soon as it is ready.
+/// Waits for the next frame.
 async fn later_frame<S>(body: &mut SseBody<S>) -> Bytes
 where
     S: Stream + Unpin,
     S::Item: Encode<Error: std::fmt::Debug>,
 {
-    later(body).await.expect("the body goes on").unwrap()
+    later(body).await.expect("the body has ended").unwrap()
 }
 
-/// Calls of `on_close`.
+/// Returns the body of a response, and a receiver of the calls of `on_close`.
 fn closes<S>(sse: Sse<S>) -> (SseBody<S>, mpsc::Receiver<CloseReport>)
 where
     S: Stream,
@@ -116,10 +118,10 @@ where
     (body.into_body(), receiver)
 }
 
-/// The one call that there was: its reason, events, bytes and keep-alives.
+/// Returns the reason, events, bytes and keep-alives of the only call of `on_close`.
 fn closed(closes: &mpsc::Receiver<CloseReport>) -> (CloseReason, u64, u64, u64) {
-    let closed = closes.try_recv().expect("on_close was called");
-    assert!(closes.try_recv().is_err(), "on_close was called once");
+    let closed = closes.try_recv().expect("on_close was not called");
+    assert!(closes.try_recv().is_err(), "on_close was called twice");
     (
         closed.reason,
         closed.events,
@@ -139,7 +141,7 @@ where
         && (0..3).all(|_| matches!(poll(body), Some(None)))
 }
 
-/// A source that does something when it is dropped.
+/// A source that calls a function when it is dropped.
 struct OnDrop<S, F: FnMut()>(S, F);
 
 impl<S: Stream + Unpin, F: FnMut() + Unpin> Stream for OnDrop<S, F> {
@@ -169,12 +171,12 @@ fn panics_when_dropped<S>(source: S) -> OnDrop<S, impl FnMut() + use<S>> {
 
 type Item = Result<Event, &'static str>;
 
-/// The reasons of the calls that there were.
+/// Returns the reasons of all calls of `on_close` since the previous check.
 fn reasons(closes: &mpsc::Receiver<CloseReport>) -> Vec<CloseReason> {
     closes.try_iter().map(|closed| closed.reason).collect()
 }
 
-/// A source that yields an event and then fails.
+/// Returns a source that yields an event and then fails.
 fn failing() -> impl Stream<Item = Item> + Unpin {
     stream::iter([Ok(Event::data("a")), Err("gone")])
 }

@@ -9,21 +9,21 @@ use http_sse::{CloseReason, Encode, Encoder, Event, Sse, SseBody};
 
 use super::{closes, frame, is_pending, panics_when_dropped, poll, reasons};
 
-/// Polls the body, and returns the message of its panic.
+/// Polls the body once, and returns the message of its panic.
 pub(super) fn panics<S>(body: &mut SseBody<S>) -> String
 where
     S: Stream + Unpin,
     S::Item: Encode,
 {
     let polled = catch_unwind(AssertUnwindSafe(|| poll(body)));
-    let panic = polled.err().expect("it panics");
+    let panic = polled.err().expect("the poll panics");
     panic
         .downcast_ref::<&str>()
-        .expect("it panics with a literal")
+        .expect("the message is a literal")
         .to_string()
 }
 
-/// A source that yields these events and then panics.
+/// Returns a source that yields this many events and then panics.
 pub(super) fn panicking(events: usize) -> impl Stream<Item = Event> + Unpin {
     let mut left = events;
     stream::repeat_with(move || {
@@ -44,7 +44,7 @@ fn a_body_dropped_before_its_panic_closes_with_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_precedes_a_panic_of_the_source_leaves() {
+async fn events_before_a_panic_of_the_source_are_sent() {
     let (mut body, closes) = closes(Sse::new(panicking(2)).keep_alive(None));
     let last = frame(&mut body);
     assert_eq!(last, ":\ndata: a\n\ndata: a\n\n");
@@ -62,7 +62,7 @@ async fn what_precedes_a_panic_of_the_source_leaves() {
 }
 
 #[test]
-fn an_item_that_panics_leaves_nothing_of_itself() {
+fn a_panicking_item_leaves_no_bytes() {
     #[derive(Clone, Copy)]
     struct Half(bool);
 
@@ -98,7 +98,7 @@ fn an_item_that_panics_leaves_nothing_of_itself() {
 }
 
 #[test]
-fn an_on_error_that_panics_is_an_error() {
+fn a_panic_of_on_error_closes_with_error() {
     let source = stream::iter([Ok(Event::data("a")), Err("gone")]);
     let sse = Sse::new(source).keep_alive(None);
     let (mut body, closes) = closes(sse.on_error(|_| panic!("the callback panics")));
@@ -109,7 +109,7 @@ fn an_on_error_that_panics_is_an_error() {
 }
 
 #[test]
-fn a_source_whose_drop_panics_is_closed_all_the_same() {
+fn a_source_whose_drop_panics_is_closed() {
     let source = panics_when_dropped(stream::pending::<Event>());
     let (mut body, closes) = closes(Sse::new(source).keep_alive(None));
     assert_eq!(frame(&mut body), ":\n");

@@ -1,4 +1,4 @@
-//! The body beside a naive model, under random sources, options, orders, readers and times.
+//! Compares the body with a naive model under random sources, options, actions, readers and times.
 //!
 //! `HTTP_SSE_SEED=… cargo test --test suite body_model` repeats a run.
 
@@ -27,11 +27,11 @@ use self::{
 };
 use crate::chance::chance;
 
-/// When the reader leaves a stream that goes on: after all that is planned, and the wait before an
-/// error.
+/// The time after which the reader leaves a stream that has not ended. It is longer than every
+/// plan, including the wait before an error.
 const GIVEN_UP: Duration = Duration::from_millis(800);
 
-/// What came of a run.
+/// The outcome of a run.
 #[derive(Debug, Default)]
 struct Outcome {
     bytes: Vec<u8>,
@@ -112,7 +112,7 @@ async fn run(plan: &Plan) {
         sse = sse.break_off_with(Event::data("broken off"));
     }
 
-    // The reader, which polls at its own pace whatever wakes it.
+    // The reader polls at its own pace, and ignores wake-ups.
     let start = Instant::now();
     let mut body = sse.into_body();
     let mut outcome = Outcome::default();
@@ -151,17 +151,17 @@ async fn run(plan: &Plan) {
                 break;
             }
             Ok(Some(Some(Ok(frame)))) => {
-                assert!(!ends, "a frame after the last");
+                assert!(!ends, "a frame after the end");
                 assert!(!frame.is_empty());
                 outcome.bytes.extend_from_slice(&frame);
                 held.push_back(frame);
             }
             Ok(None) => {
-                assert!(!ends, "pending after the last");
+                assert!(!ends, "pending after the end");
                 held.pop_front();
                 advance(plan.pace).await;
                 if start.elapsed() > GIVEN_UP {
-                    outcome.left = true; // it would go on for ever
+                    outcome.left = true; // it may never end
                     break;
                 }
             }
@@ -176,7 +176,7 @@ async fn run(plan: &Plan) {
     check(plan, &outcome, &reports, yielded.get(), &connections);
 }
 
-/// A part of a source whose drop panics, unless a panic is under way.
+/// A part of a source whose drop panics, unless the thread is already panicking.
 struct PanicsWhenDropped(bool);
 
 impl Drop for PanicsWhenDropped {
@@ -210,7 +210,7 @@ impl http_sse::Encode for Item {
 }
 
 #[test]
-fn any_run_of_a_body_is_as_the_model_says() {
+fn every_run_of_a_body_agrees_with_the_model() {
     let required = env::var("HTTP_SSE_REAL").is_ok_and(|value| value == "required");
     let runs = if required { 100_000 } else { 3_000 };
     let mut chance = chance();

@@ -1,4 +1,4 @@
-//! The model: which outcomes a plan allows.
+//! The model, which decides whether a plan allows an outcome.
 
 use http_sse::{CloseReason, CloseReport, Connections};
 
@@ -13,7 +13,7 @@ const DONE: &str = "data: [DONE]\n\n";
 const FAILED: &str = "event: failed\ndata: failed\n\n";
 const BROKEN_OFF: &str = "data: broken off\n\n";
 
-/// An event as the standard's 9.2.5 has it, in the simplest way.
+/// Encodes an event as section 9.2.5 of the standard defines it, in the simplest way.
 fn wire(data: &str, id: Option<u32>) -> String {
     let id = id.map_or_else(String::new, |id| format!("id: {id}\n"));
     let data = data.replace("\r\n", "\n").replace('\r', "\n");
@@ -37,11 +37,13 @@ pub(super) fn check(
     assert_eq!(totals.closed(report.reason), 1);
     assert_eq!(report.bytes, outcome.bytes.len() as u64);
 
-    // Events in order, each whole, keep-alives only between them.
+    // Whole events in order, with keep-alives only between them.
     let text = std::str::from_utf8(&outcome.bytes).unwrap();
     let mut rest = text;
     if !text.is_empty() {
-        rest = text.strip_prefix(":\n").expect("it opens with a comment");
+        rest = text
+            .strip_prefix(":\n")
+            .expect("the output starts with a comment");
     }
     let mut keep_alives = 0;
     let mut events = 0;
@@ -74,7 +76,7 @@ pub(super) fn check(
         rest.chars().take(60).collect::<String>(),
     );
 
-    // The reason, and that nothing is lost that was taken from the source.
+    // The reason fits the plan, and every event that the source yielded was sent.
     let last = plan.steps.last().unwrap();
     let fails = matches!(last, Step::Fail);
     let panics = matches!(last, Step::Panic | Step::PanickingItem);
@@ -87,7 +89,7 @@ pub(super) fn check(
         assert!(!outcome.panicked || panics || callback_panics || plan.drop_panics);
     } else {
         assert!(!outcome.failed && !outcome.panicked);
-        assert!(left || !plan.drop_panics, "a panic is not lost");
+        assert!(left || !plan.drop_panics, "the panic was lost");
     }
     match report.reason {
         CloseReason::End => assert!(matches!(last, Step::End)),
@@ -103,23 +105,23 @@ pub(super) fn check(
     }
     if !left {
         assert!(outcome.ended || outcome.failed || outcome.panicked);
-        assert_eq!(events, yielded, "what was taken from the source was sent");
+        assert_eq!(events, yielded, "an event of the source was lost");
     }
 }
 
-/// Returns whether the rest is the comment that precedes a failure if nothing else waits to be sent.
+/// Returns whether the rest is the comment that precedes a failure if nothing waits to be sent.
 fn is_comment_before_failure(ends: &[&str], rest: &str, reason: CloseReason) -> bool {
     reason == CloseReason::Error && ends.contains(&"") && rest == ":\n"
 }
 
 impl Plan {
-    /// Returns what may stand after the last event of the source, if the stream closed for this
+    /// Returns the texts that may follow the last event of the source if the stream closed for this
     /// reason.
     pub(super) fn ends(&self, reason: CloseReason) -> Vec<&'static str> {
         match reason {
             CloseReason::End => self.end_of_source(),
             CloseReason::Shutdown => vec![GOODBYE],
-            // Whichever end it was, the drop of the source panicked after it.
+            // The drop of the source may panic after any end.
             CloseReason::Error if self.drop_panics => {
                 let mut ends = self.end_of_source();
                 ends.extend(self.order.and_then(|(_, order)| match order {
@@ -135,7 +137,7 @@ impl Plan {
         }
     }
 
-    /// Returns what stands after the last event if the source comes to its end.
+    /// Returns the texts that may follow the last event if the source ends.
     pub(super) fn end_of_source(&self) -> Vec<&'static str> {
         let broken_off = if self.break_off_with { BROKEN_OFF } else { "" };
         match (self.steps.last(), self.on_error) {

@@ -1,31 +1,31 @@
-//! Plans of runs: random sources, options, orders and readers.
+//! Random plans of runs: a source, its options, an action from outside, and a reader.
 
 use std::time::Duration;
 
 use proptest::{prelude::RngExt as _, test_runner::TestRng};
 
-/// What a source does at one poll.
+/// A step of a source.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    /// Yields an event, which has this data and perhaps an id.
+    /// Yields an event with this data and perhaps an ID. If the flag is set, it is already encoded.
     Event(String, Option<u32>, bool),
     /// Is pending for this time.
     Pause(Duration),
     Fail,
     Panic,
-    /// Yields an item that panics when it has written a part of itself.
+    /// Yields an item that panics after it has written a part of itself.
     PanickingItem,
     End,
 }
 
-/// What `on_error` does, if it is set.
+/// The behaviour of `on_error`, if it is set.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum OnError {
     Event,
     Panic,
 }
 
-/// What is done to the stream from outside, and when.
+/// An action on the stream from outside.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Order {
     Shutdown,
@@ -43,11 +43,12 @@ pub(super) struct Plan {
     pub(super) end_with: bool,
     pub(super) on_error: Option<OnError>,
     pub(super) break_off_with: bool,
-    /// The drop of the source panics.
+    /// True if the drop of the source panics.
     pub(super) drop_panics: bool,
     pub(super) order: Option<(Duration, Order)>,
-    /// How long the reader waits between two polls, and how many frames it holds.
+    /// The time between two polls of the reader.
     pub(super) pace: Duration,
+    /// The number of frames that the reader holds.
     pub(super) holds: usize,
 }
 

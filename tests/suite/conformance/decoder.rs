@@ -1,4 +1,4 @@
-//! The decoder: the rules of the standard, options and limits.
+//! The rules, options and limits of the decoder.
 
 use std::time::Duration;
 
@@ -25,9 +25,9 @@ fn the_table_is_decoded_in_every_split() {
     }
 }
 
-/// D7: the id of a block that has not ended is not committed.
+/// D7: an incomplete block does not commit its ID.
 #[test]
-fn the_last_event_id_is_that_of_ended_blocks() {
+fn only_a_complete_block_sets_the_last_event_id() {
     assert_eq!(
         decode_every_way(b"id: 1\ndata\n\nid: 2\ndata").last_event_id,
         "1"
@@ -35,7 +35,7 @@ fn the_last_event_id_is_that_of_ended_blocks() {
     assert_eq!(decode_every_way(b"id: 1\n\nid: 2\n").last_event_id, "1");
 }
 
-/// D3 and D7: digits only, and at once.
+/// D3 and D7: the value is digits only, and acts at the end of its line.
 #[test]
 fn a_reconnection_time_is_digits_and_acts_at_once() {
     for (line, millis) in [
@@ -59,9 +59,9 @@ fn a_reconnection_time_is_digits_and_acts_at_once() {
     }
 }
 
-/// D8: with everything, a relay sends on what it got.
+/// D8: a relay that reads everything sends the same bytes again.
 #[test]
-fn everything_can_be_asked_for() {
+fn a_relay_reads_comments_reconnection_times_and_ids() {
     let outcome = decode_every_way(b": a\n:b\r\nid: 1\n\ndata: x\n:c\n\nid\n\nevent: e\n\n:\n");
     assert_eq!(outcome.comments, [" a", "b", "c", ""]);
     assert_eq!(outcome.ids, ["1", ""]);
@@ -96,7 +96,7 @@ fn everything_can_be_asked_for() {
 
 /// D9.
 #[test]
-fn it_can_start_with_a_last_event_id() {
+fn a_decoder_can_start_with_a_last_event_id() {
     let bytes = b"data\n\nid: 8\ndata\n\nid\ndata\n\n";
     let outcome = decode(Decoder::new().with_last_event_id("7"), [&bytes[..]]);
     let ids: Vec<_> = outcome
@@ -107,7 +107,7 @@ fn it_can_start_with_a_last_event_id() {
     assert_eq!(ids, ["7", "8", ""]);
 }
 
-/// D10, at the bound.
+/// D10: input of exactly the limit is legal, and one more byte is an error.
 #[test]
 fn lines_and_events_have_limits() {
     fn run(decoder: Decoder, bytes: &[u8], piece: usize) -> Result<usize, DecodeError> {
@@ -164,7 +164,7 @@ fn lines_and_events_have_limits() {
     }
 }
 
-/// What that costs is counted in `src/decode.rs` (bytes searched) and `tests/costs` (allocated).
+/// `src/wire/decoder.rs` counts the bytes that this searches, and `tests/costs` its allocations.
 #[test]
 fn a_long_line_in_single_bytes_is_read() {
     let text = "x".repeat(1 << 20);

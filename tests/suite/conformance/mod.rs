@@ -1,5 +1,6 @@
-//! The decoder against the table of rules, and both ends against the vectors of other projects,
-//! which were checked in browsers (`tests/vectors`).
+//! The decoder under the table of rules, and the vectors of other projects for both directions.
+//!
+//! The vectors in `tests/vectors` were checked in browsers.
 
 mod decoder;
 mod streams;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use http_sse::decode::{Decoded, Decoder};
 use serde::Deserialize;
 
-/// What a client dispatches.
+/// An event that a client dispatches.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 struct Dispatched {
     event: String,
@@ -19,7 +20,7 @@ struct Dispatched {
     last_event_id: String,
 }
 
-/// All that comes of a stream.
+/// The result of decoding a stream.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Outcome {
     events: Vec<Dispatched>,
@@ -52,16 +53,17 @@ fn decode<'a>(decoder: Decoder, pieces: impl IntoIterator<Item = &'a [u8]>) -> O
                 Decoded::Comment(text) => outcome.comments.push(text.into()),
                 Decoded::Retry(time) => outcome.retry = Some(time),
                 Decoded::Id(id) => outcome.ids.push(id.into()),
-                other => panic!("{other:?} is new"),
+                other => panic!("unknown item {other:?}"),
             }
         }
-        assert!(input.is_empty(), "all of the piece is read");
+        assert!(input.is_empty(), "a part of the piece is unread");
     }
     outcome.last_event_id = decoder.last_event_id().into();
     outcome
 }
 
-/// Asserts that the outcome is the same for the whole, byte by byte, and at every split point.
+/// Decodes the bytes whole, byte by byte, and split at every point. Asserts that the outcome is
+/// always the same, and returns it.
 fn decode_every_way(bytes: &[u8]) -> Outcome {
     let decoder = || Decoder::new().with_comments();
     let whole = decode(decoder(), [bytes]);
@@ -70,7 +72,7 @@ fn decode_every_way(bytes: &[u8]) -> Outcome {
         let (before, after) = bytes.split_at(at);
         assert_eq!(decode(decoder(), [before, after]), whole, "split at {at}");
     }
-    // What is not asked for does not change what is dispatched.
+    // Reading comments does not change the dispatched events.
     assert_eq!(decode(Decoder::new(), [bytes]).events, whole.events);
     whole
 }

@@ -1,4 +1,4 @@
-//! Streams of bytes as streams of events.
+//! `events`, which turns a stream of bytes into a stream of events.
 
 use std::{
     convert::Infallible,
@@ -14,7 +14,7 @@ use http_sse::{
 use crate::deadline::within;
 
 #[test]
-fn a_stream_of_bytes_that_fails_or_exceeds_a_limit_is_over() {
+fn a_stream_of_bytes_ends_after_an_error() {
     let pieces = [Ok("data: a\n\nda"), Err("reset"), Ok("ta: b\n\n")];
     let mut failing = events(
         stream::iter(pieces).map(|p| p.map(str::as_bytes)),
@@ -39,7 +39,7 @@ fn a_stream_of_bytes_that_fails_or_exceeds_a_limit_is_over() {
 }
 
 #[tokio::test]
-async fn a_stream_of_comments_gives_others_their_turn() {
+async fn a_stream_of_comments_yields_to_other_tasks() {
     static PIECES: AtomicU32 = AtomicU32::new(0);
     let pieces = stream::repeat_with(|| {
         PIECES.fetch_add(1, Relaxed);
@@ -50,9 +50,9 @@ async fn a_stream_of_comments_gives_others_their_turn() {
     assert_eq!(PIECES.load(Relaxed), 256);
 }
 
-/// The clock is paused, so that a task that nothing wakes is at its deadline at once.
+/// The clock is paused, so a task that nothing wakes reaches its deadline at once.
 #[tokio::test(start_paused = true)]
-async fn a_stream_of_comments_goes_on_after_its_turn() {
+async fn a_stream_of_comments_continues_after_it_yields() {
     let idle = stream::repeat(Ok::<_, Infallible>(&b": idle\n"[..])).take(1_000);
     let pieces = idle.chain(stream::iter([Ok(&b"data: a\n\n"[..])]));
     let mut events = events(pieces, Decoder::new());

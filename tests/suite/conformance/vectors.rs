@@ -1,4 +1,4 @@
-//! The vectors of other projects.
+//! The test vectors of other projects.
 
 use std::time::Duration;
 
@@ -108,9 +108,9 @@ fn event(message: &Message) -> Result<Event, Box<dyn std::error::Error>> {
     Ok(event)
 }
 
-/// By our decoder, and by two that are not ours.
+/// The events are decoded by this crate and by two others.
 #[test]
-fn the_encoder_vectors_are_read_back_right() {
+fn the_encoder_vectors_decode_to_the_expected_events() {
     let vectors = vectors::<EncoderVector>(include_str!("../../vectors/encoder.json"));
     assert_eq!(vectors.len(), 25);
     for vector in vectors {
@@ -123,7 +123,8 @@ fn the_encoder_vectors_are_read_back_right() {
         let mut wire = BytesMut::new();
         let Ok(()) = http_sse::encode(event.unwrap(), &mut wire);
         let wire = wire.freeze();
-        // This suite drops an empty append and a trailing line break; we keep them.
+        // The suite of this vector drops an empty append and a trailing line end. This crate keeps
+        // both.
         let appends = vector.message.data_appends.is_some();
         let expected = if appends {
             assert_eq!(name, "valid");

@@ -21,7 +21,7 @@ use crate::{
 };
 
 #[tokio::test(start_paused = true)]
-async fn what_is_open_is_known() {
+async fn a_snapshot_counts_events_bytes_and_keep_alives() {
     let connections = Connections::new();
     let keep_alive = KeepAlive::new().interval(10 * SECOND);
     let source = stream::iter([Event::data("a"), Event::data("b")]).chain(stream::pending());
@@ -53,7 +53,7 @@ async fn what_is_open_is_known() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_nobody_takes_from_is_seen() {
+async fn a_stream_whose_frames_are_not_taken_is_stalled() {
     let connections = Connections::new();
     let stalled = || connections.snapshot()[0].stalled_for;
     let mut body = Sse::new(stream::repeat_with(|| Event::data("x")))
@@ -66,7 +66,7 @@ async fn a_stream_that_nobody_takes_from_is_seen() {
     frame(&mut body);
     assert_eq!(stalled(), Some(Duration::ZERO));
 
-    // One that waits for its source is not stalled.
+    // A stream that waits for its source is not stalled.
     let connections = Connections::new();
     let mut body = silent(&connections, "a");
     frame(&mut body);
@@ -88,11 +88,11 @@ fn a_permit_is_returned_however_the_stream_ends() {
     );
 
     let mut panics = Sse::new(stream::once(future::lazy(|_| -> Event {
-        panic!("its own")
+        panic!("the source panics")
     })))
     .permit(admit())
     .into_body();
-    drop(panics.next().now_or_never()); // what precedes the panic
+    drop(panics.next().now_or_never()); // the frame before the panic
     drop(panics.next().now_or_never());
     catch_unwind(AssertUnwindSafe(|| panics.next().now_or_never())).unwrap_err();
     drop(panics);
@@ -117,9 +117,9 @@ fn a_permit_is_returned_however_the_stream_ends() {
     assert_eq!((totals.events, totals.bytes), (1, 2 + 2 + 2 + 9));
 }
 
-/// 10,000 streams that end in every way at random moments: all are counted, once.
+/// 10,000 streams end in every way at random times. Each is counted once.
 #[tokio::test(start_paused = true)]
-async fn everything_balances_under_chaos() {
+async fn counts_balance_when_streams_end_at_random() {
     const STREAMS: usize = 10_000;
     let mut random = chance();
     let connections = Connections::new();
@@ -152,7 +152,7 @@ async fn everything_balances_under_chaos() {
             }
         }));
         if n % 100 == 99 {
-            sleep(MILLISECOND).await; // the others run
+            sleep(MILLISECOND).await; // lets the other tasks run
             assert_balanced(&connections.totals());
             connections.close_where(|connection| &*connection.key == "key 7");
         }

@@ -1,4 +1,4 @@
-//! Ends that the server decides upon.
+//! Streams that the server ends.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use super::{MILLISECOND, SECOND, assert_balanced, frame, silent};
 use crate::deadline::{finished, within};
 
 #[test]
-fn the_name_of_a_closed_stream_closes_no_other() {
+fn the_id_of_a_closed_stream_closes_no_other() {
     let connections = Connections::new();
     let old = connections.admit("a").unwrap();
     let old_id = old.id();
     drop(old);
-    let _body = silent(&connections, "a"); // takes its place
+    let _body = silent(&connections, "a"); // reuses its slot
     assert!(!connections.close(old_id));
     let id = connections.snapshot()[0].id;
     assert!(connections.close(id));
@@ -32,7 +32,7 @@ async fn a_drain_after_a_shutdown_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_earlier_of_two_ends_counts() {
+async fn the_earlier_of_two_deadlines_ends_the_stream() {
     let connections = Connections::new();
     let permit = connections.admit("a").unwrap();
     let sse = Sse::new(stream::pending::<Event>()).permit(permit);
@@ -51,7 +51,7 @@ async fn the_earlier_of_two_ends_counts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_servers_window_for_reconnection_goes_before_the_streams_own() {
+async fn the_reconnection_window_of_the_server_overrides_that_of_the_stream() {
     let connections = Connections::new().reconnect_within(MILLISECOND);
     let permit = connections.admit("a").unwrap();
     let sse = Sse::new(stream::pending::<Event>()).permit(permit);
@@ -78,7 +78,7 @@ async fn a_shutdown_ends_every_stream() {
         let connections = connections.clone();
         async move { within("all streams to end", connections.closed()).await }
     });
-    // A body that waits is woken for it.
+    // The shutdown wakes a waiting body.
     let woken = tokio::spawn(async move { within("the goodbye", silent.next()).await });
     tokio::task::yield_now().await;
     assert!(!woken.is_finished() && !waits.is_finished());
@@ -90,25 +90,25 @@ async fn a_shutdown_ends_every_stream() {
         let millis = millis.strip_suffix("\ndata: bye\n\n").unwrap();
         assert!((1..=10_000).contains(&millis.parse::<u32>().unwrap()));
     };
-    let woken = finished("the body that waits", woken).await;
+    let woken = finished("the waiting body", woken).await;
     is_goodbye(&woken.unwrap().unwrap());
     is_goodbye(&frame(&mut busy));
     assert!(matches!(busy.next().now_or_never(), Some(None)));
     let opened = frame(&mut new);
     is_goodbye(opened.strip_prefix(b":\n").unwrap());
 
-    // One that comes later is told the same.
+    // A stream that is opened later gets the same goodbye.
     let mut late = super::silent(&connections, "d");
     is_goodbye(frame(&mut late).strip_prefix(b":\n").unwrap());
 
-    finished("the one that waits for all to end", waits).await;
+    finished("the wait for all streams to end", waits).await;
     let totals = connections.totals();
     assert_eq!((totals.open, totals.closed(CloseReason::Shutdown)), (0, 4));
     assert_balanced(&totals);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_lets_streams_end_by_themselves_until_its_time() {
+async fn a_drain_lets_streams_end_until_its_deadline() {
     let connections = Connections::new().goodbye(Event::data("bye"));
     let ends_soon = stream::once(tokio::time::sleep(SECOND)).map(|()| Event::data("last"));
     let ends_soon = Sse::new(ends_soon.boxed());
@@ -128,7 +128,7 @@ async fn a_drain_lets_streams_end_by_themselves_until_its_time() {
     let frame = within("the last event", ends_soon.next()).await;
     assert_eq!(frame.unwrap().unwrap(), "data: last\n\n");
     assert_eq!(start.elapsed(), SECOND);
-    let frame = finished("the body that goes on", goes_on).await;
+    let frame = finished("the body that outlives the drain", goes_on).await;
     assert_eq!(frame.unwrap().unwrap(), "data: bye\n\n");
     assert_eq!(start.elapsed(), 3 * SECOND);
     let frame = within("the goodbye", late.next()).await;
@@ -155,7 +155,7 @@ async fn a_shutdown_ends_a_drain() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn streams_are_closed_one_by_one_or_as_somebody_says() {
+async fn streams_are_closed_by_id_or_by_predicate() {
     let connections = Connections::new().goodbye(Event::data("bye"));
     let permit = connections.admit("a").unwrap();
     let id = permit.id();
@@ -170,9 +170,9 @@ async fn streams_are_closed_one_by_one_or_as_somebody_says() {
     assert!(connections.close(id));
     assert!(
         matches!(one.next().now_or_never(), Some(None)),
-        "no goodbye"
+        "a goodbye was sent"
     );
-    assert!(!connections.close(id), "it is not open any more");
+    assert!(!connections.close(id), "it was already closed");
 
     assert_eq!(
         connections.close_where(|c| &*c.key == "b" && c.bytes == 2),
@@ -186,7 +186,7 @@ async fn streams_are_closed_one_by_one_or_as_somebody_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_that_waits_is_lost_when_a_stream_is_ended() {
+async fn a_shutdown_completes_a_partly_sent_event() {
     let connections = Connections::new();
     let large = "x".repeat(64 * 1024);
     let source = stream::iter([Event::data(large)]).chain(stream::pending());
@@ -201,6 +201,6 @@ async fn nothing_that_waits_is_lost_when_a_stream_is_ended() {
 }
 
 #[test]
-fn closed_is_at_once_where_nothing_is_open() {
+fn closed_returns_at_once_without_open_streams() {
     Connections::new().closed().now_or_never().unwrap();
 }

@@ -1,4 +1,4 @@
-//! Limits of a server and of a key.
+//! Limits per server and per key.
 
 use std::{
     sync::{
@@ -15,7 +15,7 @@ use super::assert_balanced;
 use crate::deadline::joined;
 
 #[test]
-fn the_server_has_a_limit() {
+fn a_server_rejects_streams_beyond_its_limit() {
     let connections = Connections::new().max(2);
     let first = connections.admit("a").unwrap();
     let _second = connections.admit("b").unwrap();
@@ -32,7 +32,7 @@ fn the_server_has_a_limit() {
 }
 
 #[test]
-fn a_key_has_a_limit() {
+fn a_key_rejects_streams_beyond_its_limit() {
     let connections = Connections::new().max(3).max_per_key(1);
     let first = connections.admit("a").unwrap();
     let full = connections.admit("a").unwrap_err();
@@ -76,9 +76,9 @@ fn a_refusal_is_a_response() {
     assert_eq!(refused(retry_after), (429, "2".into()));
 }
 
-/// 64 threads that want more than there is: never one too many, and all permits return.
+/// 64 threads compete for ten permits. No more than ten are ever open, and all are returned.
 #[test]
-fn a_race_admits_never_one_too_many() {
+fn a_race_never_exceeds_the_limit() {
     const TASKS: usize = 64;
     const MAX: usize = 10;
     let connections = Connections::new().max(MAX);
@@ -89,7 +89,7 @@ fn a_race_admits_never_one_too_many() {
             let (connections, open) = (connections.clone(), open.clone());
             let barrier = barrier.clone();
             std::thread::spawn(move || {
-                barrier.wait(); // waits for good: for threads that have been started
+                barrier.wait(); // waits for good: all threads are started
                 let mut admitted = 0;
                 for _ in 0..500 {
                     if let Ok(permit) = connections.admit(format!("key {}", n % 7)) {

@@ -1,4 +1,4 @@
-//! Connections, on tokio's paused clock: limits, ends and counts.
+//! Limits, ends and counts of connections, on tokio's paused clock.
 
 mod counts;
 mod ends;
@@ -14,7 +14,7 @@ use crate::body::frame;
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-/// A stream that is silent, with no keep-alive.
+/// Returns a silent stream without keep-alives.
 fn silent(connections: &Connections, key: &str) -> SseBody<stream::Pending<Event>> {
     Sse::new(stream::pending())
         .keep_alive(None)

@@ -1,4 +1,4 @@
-//! Bounds of the history and of the memory.
+//! Limits of the history and of the memory.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::advance;
 use super::{last, publish, read, reset, wire};
 
 #[test]
-fn a_topic_keeps_this_many_events_and_bytes_and_at_least_one() {
+fn a_history_is_limited_in_events_and_bytes_but_keeps_one_event() {
     let kept = |hub: &Hub| {
         let topic = &hub.topics()[0];
         (topic.events, topic.bytes)
@@ -27,13 +27,13 @@ fn a_topic_keeps_this_many_events_and_bytes_and_at_least_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_are_kept_for_this_long() {
+async fn events_expire_after_the_history_age() {
     let second = Duration::from_secs(1);
     let hub = Hub::builder().history_age(10 * second).build();
     let old = publish(&hub, "old", "x");
     advance(10 * second).await;
     publish(&hub, "a", "x");
-    assert_eq!(hub.topics().len(), 2, "at the bound");
+    assert_eq!(hub.topics().len(), 2, "at the limit");
     advance(Duration::from_millis(1)).await;
     publish(&hub, "a", "x");
     assert_eq!(hub.topics().len(), 1);
@@ -43,10 +43,10 @@ async fn events_are_kept_for_this_long() {
     assert_eq!(read(&mut late), (reset("expired", hub.head()), true));
 }
 
-/// A topic that is busy leaves rows of what it has lost behind one that is not; they go, and
-/// the event of the quiet topic still has its age.
+/// A busy topic leaves rows of dropped events after the event of a quiet topic. The rows are
+/// removed, and the event of the quiet topic still expires in time.
 #[tokio::test(start_paused = true)]
-async fn events_are_kept_for_this_long_beside_a_busy_topic() {
+async fn events_of_a_quiet_topic_expire_beside_a_busy_one() {
     let second = Duration::from_secs(1);
     let hub = Hub::builder().history(1).history_age(10 * second).build();
     publish(&hub, "quiet", "x");
@@ -60,7 +60,7 @@ async fn events_are_kept_for_this_long_beside_a_busy_topic() {
         .map(|topic| (topic.name.to_string(), topic.events))
         .collect();
     assert_eq!(kept, [("busy".to_owned(), 1)]);
-    // And the newest, which is as old then, is dropped by the next.
+    // The newest event has expired too, and the next publication drops it.
     advance(11 * second).await;
     publish(&hub, "other", "x");
     let mut late = hub.subscribe(["busy"]).after(last(at));
@@ -71,12 +71,12 @@ async fn events_are_kept_for_this_long_beside_a_busy_topic() {
     assert_eq!(read(&mut late), (String::new(), true));
 }
 
-/// What those who read the same share counts, until it is of no use.
+/// Pieces that several readers share count as memory until they are no longer needed.
 #[test]
-fn what_readers_share_is_part_of_the_memory() {
+fn shared_pieces_count_as_memory() {
     let events = 3;
     let len = wire("x", publish(&Hub::new(), "a", "x")).len();
-    // What ends it: the last reader leaves, an event comes, the history goes.
+    // Three ends of a piece: the last reader leaves, an event is published, the topic is removed.
     type End = fn(&Hub, &mut Vec<Subscription>);
     let ends: [(&str, End); 3] = [
         ("leave", |_, readers| readers.clear()),
@@ -92,19 +92,19 @@ fn what_readers_share_is_part_of_the_memory() {
             let resumed = || hub.subscribe(["a"]).after(last(start));
             let mut readers = vec![resumed()];
             if reads {
-                // One alone shares nothing.
+                // A single reader shares nothing.
                 assert_eq!(read(&mut readers[0]).0.len(), events * len);
                 assert_eq!(hub.memory(), before);
             }
             readers.extend([resumed(), resumed()]);
             if reads {
-                // The second makes what the third is given.
+                // The second reader makes the piece that the third one gets.
                 for reader in &mut readers[1..] {
                     assert_eq!(read(reader).0.len(), events * len);
                     assert_eq!(hub.memory(), before + events * len);
                 }
             }
-            // It stays while there are others who may read it.
+            // The piece stays while other readers may read it.
             readers.pop();
             if reads {
                 assert_eq!(hub.memory(), before + events * len);
@@ -116,9 +116,9 @@ fn what_readers_share_is_part_of_the_memory() {
     }
 }
 
-/// Readers at many places share no more than eight pieces.
+/// Readers at many positions share no more than eight pieces.
 #[test]
-fn what_readers_share_is_bounded() {
+fn at_most_eight_pieces_are_shared() {
     let hub = Hub::new();
     let start = hub.head();
     let at: Vec<_> = (0..20).map(|_| publish(&hub, "a", "0123456789")).collect();
@@ -133,7 +133,8 @@ fn what_readers_share_is_bounded() {
             assert_eq!(read(&mut reader).0.len(), lengths(n).sum::<usize>());
             readers.push(reader);
         }
-        // The first reader of all was alone, and the second has made its piece.
+        // Only the very first reader had no other beside it. The second reader made the piece of
+        // that position.
         let first = (n + 1).saturating_sub(8);
         let shared = (first..=n).flat_map(lengths).sum::<usize>();
         assert_eq!(hub.memory(), before + shared, "{n}");
@@ -141,7 +142,7 @@ fn what_readers_share_is_bounded() {
 }
 
 #[test]
-fn a_million_topics_touched_once_leave_nothing() {
+fn a_million_topics_stay_within_the_memory() {
     let hub = Hub::builder().memory(1 << 20).build();
     for n in 0..1_000_000 {
         publish(&hub, &format!("topic {n}"), "x");
@@ -156,7 +157,7 @@ fn a_million_topics_touched_once_leave_nothing() {
 }
 
 #[test]
-fn all_topics_together_cost_no_more_than_the_memory() {
+fn all_topics_together_stay_within_the_memory() {
     let publish_both = |hub: &Hub| {
         publish(hub, "a", "x");
         publish(hub, "b", "x");
@@ -164,7 +165,7 @@ fn all_topics_together_cost_no_more_than_the_memory() {
     };
     let (_, both) = publish_both(&Hub::new());
     let kept = |memory| publish_both(&Hub::builder().memory(memory).build());
-    assert_eq!(kept(both), (2, both), "at the bound");
+    assert_eq!(kept(both), (2, both), "at the limit");
     assert_eq!(kept(both - 1), (1, both / 2));
 }
 

@@ -10,7 +10,7 @@ use super::{last, publish, read, wire};
 use crate::deadline::{finished, within};
 
 #[test]
-fn a_closed_hub_lets_everybody_read_to_the_end() {
+fn a_closed_hub_delivers_its_remaining_events() {
     let hub = Hub::new();
     let mut reader = hub.subscribe(["a"]);
     let mut to_none = hub.subscribe([""; 0]);
@@ -27,7 +27,7 @@ fn a_closed_hub_lets_everybody_read_to_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_wait_are_woken_by_the_end() {
+async fn closing_a_hub_wakes_waiting_subscriptions() {
     let hub = Hub::new();
     let waits: Vec<_> = [vec!["a"], vec!["a", "b"], vec![]]
         .into_iter()
@@ -46,7 +46,7 @@ async fn those_who_wait_are_woken_by_the_end() {
 }
 
 #[test]
-fn a_topic_is_gone_with_its_last_subscriber_and_event() {
+fn a_topic_is_removed_with_its_last_subscriber_and_event() {
     let hub = Hub::new();
     let a = hub.subscribe(["a", "b"]);
     let b = hub.subscribe(["b"]);

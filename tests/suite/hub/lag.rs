@@ -9,12 +9,12 @@ fn hub_of_three() -> Hub {
 }
 
 #[test]
-fn by_default_it_is_reset_once_and_goes_on() {
+fn a_lagging_subscriber_is_reset_once_by_default() {
     let hub = hub_of_three();
     let mut slow = hub.subscribe(["a"]);
     let mut at: Vec<_> = (0..3).map(|_| publish(&hub, "a", "x")).collect();
     let kept: String = at.iter().map(|at| wire("x", *at)).collect();
-    assert_eq!(read(&mut slow), (kept, true), "at the bound");
+    assert_eq!(read(&mut slow), (kept, true), "at the limit");
     at.extend((0..4).map(|_| publish(&hub, "a", "x")));
     assert_eq!(read(&mut slow), (reset("lagged", at[6]), true));
     let next = publish(&hub, "a", "y");
@@ -27,13 +27,13 @@ fn by_default_it_is_reset_once_and_goes_on() {
 }
 
 #[test]
-fn it_can_be_disconnected() {
+fn a_lagging_subscriber_can_be_disconnected() {
     let hub = hub_of_three();
     let mut slow = hub.subscribe(["a"]).on_lag(OnLag::Disconnect);
     let at: Vec<_> = (0..4).map(|_| publish(&hub, "a", "x")).collect();
     assert_eq!(read(&mut slow), (String::new(), false));
     assert_eq!(read(&mut slow), (String::new(), false));
-    // Its client comes back with an id that is lost: it is told, and not sent away again.
+    // Its client returns with an ID that is still valid.
     let mut back = hub
         .subscribe(["a"])
         .on_lag(OnLag::Disconnect)
@@ -42,6 +42,7 @@ fn it_can_be_disconnected() {
         read(&mut back).0,
         at[1..].iter().map(|at| wire("x", *at)).collect::<String>()
     );
+    // With an ID that has expired, the client is reset instead of disconnected again.
     publish(&hub, "a", "x");
     let mut back = hub
         .subscribe(["a"])
@@ -52,7 +53,7 @@ fn it_can_be_disconnected() {
 }
 
 #[test]
-fn it_can_have_the_latest_of_each_topic() {
+fn a_lagging_subscriber_can_get_the_latest_event_of_each_topic() {
     let hub = hub_of_three();
     let latest = |hub: &Hub| hub.subscribe(["a", "b", "c"]).on_lag(OnLag::Latest);
     let mut slow = latest(&hub);
@@ -64,7 +65,8 @@ fn it_can_have_the_latest_of_each_topic() {
     }
     let newest = (wire("b", b) + &wire("x", a), true);
     assert_eq!(read(&mut slow), newest);
-    // So does one that begins, and one whose id is unknown; one that resumes has some of it.
+    // A new subscriber and one with an unknown ID get the same. A subscriber that resumes gets
+    // only the events that it has missed.
     assert_eq!(read(&mut latest(&hub)), newest);
     assert_eq!(read(&mut latest(&hub).after(last("?"))), newest);
     assert_eq!(read(&mut latest(&hub).after(last(b))), (wire("x", a), true));
@@ -74,7 +76,7 @@ fn it_can_have_the_latest_of_each_topic() {
     );
     let next = publish(&hub, "c", "c");
     assert_eq!(read(&mut slow), (wire("c", next), true));
-    // Nothing is skipped in silence: the one that was slow, and the one that came back late.
+    // Every gap is counted: one of the slow subscriber, and one of a client that resumed too late.
     let counts = |count: fn(&http_sse::hub::TopicInfo) -> u64| -> u64 {
         hub.topics().iter().map(count).sum()
     };

@@ -1,4 +1,4 @@
-//! The hub: what subscribers get, lose, and are told.
+//! The events, gaps and resets that the subscribers of a hub get.
 
 mod bounds;
 mod ends;
@@ -9,7 +9,7 @@ mod resume;
 use futures_util::{FutureExt as _, StreamExt as _};
 use http_sse::{Event, Hub, LastEventId, Subscription, hub::Position};
 
-/// All that is there to be read, and whether the subscription goes on.
+/// Reads all ready events. The flag is false if the subscription has ended.
 fn read(subscription: &mut Subscription) -> (String, bool) {
     let mut all = String::new();
     loop {

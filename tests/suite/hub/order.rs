@@ -1,4 +1,4 @@
-//! Events in the order of the hub.
+//! The order, the IDs and the pieces of published events.
 
 use std::convert::Infallible;
 
@@ -9,7 +9,7 @@ use super::{publish, read, wire};
 use crate::deadline::{finished, within};
 
 #[test]
-fn events_of_all_its_topics_come_in_the_order_of_the_hub() {
+fn a_subscription_yields_events_in_the_order_of_the_hub() {
     let hub = Hub::new();
     let mut all = hub.subscribe(["a", "b", "a"]);
     let mut only_b = hub.subscribe(["b"]);
@@ -28,7 +28,7 @@ fn events_of_all_its_topics_come_in_the_order_of_the_hub() {
 }
 
 #[test]
-fn an_event_has_the_id_of_the_hub_whatever_its_own() {
+fn the_id_of_the_hub_overrides_that_of_the_event() {
     struct Two;
     impl Encode for Two {
         type Error = Infallible;
@@ -55,7 +55,7 @@ fn an_event_has_the_id_of_the_hub_whatever_its_own() {
     assert_eq!(events.count(), 2);
     assert!(events == &*format!("data: one\n\ndata: two\nid: {at}\n\n"));
     assert!(events != "data: one\n\n");
-    // A comment is no event of its own; with an id it is one that a client is sent.
+    // A comment is not an event, but it counts as one together with the ID of the hub.
     let at = hub.publish("a", Event::new().comment("c")).unwrap();
     let events = subscription.next().now_or_never().unwrap().unwrap();
     assert_eq!(events.as_bytes(), format!(": c\nid: {at}\n\n").as_bytes());
@@ -63,7 +63,7 @@ fn an_event_has_the_id_of_the_hub_whatever_its_own() {
 }
 
 #[test]
-fn what_is_ready_comes_in_pieces_of_a_frame() {
+fn ready_events_come_in_pieces_of_frame_size() {
     let hub = Hub::new();
     for topics in [&["a"][..], &["a", "b"]] {
         let mut subscription = hub.subscribe(topics);
@@ -81,7 +81,7 @@ fn what_is_ready_comes_in_pieces_of_a_frame() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_a_response_like_any_stream() {
+async fn a_subscription_is_the_source_of_a_response() {
     let hub = Hub::new();
     let subscription = hub.subscribe(["a"]).after(LastEventId::default());
     let mut body = Sse::new(subscription).keep_alive(None).into_body();
@@ -91,8 +91,8 @@ async fn it_is_a_response_like_any_stream() {
         frame.unwrap().unwrap(),
         format!(":\n{}{}", wire("x", at[0]), wire("y", at[1]))
     );
-    // One that waits is woken.
-    let waits = tokio::spawn(async move { within("what is published", body.next()).await });
+    // A publication wakes a waiting body.
+    let waits = tokio::spawn(async move { within("a published event", body.next()).await });
     tokio::task::yield_now().await;
     assert!(!waits.is_finished());
     let at = publish(&hub, "a", "z");

@@ -24,10 +24,11 @@ fn a_client_gets_what_it_missed_and_nothing_twice() {
     }
 }
 
-/// Garbage, another epoch, the future, a megabyte: one reset, then live. The id of an event of
-/// another topic, and that before the first: the right replay.
+/// Garbage, another epoch, a future position or a megabyte of text causes one reset.
+///
+/// The ID of an event of another topic and the position before the first event are valid.
 #[test]
-fn an_id_that_is_none_of_this_hub_is_reset() {
+fn an_id_of_another_hub_is_reset() {
     let hub = Hub::new();
     let a = publish(&hub, "a", "x");
     let b = publish(&hub, "b", "secret");
@@ -62,17 +63,17 @@ fn an_id_that_is_none_of_this_hub_is_reset() {
 }
 
 #[test]
-fn an_id_is_refused_only_if_something_of_its_topics_is_lost() {
+fn an_id_expires_only_if_its_topics_have_lost_an_event() {
     let hub = Hub::builder().history(2).build();
     let first = publish(&hub, "a", "1");
     let busy: Vec<_> = (0..5).map(|_| publish(&hub, "b", "x")).collect();
     let second = publish(&hub, "a", "2");
-    // Much was trimmed of b since, and nothing of a.
+    // Since then, events of `b` were dropped, but none of `a`.
     let mut a = hub.subscribe(["a"]).after(last(first));
     assert_eq!(read(&mut a), (wire("2", second), true));
     let mut both = hub.subscribe(["a", "b"]).after(last(first));
     assert_eq!(read(&mut both), (reset("expired", second), true));
-    // At the bound: behind the last that was trimmed, and that itself.
+    // The ID before the last dropped event has expired. The ID of that event is still valid.
     let mut b = hub.subscribe(["b"]).after(last(busy[1]));
     assert_eq!(read(&mut b), (reset("expired", second), true));
     let mut b = hub.subscribe(["b"]).after(last(busy[2]));
@@ -83,7 +84,7 @@ fn an_id_is_refused_only_if_something_of_its_topics_is_lost() {
 }
 
 #[test]
-fn what_is_lost_of_a_topic_that_is_gone_is_told() {
+fn an_id_expires_if_its_topic_was_removed() {
     let hub = Hub::new();
     let first = publish(&hub, "a", "x");
     publish(&hub, "b", "x");
@@ -100,13 +101,13 @@ fn what_is_lost_of_a_topic_that_is_gone_is_told() {
 }
 
 #[test]
-fn an_empty_event_now_and_then_keeps_an_id_young() {
+fn periodic_empty_events_keep_an_id_recent() {
     const TICK: EventType = EventType::from_static("tick");
     let hub = Hub::new();
     let quiet = publish(&hub, "quiet", "x");
     let mut ticked = hub.subscribe(["quiet", "clock"]).after(last(quiet));
     publish(&hub, "other", "x");
-    hub.remove("other"); // and with it the topic
+    hub.remove("other"); // removes the topic too
     hub.remove("quiet");
     let tick = Event::data("").event_type(TICK);
     let tick = hub.publish("clock", tick).unwrap();
@@ -121,7 +122,7 @@ fn an_empty_event_now_and_then_keeps_an_id_young() {
 }
 
 #[test]
-fn the_reset_event_is_what_the_server_wants() {
+fn the_reset_event_can_be_replaced() {
     const SYNC: EventType = EventType::from_static("sync");
     let builder = Hub::builder().reset_event(|reason| match reason {
         ResetReason::Unknown => Event::data("who?").event_type(SYNC),

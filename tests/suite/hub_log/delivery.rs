@@ -1,4 +1,4 @@
-//! What subscribers get of a log, and what is published to it.
+//! The delivery of events of a log, and publication to it.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -12,7 +12,7 @@ use super::{Node, last, publish, read, reset, wire};
 use crate::deadline::within;
 
 #[tokio::test(start_paused = true)]
-async fn what_one_server_publishes_all_servers_send_in_one_order() {
+async fn all_servers_deliver_events_in_one_order() {
     let log = Arc::new(MemoryLog::new(7, 1_000));
     let (a, b) = (Node::start(&log, 100).await, Node::start(&log, 100).await);
     let mut of_a = a.subscribe(["x", "y"]);
@@ -28,7 +28,7 @@ async fn what_one_server_publishes_all_servers_send_in_one_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_history_does_not_have_comes_from_the_log() {
+async fn events_missing_from_the_history_come_from_the_log() {
     const EVENTS: u64 = 2_345;
     let log = Arc::new(MemoryLog::new(7, 10_000));
     let hub = Node::start(&log, 3).await;
@@ -57,8 +57,8 @@ async fn a_client_that_missed_too_much_is_reset() {
     }
     let head = Position::new(7, EVENTS);
     hub.reaches(head).await;
-    // Twenty pages of 500, and then one from the history: at the bound it is all. With one more
-    // than that there are twenty pages, and a reset in place of the rest.
+    // A client gets at most twenty pages of 500 events from the log, and then the event of the
+    // history. If it has missed one more event, a reset replaces the rest after the pages.
     let events = |range: std::ops::RangeInclusive<u64>| -> Vec<String> {
         range
             .map(|n| wire(&n.to_string(), Position::new(7, n)))
@@ -104,9 +104,9 @@ async fn an_id_that_the_log_does_not_have_is_reset() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_from_a_server_that_is_ahead_is_served_from_its_own_id() {
+async fn a_client_that_is_ahead_of_its_server_resumes_after_its_id() {
     let log = Arc::new(MemoryLog::new(7, 100));
-    // It does not follow yet.
+    // This hub does not follow the log yet.
     let behind = Hub::builder().distributed(log.clone());
     let behind = within("the log to be loaded", behind).await.unwrap();
     let ahead = Node::start(&log, 100).await;
@@ -120,7 +120,7 @@ async fn a_client_from_a_server_that_is_ahead_is_served_from_its_own_id() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_starts_has_what_the_log_has() {
+async fn a_new_server_loads_its_history_from_the_log() {
     let log = Arc::new(MemoryLog::new(7, 2_000));
     let old = Node::start(&log, 10).await;
     for n in 1..=1_500 {
@@ -132,8 +132,8 @@ async fn a_server_that_starts_has_what_the_log_has() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_item_is_published_if_it_writes_one_event() {
-    /// Writes so many events.
+async fn an_item_is_published_only_if_it_writes_one_event() {
+    /// An item that writes this many events.
     struct Events(usize);
 
     impl Encode for Events {
@@ -159,24 +159,24 @@ async fn an_item_is_published_if_it_writes_one_event() {
         let refused = refused.unwrap_err();
         assert!(matches!(refused, PublishError::NotOneEvent), "{refused:?}");
     }
-    let published = within("the log to take it", hub.publish("x", Events(1))).await;
+    let published = within("the publication", hub.publish("x", Events(1))).await;
     assert_eq!(
         published.unwrap(),
         Position::new(7, 1),
-        "nothing precedes it"
+        "a rejected item was written"
     );
     assert_eq!(read(&mut client).await, wire("0", Position::new(7, 1)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_is_published_once_with_a_key() {
+async fn an_event_with_a_key_is_published_once() {
     let log = Arc::new(MemoryLog::new(7, 100));
     let hub = Node::start(&log, 100).await;
     let mut reader = hub.subscribe(["x"]);
     let published = hub.publish_once("x", Event::data("1"), "key");
-    let first = within("the log to take it", published).await.unwrap();
+    let first = within("the publication", published).await.unwrap();
     let published = hub.publish_once("x", Event::data("1"), "key");
-    let again = within("the log to know it", published).await.unwrap();
+    let again = within("the second publication", published).await.unwrap();
     assert_eq!(first, again);
     assert_eq!(read(&mut reader).await, wire("1", first));
     hub.close();
@@ -185,22 +185,22 @@ async fn an_event_is_published_once_with_a_key() {
     assert!(within("the end", reader.next()).await.is_none());
 }
 
-/// What was dropped before the reader came to it is not passed over, however little is left.
+/// A hub notices that the log dropped entries before they were read, even if one entry is left.
 #[tokio::test(start_paused = true)]
-async fn what_the_log_drops_before_it_is_read_is_told() {
+async fn entries_dropped_before_they_are_read_cause_a_reset() {
     let log = Arc::new(MemoryLog::new(7, 1_000));
     let hub = Node::start(&log, 100).await;
     let mut subscription = hub.subscribe(["x"]);
     let first = publish(&hub, "x", "1").await;
     assert_eq!(read(&mut subscription).await, wire("1", first));
 
-    // The reader, which waits, is woken only when all of this has been.
+    // The waiting reader runs only after all three calls.
     publish(&hub, "x", "2").await;
     log.trim(0);
     let third = publish(&hub, "x", "3").await;
     assert_eq!(read(&mut subscription).await, reset("lagged", third));
 
-    // What was read before it was dropped is no loss.
+    // An entry that was read before the log dropped it is not lost.
     log.trim(0);
     let fourth = publish(&hub, "x", "4").await;
     assert_eq!(read(&mut subscription).await, wire("4", fourth));

@@ -1,4 +1,4 @@
-//! A log whose entries and answers a test decides upon.
+//! A log whose entries and answers a test sets.
 
 use std::{
     sync::{Mutex, MutexGuard},
@@ -12,23 +12,23 @@ use http_sse::{
 };
 use tokio::time::{Instant, sleep};
 
-/// A log whose entries and answers a test decides upon.
+/// A log whose entries and answers a test sets.
 #[derive(Default)]
 pub(super) struct Engine(Mutex<EngineState>);
 
 #[derive(Default)]
 pub(super) struct EngineState {
     pub(super) entries: Vec<Entry>,
-    /// The last that was dropped.
+    /// The position of the last dropped entry.
     pub(super) floor: Position,
-    /// What it says of its end, if not what it has.
+    /// The reported head. If it is `None`, the head is that of the entries.
     pub(super) head: Option<Position>,
-    pub(super) is_away: bool,
-    /// How long a read takes.
+    pub(super) is_unavailable: bool,
+    /// The duration of a read.
     pub(super) delay: Duration,
-    /// When each call of the reader that follows was.
+    /// The times of the calls of the reader that follows the log.
     pub(super) followed: Vec<Instant>,
-    /// How many reads were for one client, are under way, and were at most.
+    /// Counts of the reads for single clients: all, those in progress, and their maximum.
     pub(super) replays: [usize; 3],
 }
 
@@ -52,14 +52,14 @@ impl EngineState {
         self.head.unwrap_or(last)
     }
 
-    pub(super) fn behind(&self, after: Position, max: usize) -> Vec<Entry> {
-        let behind = self.entries.iter().filter(|entry| entry.at > after);
-        behind.take(max).cloned().collect()
+    pub(super) fn entries_after(&self, after: Position, max: usize) -> Vec<Entry> {
+        let entries = self.entries.iter().filter(|entry| entry.at > after);
+        entries.take(max).cloned().collect()
     }
 
-    pub(super) fn is_there(&self) -> Result<(), EventLogError> {
-        if self.is_away {
-            return Err("the engine is away".into());
+    pub(super) fn check_available(&self) -> Result<(), EventLogError> {
+        if self.is_unavailable {
+            return Err("the engine is unavailable".into());
         }
         Ok(())
     }
@@ -101,7 +101,7 @@ impl EventLog for Engine {
                 } else {
                     state.followed.push(Instant::now());
                     assert!(state.followed.len() < 10_000, "the log is read for ever");
-                    state.is_there()?;
+                    state.check_available()?;
                 }
                 state.delay
             };
@@ -110,12 +110,12 @@ impl EventLog for Engine {
             if upto.is_some() {
                 state.replays[1] -= 1;
             }
-            state.is_there()?;
+            state.check_available()?;
             let known = |entry: &Entry| entry.at == after;
             if after != state.floor && !state.entries.iter().any(known) {
                 return Ok(Page::Gap);
             }
-            let mut entries = state.behind(after, max);
+            let mut entries = state.entries_after(after, max);
             entries.retain(|entry| upto.is_none_or(|upto| entry.at <= upto));
             Ok(Page::Entries(entries))
         })
@@ -135,8 +135,8 @@ impl EventLog for Engine {
             loop {
                 let entries = {
                     let state = self.state();
-                    state.is_there()?;
-                    state.behind(after, max)
+                    state.check_available()?;
+                    state.entries_after(after, max)
                 };
                 if !entries.is_empty() || Instant::now() >= end {
                     return Ok(entries);

@@ -1,4 +1,4 @@
-//! Servers on a log that fails now and then, and clients that hop between them.
+//! Servers on a log that fails at random, and clients that switch between them.
 
 use std::{
     collections::BTreeMap,
@@ -26,7 +26,7 @@ use crate::{
     deadline::{Background, finished, within},
 };
 
-/// A log that fails now and then, loses answers, and comes back with less than it had.
+/// A log that fails at random, loses answers and drops entries.
 struct Faulty {
     log: MemoryLog,
     chance: Mutex<TestRng>,
@@ -34,11 +34,11 @@ struct Faulty {
 }
 
 impl Faulty {
-    /// One in `of` calls fails.
+    /// Fails once in `of` calls on average.
     fn fails(&self, of: u32) -> Result<(), EventLogError> {
         if self.chance.lock().unwrap().random_range(0..of) == 0 {
             self.faults.fetch_add(1, SeqCst);
-            return Err("the engine is away".into());
+            return Err("the engine is unavailable".into());
         }
         Ok(())
     }
@@ -100,10 +100,11 @@ impl EventLog for Faulty {
     }
 }
 
-/// Three servers, sixty clients that hop between them, publishers on each, and a log that fails
-/// and is trimmed. Every client sees each event of its topics once and in order, or is reset.
+/// Sixty clients switch between three servers with publishers, while the log fails and is trimmed.
+///
+/// Every client gets each event of its topics once and in order, or is reset.
 #[tokio::test(start_paused = true)]
-async fn clients_that_hop_between_servers_lose_and_double_nothing_untold() {
+async fn clients_that_switch_servers_get_each_event_once_or_a_reset() {
     const TOPICS: usize = 6;
     let mut chance = chance();
     let log = Arc::new(Faulty {
@@ -114,14 +115,14 @@ async fn clients_that_hop_between_servers_lose_and_double_nothing_untold() {
     let mut nodes = Vec::new();
     while nodes.len() < 3 {
         let hub = Hub::builder().history(50).distributed(log.clone());
-        if let Ok(hub) = within("the log to be loaded, or not", hub).await {
+        if let Ok(hub) = within("the result of loading the log", hub).await {
             nodes.push(Node::of(hub));
         }
         assert!(log.faults.load(SeqCst) < 1_000, "the log cannot be loaded");
     }
     let hubs: Vec<DistributedHub> = nodes.iter().map(|node| node.hub.clone()).collect();
-    // One publisher counts in each topic. What is not known to be written is published again with
-    // its key.
+    // One publisher counts in each topic. If it does not know that an event was written, it
+    // publishes the event again with the same key.
     let publishers = (0..TOPICS).map(|topic| {
         let (hub, mut chance) = (hubs[topic % 3].clone(), fork(&mut chance));
         tokio::spawn(async move {
@@ -129,9 +130,9 @@ async fn clients_that_hop_between_servers_lose_and_double_nothing_untold() {
             for n in 0_u64..2_000 {
                 let text = format!("{topic} {n}");
                 for tries in 0.. {
-                    assert!(tries < 100, "the log does not take {text}");
+                    assert!(tries < 100, "the log never accepts {text}");
                     let published = hub.publish_once(&name, Event::data(text.clone()), &text);
-                    if within("the log to take it, or not", published)
+                    if within("the result of a publication", published)
                         .await
                         .is_ok()
                     {
@@ -161,7 +162,8 @@ async fn clients_that_hop_between_servers_lose_and_double_nothing_untold() {
         finished("a publisher", publisher).await;
     }
     drop(trims);
-    // Those who are away come back, and all read on; they publish too, so there is no end.
+    // Clients that are disconnected return, and all read on. They also publish, so the log is
+    // never complete.
     sleep(Duration::from_secs(10)).await;
     hubs.iter().for_each(DistributedHub::close);
     let mut sums = [0_u64; 3];
@@ -173,11 +175,13 @@ async fn clients_that_hop_between_servers_lose_and_double_nothing_untold() {
     }
     let [seen, resets, hops] = sums;
     let faults = log.faults.load(SeqCst);
-    println!("{seen} events were seen, {resets} resets, {hops} hops, {faults} faults");
+    println!("{seen} events, {resets} resets, {hops} switches of the server, {faults} faults");
     assert!(seen > 50_000 && hops > 500 && faults > 500 && resets > 10);
 }
 
-/// Reads two topics, now here, now there; tells how many events, resets and hops.
+/// Reads two topics from one random server after another until the hubs are closed.
+///
+/// Returns the numbers of events, resets and switches.
 async fn hop(nodes: &[DistributedHub], chance: &mut TestRng) -> [u64; 3] {
     let topics = [chance.random_range(0..3), chance.random_range(3..6)];
     let names = topics.map(|topic: usize| topic.to_string());
@@ -222,10 +226,10 @@ async fn hop(nodes: &[DistributedHub], chance: &mut TestRng) -> [u64; 3] {
                 break;
             }
         }
-        // It was closed, or could not read the log.
+        // The subscription ended, because the hub is closed or could not read the log.
         if pieces > 0 {
             let probe = node.publish("nobody", Event::data(""));
-            let probe = within("the log to take it, or not", probe).await;
+            let probe = within("the result of a publication", probe).await;
             if matches!(probe, Err(PublishError::Closed)) {
                 return counts;
             }

@@ -1,4 +1,4 @@
-//! The log in memory.
+//! `MemoryLog`, the log in memory.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,7 +27,7 @@ async fn append(log: &MemoryLog, data: &str, key: Option<&str>) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_reads_from_what_it_has_and_from_the_last_that_it_dropped() {
+async fn it_reads_after_a_kept_entry_or_the_last_dropped_one() {
     let log = MemoryLog::new(7, 4);
     assert_eq!(entries(&log, 0, None, 9).await, Some(vec![]));
     for n in 1..=6 {
@@ -50,18 +50,26 @@ async fn it_reads_from_what_it_has_and_from_the_last_that_it_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_knows_the_keys_of_the_entries_that_it_keeps() {
+async fn it_remembers_the_keys_of_kept_entries() {
     let log = MemoryLog::new(7, 2);
     assert_eq!(append(&log, "x", Some("a")).await, 1);
     assert_eq!(append(&log, "x", None).await, 2);
-    assert_eq!(append(&log, "x", None).await, 3, "no key is no key twice");
+    assert_eq!(
+        append(&log, "x", None).await,
+        3,
+        "without a key nothing is a duplicate"
+    );
     assert_eq!(append(&log, "x", Some("b")).await, 4);
     assert_eq!(append(&log, "x", Some("b")).await, 4);
-    assert_eq!(append(&log, "x", Some("a")).await, 5, "it was dropped");
+    assert_eq!(
+        append(&log, "x", Some("a")).await,
+        5,
+        "its first entry was dropped"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_waits_for_an_entry_and_not_for_longer_than_that() {
+async fn it_waits_until_an_entry_or_the_timeout() {
     let log = Arc::new(MemoryLog::new(7, 4));
     let wait = {
         let log = log.clone();
@@ -84,7 +92,7 @@ async fn it_waits_for_an_entry_and_not_for_longer_than_that() {
     sleep(Duration::from_secs(1)).await;
     append(&log, "x", None).await;
     assert_eq!(
-        finished("the one that waits", waits).await,
+        finished("the waiting task", waits).await,
         (1, Duration::from_secs(1))
     );
     append(&log, "x", None).await;

@@ -1,4 +1,4 @@
-//! Hubs of several servers on one log: one order, nothing lost or doubled but what is told.
+//! Hubs of several servers on one log: the same order everywhere, and no gap without a reset.
 
 mod delivery;
 mod engine;
@@ -17,10 +17,10 @@ use tokio::time::sleep;
 
 use crate::deadline::{Background, until, within, within_time};
 
-/// Longer than any test lasts on the paused clock.
+/// A time on the paused clock that is longer than any test.
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// A server: a hub on the log, and the task that follows it.
+/// A server, which has a hub on the log and a task that follows the log.
 struct Node {
     hub: DistributedHub,
     _follows: Background,
@@ -40,7 +40,7 @@ impl Node {
         Self { hub, _follows }
     }
 
-    /// Waits until it has read the log up to there.
+    /// Waits until the hub has read the log up to this position.
     async fn reaches(&self, at: Position) {
         until(format_args!("the hub to read up to {at}"), || {
             self.head() == at
@@ -74,11 +74,10 @@ fn last(position: impl ToString) -> LastEventId {
     position.to_string().parse().unwrap()
 }
 
-/// Reads all that comes before the clock moves on by three seconds, which it does when nothing is
-/// left to do.
+/// Reads all events of the next three seconds. The paused clock advances when all tasks are idle.
 async fn read(subscription: &mut Subscription) -> String {
     let read = subscription.take_until(sleep(Duration::from_secs(3)));
-    let pieces: Vec<EncodedEvents> = within("all that there is", read.collect()).await;
+    let pieces: Vec<EncodedEvents> = within("all events", read.collect()).await;
     let pieces = pieces.iter().map(EncodedEvents::as_bytes);
     String::from_utf8(pieces.collect::<Vec<_>>().concat()).unwrap()
 }

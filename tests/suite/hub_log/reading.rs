@@ -1,4 +1,4 @@
-//! How a server reads a log that is slow, away, or has lost something.
+//! Reads of a log that is slow or unavailable, or that has lost entries.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,15 +8,15 @@ use tokio::time::{Instant, sleep};
 use super::{Node, engine::Engine, last, publish, read, reset, wire};
 use crate::deadline::{finished, until, within};
 
-/// What the history has costs no read of the log.
+/// Events in the history are delivered without a read of the log.
 #[tokio::test(start_paused = true)]
-async fn a_log_is_read_for_a_client_only_if_the_history_does_not_reach_back() {
+async fn a_client_reads_the_log_only_beyond_the_history() {
     let log = Arc::new(Engine::default());
     log.state().floor = Position::new(7, 3);
     let hub = Node::start(&log, 2).await;
     assert_eq!(hub.head(), Position::new(7, 3));
     let resumed = |at: u64| hub.subscribe(["x"]).after(last(Position::new(7, at)));
-    // Of a history without an event the end is known.
+    // The end of an empty history is known too.
     let mut at_end = resumed(3);
     assert_eq!(read(&mut at_end).await, "");
     for n in 4..=7 {
@@ -43,7 +43,7 @@ async fn a_log_is_read_for_a_client_only_if_the_history_does_not_reach_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_many_clients_that_come_back_four_read_the_log_at_once() {
+async fn at_most_four_returning_clients_read_the_log_at_once() {
     let log = Arc::new(Engine::default());
     let hub = Node::start(&log, 1).await;
     let at = [publish(&hub, "x", "1").await, publish(&hub, "x", "2").await];
@@ -62,14 +62,14 @@ async fn of_many_clients_that_come_back_four_read_the_log_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_log_that_is_away_is_tried_again_after_50_ms_and_then_at_most_every_second() {
+async fn an_unavailable_log_is_retried_after_50_ms_to_1_s() {
     let log = Arc::new(Engine::default());
     let hub = Node::start(&log, 10).await;
     let mut reader = hub.subscribe(["x"]);
     for data in ["first", "second"] {
         sleep(Duration::from_secs(5)).await;
-        log.state().is_away = true;
-        // The wait that is under way fails, and is not one of the tries that follow.
+        log.state().is_unavailable = true;
+        // The wait in progress fails. It is not one of the retries.
         sleep(Duration::from_millis(20)).await;
         log.state().followed.clear();
         let lost = Instant::now();
@@ -80,16 +80,16 @@ async fn a_log_that_is_away_is_tried_again_after_50_ms_and_then_at_most_every_se
         assert!(tries[0] - lost <= Duration::from_millis(50));
         assert_eq!(pauses, [100, 200, 400, 800, 1_000, 1_000, 1_000, 1_000]);
 
-        // The subscribers are still there.
-        log.state().is_away = false;
+        // The subscriptions are still open.
+        log.state().is_unavailable = false;
         let at = publish(&hub, "x", data).await;
         assert_eq!(read(&mut reader).await, wire(data, at));
     }
 }
 
-/// Entries that were there before count once.
+/// Entries that were already delivered are skipped.
 #[tokio::test(start_paused = true)]
-async fn two_who_follow_bring_each_event_once() {
+async fn two_followers_deliver_each_event_once() {
     let log = Arc::new(Engine::default());
     let hub = Node::start(&log, 10).await;
     let _again = Node::of(hub.hub.clone());
@@ -102,7 +102,7 @@ async fn two_who_follow_bring_each_event_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_read_while_the_hub_is_closed_is_not_delivered() {
+async fn entries_read_after_the_hub_closed_are_not_delivered() {
     let log = Arc::new(Engine::default());
     let hub = Node::start(&log, 10).await;
     let mut reader = hub.subscribe(["x"]);
@@ -119,9 +119,9 @@ async fn what_is_read_while_the_hub_is_closed_is_not_delivered() {
     assert_eq!(read(&mut reader).await, wire("1", first));
 }
 
-/// An engine comes back with less than it had: nobody knows what was behind that, of any topic.
+/// An engine restarts with fewer entries. Any topic may have lost some of its events.
 #[tokio::test(start_paused = true)]
-async fn everybody_is_reset_if_the_log_has_lost_something() {
+async fn all_subscribers_are_reset_if_the_log_has_lost_entries() {
     let log = Arc::new(Engine::default());
     let hub = Node::start(&log, 10).await;
     let at: Vec<_> = (1..=4).map(|n| Position::new(0, n)).collect();
@@ -140,12 +140,12 @@ async fn everybody_is_reset_if_the_log_has_lost_something() {
     for subscription in &mut subscriptions {
         assert_eq!(read(subscription).await, reset("lagged", new));
     }
-    // Nor is it known to those who come back, with topics that the hub has and that it has not.
+    // Returning clients are reset too, with topics that the hub has and with others.
     for topics in [&["x"][..], &["quiet"], &["another"], &["x", "another"]] {
         let mut lost = hub.subscribe(topics).after(last(at[2]));
         assert_eq!(read(&mut lost).await, reset("expired", new), "{topics:?}");
     }
-    // What the log has still it replays.
+    // Entries that are still in the log are replayed.
     for (topics, expected) in [
         (&["x"][..], wire("2", at[1])),
         (&["another"], String::new()),
@@ -155,24 +155,24 @@ async fn everybody_is_reset_if_the_log_has_lost_something() {
     }
 }
 
-/// It is known when the engine is there again, also if nothing new is written.
+/// The hub reads again when the engine is available, even if nothing new is written.
 #[tokio::test(start_paused = true)]
-async fn a_log_that_was_away_is_read_again_and_not_waited_for() {
+async fn a_log_is_read_again_when_it_is_available_again() {
     let log = Arc::new(Engine::default());
     let hub = Node::start(&log, 10).await;
     let first = publish(&hub, "x", "1").await;
     let second = publish(&hub, "x", "2").await;
     hub.reaches(second).await;
-    log.state().is_away = true;
+    log.state().is_unavailable = true;
     sleep(Duration::from_secs(2)).await;
     log.state().entries.truncate(1);
-    log.state().is_away = false;
+    log.state().is_unavailable = false;
     hub.reaches(first).await;
 }
 
-/// A log that says it has more than it gives does not hold up a server that starts.
+/// A log whose reported head is beyond its entries does not delay the start of a server.
 #[tokio::test(start_paused = true)]
-async fn a_server_starts_at_the_head_of_a_log_that_gives_nothing() {
+async fn a_server_starts_at_the_head_of_a_log_that_returns_no_entries() {
     let log = Arc::new(Engine::default());
     let head = Position::new(0, 9);
     log.state().head = Some(head);
