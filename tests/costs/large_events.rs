@@ -1,4 +1,4 @@
-//! A stream that once sent a large event holds what any other stream holds.
+//! The memory of a stream after a large event or a burst.
 
 use std::{cell::RefCell, collections::VecDeque, rc::Rc, task::Poll};
 
@@ -7,10 +7,10 @@ use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use http_sse::{Encode, EncodedEvent, Encoder, Event, Json, Sse, decode::Decoder};
 
-/// Bytes that a stream may hold beyond one that never sent a large event.
+/// The bytes that a stream may hold in excess of one that never sent a large event.
 const SLACK: i64 = 4 * 1024;
 
-/// Bytes of the blocks that a stream may keep for its next frames, and the slack.
+/// The bytes of the blocks that a stream may keep for its next frames, plus the slack.
 const FEW_BLOCKS: i64 = 3 * 34 * 1024 + SLACK;
 
 /// An item of each kind that is encoded differently.
@@ -18,9 +18,9 @@ enum Item {
     Event(Event),
     Encoded(EncodedEvent),
     Json(Json<String>),
-    /// Writes so many events that are each handed over uncopied.
+    /// Writes this many events that are each sent uncopied.
     Pieces(usize),
-    /// Fails when it has written about so many bytes.
+    /// Fails after it has written about this many bytes.
     Fails(usize),
 }
 
@@ -57,7 +57,7 @@ fn small() -> Item {
     Item::Event(Event::data("a small event"))
 }
 
-/// The kinds of a large event: one line, many lines, JSON, encoded already.
+/// Returns one large event of each kind: one line, many lines, JSON, and already encoded.
 fn large(size: usize) -> [Item; 4] {
     let lines = || Event::data("line\n".repeat(size / 5));
     [
@@ -68,14 +68,17 @@ fn large(size: usize) -> [Item; 4] {
     ]
 }
 
-/// Returns the heap of a body after these batches, each ready in one poll. The client takes all frames
-/// of a batch, then drops them. One small event follows.
+/// Returns the heap of a body in bytes after these batches and one small event.
+///
+/// Each batch is ready in one poll. The client takes all frames of a batch, then drops them.
 fn heap(batches: impl FnOnce() -> Vec<Batch>, keep_alive: bool) -> i64 {
     heap_after(batches, keep_alive, true)
 }
 
-/// Does the same, and omits the small event if it is not `followed` by one. The batches are made
-/// where the heap is measured, or freeing them would hide as many bytes that the body holds.
+/// Returns the same as [`heap`], but without the small event unless `followed` is set.
+///
+/// The batches are allocated within the measurement. Otherwise, freeing them would hide as many
+/// bytes that the body holds.
 fn heap_after(batches: impl FnOnce() -> Vec<Batch>, keep_alive: bool, followed: bool) -> i64 {
     let mut body = None;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -124,7 +127,7 @@ fn assert_little_more(what: &str, batches: impl Fn() -> Vec<Batch>) {
 }
 
 #[test]
-fn a_stream_that_sent_a_large_event_holds_little_more_than_any_other() {
+fn a_large_event_leaves_little_memory_allocated() {
     for size in [20, 2_000, 20_000, 34_000, 40_000, 100_000, 5_000_000] {
         for kind in 0..4 {
             assert_little_more(&format!("{size} bytes of kind {kind}"), || {
@@ -136,7 +139,7 @@ fn a_stream_that_sent_a_large_event_holds_little_more_than_any_other() {
 }
 
 #[test]
-fn a_stream_whose_client_caught_up_holds_little_more_than_any_other() {
+fn a_burst_leaves_little_memory_allocated() {
     assert_little_more("60 frames of events", || {
         let events = (0..60 * 220).map(|_| Item::Event(Event::data("x".repeat(150))));
         vec![batch(events)]
@@ -155,15 +158,16 @@ fn a_stream_whose_client_caught_up_holds_little_more_than_any_other() {
 }
 
 #[test]
-fn an_item_that_failed_leaves_no_memory_behind() {
+fn a_failed_item_leaves_no_memory_allocated() {
     // The body has failed, so no small event follows.
     let failed = heap(|| vec![batch([Item::Fails(5_000_000)])], false);
     let small = heap(Vec::new, false);
     assert!(failed - small <= SLACK, "{} bytes more", failed - small);
 }
 
-/// Returns the heap of a decoder after this stream, read in pieces of one size, and then a small
-/// event in pieces of another. The small event is omitted if it has no size.
+/// Returns the heap of a decoder in bytes after this stream and a small event.
+///
+/// Both are read in pieces of the given sizes. Without `small_piece` there is no small event.
 fn heap_of_decoder(stream: &[u8], piece: usize, small_piece: Option<usize>) -> i64 {
     let mut decoder = None;
     let measured = measure(|| {
@@ -178,7 +182,7 @@ fn heap_of_decoder(stream: &[u8], piece: usize, small_piece: Option<usize>) -> i
 }
 
 #[test]
-fn a_decoder_that_read_a_large_event_holds_little_more_than_any_other() {
+fn a_decoder_releases_the_memory_of_a_large_event() {
     for size in [20, 2_000, 20_000, 5_000_000] {
         let text = "x".repeat(size);
         for (what, stream) in [
@@ -213,7 +217,7 @@ fn a_decoder_that_read_a_large_event_holds_little_more_than_any_other() {
     }
 }
 
-/// Freeing blocks must not prevent reuse between batches of one size.
+/// Blocks are freed, but batches of the same size still reuse them.
 #[test]
 fn batches_of_one_size_reuse_their_blocks() {
     for events in [1, 10, 100, 1_000] {
@@ -238,8 +242,8 @@ fn batches_of_one_size_reuse_their_blocks() {
         (0..10).for_each(|_| batch());
         let allocations = measure(|| (0..100).for_each(|_| batch())).count_total;
         println!("{allocations} allocations for 100 batches of {events} events");
-        // A batch of 48 kB is a full frame and a smaller one, after which the blocks of the full
-        // one are given back.
+        // A batch of 48 kB is a full frame and a smaller one. After the smaller one, the blocks of
+        // the full one are freed.
         let bound = if events == 1_000 { 300 } else { 2 };
         assert!(
             allocations <= bound,
@@ -248,22 +252,22 @@ fn batches_of_one_size_reuse_their_blocks() {
     }
 }
 
-/// With a keep-alive the blocks of a burst are given back at the next pause, not at its tick.
+/// With a keep-alive, the blocks of a burst are freed at the next pause, not at the keep-alive.
 #[test]
 fn a_burst_leaves_few_blocks_before_the_keep_alive() {
     let burst = || {
         let events = (0..60 * 220).map(|_| Item::Event(Event::data("x".repeat(150))));
         vec![batch(events)]
     };
-    // Without the small event behind it, which would give all of them back.
+    // A small event after the burst would free all blocks, so there is none.
     let more = heap_after(burst, true, false) - heap_after(Vec::new, true, false);
     println!("{more} bytes more after a burst");
     assert!(more <= FEW_BLOCKS, "{more} bytes more");
 }
 
-/// What the next event or keep-alive would free must not be held until it comes.
+/// The memory of a large event is freed before the next event or keep-alive.
 #[test]
-fn a_stream_that_goes_quiet_after_a_large_event_holds_little() {
+fn a_quiet_stream_holds_little_after_a_large_event() {
     for keep_alive in [true, false] {
         let assert_little = |what: &str, more: i64, bound| {
             println!("{what}, keep-alive {keep_alive}: {more} bytes more while quiet");
@@ -278,7 +282,7 @@ fn a_stream_that_goes_quiet_after_a_large_event_holds_little() {
             let more = heap_after(batches, keep_alive, false) - small;
             assert_little(&format!("5 MB of kind {kind}"), more, SLACK);
         }
-        // 208 of these events fill a frame, so the last frame is full too.
+        // A frame is full after 208 of these events, so the last frame is full too.
         let frames = || {
             let events = (0..60 * 208).map(|_| Item::Event(Event::data("x".repeat(150))));
             vec![batch(events)]

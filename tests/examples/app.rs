@@ -1,4 +1,4 @@
-//! The example `app`, as a program. The file of the example has tests of its own.
+//! The example `app` as a program. Its own file contains unit tests.
 
 use std::time::{Duration, Instant};
 

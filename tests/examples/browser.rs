@@ -15,13 +15,13 @@ fn quickstart_shows_numbers_status_and_keep_alives() {
     let (_server, address) = Process::serve("quickstart");
     browser.open(&format!("http://{address}/"));
 
-    // Each condition is polled while the stream is at its default speed.
+    // The stream runs at its default speed, and each condition is polled.
     browser.wait_for("document.querySelector('#number').textContent >= 1");
     browser.wait_for("document.querySelector('#number').textContent >= 3");
     browser.wait_for("document.querySelector('#last-id').textContent >= 3");
     browser.wait_for("/^up \\d+s, 2 clients$/.test(document.querySelector('#status').textContent)");
     browser.wait_for("/^: keep-alive$/m.test(document.querySelector('#raw').innerText)");
-    browser.wait_for("document.querySelector('#number').textContent >= 6"); // behind the silence
+    browser.wait_for("document.querySelector('#number').textContent >= 6"); // after the silence
 
     let state = browser.run("return document.querySelector('#state').textContent");
     assert_eq!(state, "open");
@@ -74,7 +74,7 @@ fn llm_answers_and_stops_over_both_transports() {
 }
 
 #[test]
-fn ticker_loses_and_doubles_nothing_over_twenty_killed_connections() {
+fn ticker_misses_and_repeats_nothing_over_twenty_killed_connections() {
     const KILLS: usize = 20;
     let Some(browser) = start("ticker") else {
         return;
@@ -101,11 +101,11 @@ fn ticker_loses_and_doubles_nothing_over_twenty_killed_connections() {
 }
 
 #[test]
-fn notifications_are_shown_and_outlive_a_restart() {
+fn notifications_resume_after_a_restart() {
     let Some(browser) = start("notifications") else {
         return;
     };
-    // The same before and after the restart.
+    // The server has the same port before and after the restart.
     let port = reserved_port().to_string();
     let serve = || Process::serve_with("notifications", &[("PORT", &port)]);
     let (server, address) = serve();
@@ -121,7 +121,7 @@ fn notifications_are_shown_and_outlive_a_restart() {
     notify("two");
     browser.wait_for(&format!("{list} == 'two,one'"));
 
-    // The next server knows nothing of them, and the page shows what that one knows.
+    // The new server has none of the earlier notifications, so the page no longer shows them.
     drop(server);
     browser.wait_for(&format!("{state} == 'reconnecting'"));
     let (_server, _) = serve();

@@ -1,4 +1,4 @@
-//! The example `cross_origin`: its headers, and its page in a real browser.
+//! The headers of the example `cross_origin`, and its page in a real browser.
 
 use std::net::SocketAddr;
 
@@ -71,7 +71,7 @@ fn cross_origin_refuses_every_other_origin() {
         format!("http://127.0.0.1:{port}.example"),
         format!("http://{}", servers.streams),
         "http://127.0.0.1".into(),
-        "null".into(), // of a file or a sandbox
+        "null".into(), // the origin of a file or a sandboxed frame
         "*".into(),
         String::new(),
     ] {
@@ -102,7 +102,7 @@ fn cross_origin_sends_no_cors_headers_to_a_request_without_an_origin() {
     }
 }
 
-/// The fourth event comes after a reconnection. The server answers no preflight.
+/// The fourth event follows a reconnection. The server does not answer preflight requests.
 #[test]
 fn cross_origin_page_shows_events_of_another_port_for_the_user_of_the_cookie() {
     let Some(browser) = start("cross-origin") else {
@@ -138,7 +138,8 @@ fn cross_origin_page_of_a_refused_origin_gets_an_error_and_no_event() {
     let events = browser.run("return document.querySelectorAll('li').length");
     assert_eq!(events, 0);
 
-    // Another port of the allowed host: the browser sends the cookie, and the origin is refused.
+    // A page on another port of the allowed host. The browser sends the cookie, and the server
+    // rejects the origin.
     let others = Servers::start();
     browser.open(&format!("http://{}/", others.pages));
     browser.run(&format!(

@@ -1,6 +1,7 @@
-//! The examples do what their headers say: as programs, and in a browser.
+//! The examples behave as their headers say, as programs and in a browser.
 //!
-//! `cargo test` builds them; `cargo test --test examples` alone takes those that are there.
+//! `cargo test` builds the examples. `cargo test --test examples` uses the programs that are
+//! already built.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../support/deadline.rs"]

@@ -1,10 +1,10 @@
-//! `accepts_event_stream` takes the header maps of frameworks that have their own.
+//! `accepts_event_stream` accepts the header maps of frameworks that define their own.
 
 use http_sse::accepts_event_stream;
 
 use crate::serving::rocket_config;
 
-/// Values of `accept` headers, and whether they accept an event stream.
+/// Values of `accept` headers. The flag is true if they accept an event stream.
 const CASES: [(&[&str], bool); 5] = [
     (&[], true),
     (&["text/event-stream"], true),

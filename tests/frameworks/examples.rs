@@ -1,23 +1,23 @@
-//! The examples of the frameworks do what their headers say.
+//! The examples of the frameworks behave as their headers say.
 //!
-//! `cargo test` builds them; `cargo test -p http-sse-frameworks --test frameworks` takes those that
-//! are there.
+//! `cargo test` builds the examples. `cargo test -p http-sse-frameworks --test frameworks` uses the
+//! programs that are already built.
 
 use crate::{http1::Answer, process::Process};
 
-/// A test for each example. They serve the same.
+/// Defines a test for each example. All examples serve the same stream.
 macro_rules! examples {
     ($($name:ident)*) => {$(
         #[test]
         fn $name() {
-            it_goes_on_where_the_client_left_off(stringify!($name));
+            resumes_after_the_last_event_id(stringify!($name));
         }
     )*};
 }
 
 examples! { actix_web poem rocket salvo warp }
 
-fn it_goes_on_where_the_client_left_off(example: &str) {
+fn resumes_after_the_last_event_id(example: &str) {
     let (_server, address) = Process::serve(example);
 
     let mut answer = Answer::to(address, "GET /feed", "last-event-id: 41\r\n", "");
@@ -42,7 +42,7 @@ fn it_goes_on_where_the_client_left_off(example: &str) {
     read(&mut answer, ":\nevent: tick\nid: 1\ndata: 1\n\n");
 }
 
-/// Reads as much as `expected`, and asserts that it is that.
+/// Reads as many bytes as `expected` has, and asserts that they are equal.
 fn read(answer: &mut Answer, expected: &str) {
     while answer.body.len() < expected.len() {
         assert!(answer.read_on(), "ended after {:?}", answer.body);

@@ -1,6 +1,7 @@
-//! An `Sse` in an AWS Lambda function, by `lambda_http`. The test is the runtime API that the
-//! function talks to, and runs the function in a process of its own, which reads the address from
-//! its environment.
+//! An `Sse` response of an AWS Lambda function that uses `lambda_http`.
+//!
+//! The test serves the runtime API that the function talks to. It runs the function in a separate
+//! process, because the function reads the address of the API from its environment.
 
 use std::{env, future::pending, process::Command, sync::Arc, time::Duration};
 
@@ -27,13 +28,13 @@ use crate::{
     serving::{Listener, runtime, serving},
 };
 
-/// The requests that are left.
+/// The remaining requests, one permit each.
 type Requests = Arc<Semaphore>;
 
-/// What names the runtime API to a function.
+/// The environment variable with the address of the runtime API.
 const ADDRESS: &str = "AWS_LAMBDA_RUNTIME_API";
 
-/// What the runtime expects in its environment besides, with any values.
+/// Other environment variables that the runtime requires. Their values do not matter.
 const VARIABLES: [&str; 4] = [
     "AWS_LAMBDA_FUNCTION_NAME",
     "AWS_LAMBDA_FUNCTION_VERSION",
@@ -87,7 +88,7 @@ fn lambda_http_streams_events_and_keep_alives() {
         let response = within("the function's response", received.recv()).await;
         let mut body = response.expect("the API serves");
         let mut got = BytesMut::new();
-        // The body never ends, so nothing but a stream brings these.
+        // The body never ends, so only a streamed response delivers these bytes.
         while !got.ends_with(b"data: after 7\n\n:\n:\n") {
             let frame = within(format!("more than {got:?}"), body.frame()).await;
             got.extend_from_slice(frame.unwrap().unwrap().data_ref().unwrap());
@@ -109,7 +110,7 @@ async fn function(request: Request) -> Result<http::Response<SseBody<Source>>, E
     Ok(Sse::new(source).keep_alive(keep_alive).into_response())
 }
 
-/// Hands out one request, and passes on the body of the response.
+/// Serves the runtime API: returns one request, and sends the body of its response to the test.
 async fn serve(listener: Listener, responses: UnboundedSender<Body>) {
     let next = async |State(requests): State<Requests>| {
         serving(requests.acquire()).await.unwrap().forget();

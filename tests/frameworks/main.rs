@@ -1,4 +1,4 @@
-//! Tests that need the servers of all frameworks.
+//! Tests with the servers of all frameworks.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../support/deadline.rs"]

@@ -1,8 +1,7 @@
-//! Every framework under one contract: the cases are in `contract`, and here is how each
-//! framework's server is started with the one handler.
+//! A server of each framework, with the same handler, under the cases of `contract`.
 //!
-//! `cargo test -p http-sse-frameworks -- --nocapture servers::` prints how soon each notices a
-//! client that left.
+//! `cargo test -p http-sse-frameworks -- --nocapture servers::` prints how soon each server notices
+//! that a client left.
 
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use crate::{
     serving::{Listener, rocket_config, serve, serve_each, serving},
 };
 
-/// A test for each framework.
+/// Defines a test for each framework.
 macro_rules! frameworks {
     ($($name:ident: $framework:expr,)*) => {$(
         #[test]
@@ -32,7 +31,7 @@ frameworks! {
     actix_web: Framework {
         serve: serve_actix_web,
         notices_silence_on_http2: false,
-        stops_within: Duration::from_secs(2), // it looks once a second whether it can
+        stops_within: Duration::from_secs(2), // it checks once a second if it can stop
         chunks_on_http_1_0: true,
         ..Framework::named("actix-web")
     },
@@ -52,11 +51,11 @@ frameworks! {
     warp: Framework { serve: serve_warp, ..Framework::named("warp") },
 }
 
-/// The return type of every handler. A refusal is an error, which is a response of its own.
+/// The return type of every handler. An `AdmitError` is a response too.
 type Answer = Result<Sse<Source>, AdmitError>;
 
-/// The one handler: what it does is the same source in each framework, with its own types for the
-/// state and the path around it. That each compiles is what says that the adapters are equal.
+/// The body of every handler. Only the types of the state and of the path differ between
+/// frameworks. The adapters are interchangeable if the same source compiles in each.
 macro_rules! answer {
     ($answers:ident, $key:ident, $last:ident) => {{
         let last: LastEventId = $last;
@@ -153,8 +152,8 @@ fn serve_actix_web(listener: Listener, answers: Answers, stopped: oneshot::Recei
         let server = HttpServer::new(app)
             .workers(2)
             .disable_signals()
-            .shutdown_timeout(0) // for idle connections too, which it does not close before
-            .h1_allow_half_closed(false) // or a client that closed is not noticed
+            .shutdown_timeout(0) // it keeps idle connections open until this timeout
+            .h1_allow_half_closed(false) // otherwise it does not notice a closed client
             .listen_auto_h2c(listener.std())
             .unwrap()
             .run();
@@ -200,7 +199,7 @@ fn serve_rocket(listener: Listener, answers: Answers, stopped: oneshot::Receiver
 
     serve(async {
         let shutdown = Shutdown {
-            grace: 1, // for idle connections too, which it does not close before
+            grace: 1, // it keeps idle connections open for this time
             mercy: 0,
             ..Shutdown::default()
         };
@@ -210,7 +209,8 @@ fn serve_rocket(listener: Listener, answers: Answers, stopped: oneshot::Receiver
             .mount("/answers", routes![answer]);
         let rocket = serving(rocket.ignite()).await.unwrap();
         let shutdown = rocket.shutdown();
-        // In the same task: else it may see its socket closed before it sees why, and fail.
+        // In the same task. Otherwise rocket may find its socket closed before it is notified,
+        // and fail.
         let stopped = stopped.map(|_| shutdown.notify());
         serving(join(rocket.launch(), stopped)).await.0.unwrap();
     });

@@ -1,4 +1,4 @@
-//! Listeners, runtimes and loops that all servers of these tests share.
+//! Listeners, runtimes and accept loops of the test servers.
 
 use std::{
     any::Any,
@@ -19,22 +19,22 @@ use tokio::{
 
 use crate::deadline::{received, within_time};
 
-/// How long a server may run: longer than any test.
+/// The longest time that a server may run. No test takes as long.
 const LIFE: Duration = Duration::from_secs(10 * 60);
 
 /// A socket for a server.
 pub(crate) struct Listener {
     socket: TcpListener,
-    /// Where the server listens, once it does.
+    /// Receives the address as soon as the server listens.
     address: mpsc::Sender<SocketAddr>,
 }
 
-/// Where a server listens that was given the [`Listener`].
+/// The address of the server that uses a [`Listener`].
 pub(crate) struct Address(mpsc::Receiver<SocketAddr>);
 
 impl Listener {
-    /// Opens a socket that takes as many connections at once as the kernel allows. Those that it
-    /// accepts inherit what is set.
+    /// Opens a socket with a backlog of 4,096 connections. Accepted connections inherit the options
+    /// that `set` sets.
     pub(crate) fn open(set: impl FnOnce(&Socket)) -> (Self, Address) {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
         socket.set_tcp_nodelay(true).unwrap();
@@ -58,8 +58,10 @@ impl Listener {
         tokio::net::TcpListener::from_std(self.std()).unwrap()
     }
 
-    /// For rocket, which takes a port and no listener. It takes one that is free: another socket
-    /// may get the port of a listener that was closed for it.
+    /// Returns a fairing that reports the address of rocket, which accepts a port but no listener.
+    ///
+    /// Rocket chooses a free port. If this listener were closed to free its port, another socket
+    /// might take that port first.
     pub(crate) fn rocket(self) -> rocket::fairing::AdHoc {
         rocket::fairing::AdHoc::on_liftoff("listens", |rocket| {
             let address = ([127, 0, 0, 1], rocket.config().port).into();
@@ -68,7 +70,7 @@ impl Listener {
     }
 }
 
-/// Returns the configuration of rocket: any free port, no log, and no handler of signals.
+/// Returns the configuration of rocket: any free port, no log, and no signal handlers.
 pub(crate) fn rocket_config(shutdown: rocket::config::Shutdown) -> rocket::Config {
     rocket::Config {
         port: 0,
@@ -83,19 +85,19 @@ pub(crate) fn rocket_config(shutdown: rocket::config::Shutdown) -> rocket::Confi
 
 impl Address {
     pub(crate) fn get(&self) -> SocketAddr {
-        received("the address of a server that listens", &self.0)
+        received("the address of the server", &self.0)
     }
 }
 
-/// Waits for what a server does for as long as its test runs.
+/// Awaits a future of a server, which may last as long as its test.
 pub(crate) async fn serving<F: IntoFuture>(server: F) -> F::Output {
     within_time(LIFE, "a server's work", server).await
 }
 
-/// The payload of a panic that a case wants.
-pub(crate) const WANTED_PANIC: &str = "as the test wants";
+/// The payload of a panic that a case expects.
+pub(crate) const WANTED_PANIC: &str = "expected by the test";
 
-/// Ignores the panic of a task if a case wants it.
+/// Ignores the panic of a task if a case expects it.
 fn wanted(error: JoinError) -> Result<(), Box<dyn Any + Send>> {
     let panic = error.into_panic();
     match panic.downcast_ref() {
@@ -104,8 +106,9 @@ fn wanted(error: JoinError) -> Result<(), Box<dyn Any + Send>> {
     }
 }
 
-/// Accepts connections until it is told to stop, and returns those that are still served. Panics
-/// if serving one did, unless a case wants it.
+/// Accepts connections until `stopped` resolves, and returns those that are still open.
+///
+/// Propagates the panic of a connection, unless a case expects it.
 pub(crate) async fn serve_each<F: Future<Output = ()> + Send + 'static>(
     listener: tokio::net::TcpListener,
     stopped: impl Future,
@@ -115,7 +118,7 @@ pub(crate) async fn serve_each<F: Future<Output = ()> + Send + 'static>(
     let mut stopped = pin!(stopped);
     loop {
         let next = async {
-            // waits for good: the server is told when to stop
+            // waits for good: `stopped` ends it
             tokio::select! {
                 accepted = listener.accept() => ControlFlow::Continue(Some(accepted)),
                 Some(ended) = connections.join_next() => {
@@ -135,7 +138,7 @@ pub(crate) async fn serve_each<F: Future<Output = ()> + Send + 'static>(
     }
 }
 
-/// Runs a server on a runtime of its own.
+/// Runs a server on its own runtime.
 pub(crate) fn serve(server: impl Future<Output = ()>) {
     runtime(2).block_on(server);
 }

@@ -1,8 +1,9 @@
-//! What `src/guide/frameworks.md` says of the frameworks' own types for events: whether a server stops
-//! when it is asked to, with one open stream, its settings being the default ones.
+//! Graceful shutdown of each framework with one open stream of the framework's own event type.
 //!
-//! `cargo test -p http-sse-frameworks -- --nocapture shutdown::` prints how long each takes. What
-//! this crate's streams do is in `contract`.
+//! The servers have default settings. `src/guide/frameworks.md` states the results. `contract` has
+//! the same cases for streams of this crate.
+//!
+//! `cargo test -p http-sse-frameworks -- --nocapture shutdown::` prints how long each takes.
 
 use std::{
     convert::Infallible,
@@ -20,17 +21,17 @@ use crate::{
     undisturbed::Undisturbed,
 };
 
-/// Serves `/` with a stream on which nothing happens, until it is told to stop.
+/// Serves `/` with a silent stream until the receiver is notified.
 type Serve = fn(Listener, oneshot::Receiver<()>);
 
-/// How long those are watched that do not stop.
+/// The time after which a server that has not stopped is taken to wait for its client.
 const NEVER: Duration = Duration::from_secs(3);
 
 fn silence<T>() -> stream::Pending<Result<T, Infallible>> {
     stream::pending()
 }
 
-/// A server that was told to stop while a client has its stream open.
+/// A server that was notified to stop while a client has an open stream.
 struct Stopping {
     name: &'static str,
     thread: thread::JoinHandle<()>,
@@ -63,17 +64,21 @@ fn stop(name: &'static str, serve: Serve) -> Stopping {
 }
 
 impl Stopping {
-    /// Asserts that it is the stream that the server waits for.
+    /// Asserts that the server waits for its client.
     fn waits_for_the_client(self) {
         thread::sleep(NEVER);
         assert!(!self.thread.is_finished(), "{} has stopped", self.name);
-        println!("{}: not in {:?}", self.name, self.since.elapsed());
+        println!(
+            "{}: not stopped after {:?}",
+            self.name,
+            self.since.elapsed()
+        );
         self.client.close();
         joined("the server to stop after its client has left", self.thread);
     }
 
-    /// Asserts that the server stops on its own account, but not before `least`, and breaks the
-    /// stream off. Returns how long it took.
+    /// Asserts that the server breaks the stream off and stops, after `least` at the earliest.
+    /// Returns the clock that was started with the shutdown.
     fn breaks_off(mut self, least: Duration) -> Undisturbed {
         joined("the server to stop", self.thread);
         let took = self.since.elapsed();
@@ -157,9 +162,9 @@ fn salvo_never_stops() {
     .waits_for_the_client();
 }
 
-/// It has no type of its own: this is its response with a stream for a body.
+/// actix-web has no event type, so the body of the response is a plain stream.
 #[test]
-fn actix_web_breaks_it_off_after_half_a_minute() {
+fn actix_web_breaks_the_stream_after_30_seconds() {
     use actix_web::{App, HttpResponse, HttpServer, rt, web};
 
     async fn events() -> HttpResponse {
@@ -180,7 +185,7 @@ fn actix_web_breaks_it_off_after_half_a_minute() {
 }
 
 #[test]
-fn rocket_breaks_it_off_after_its_grace_and_mercy() {
+fn rocket_breaks_the_stream_after_its_grace_and_mercy() {
     use rocket::{
         config::Shutdown,
         get,
@@ -199,14 +204,15 @@ fn rocket_breaks_it_off_after_its_grace_and_mercy() {
             let rocket = rocket.mount("/", routes![events]);
             let rocket = serving(rocket.ignite()).await.unwrap();
             let shutdown = rocket.shutdown();
-            // In the same task: from another one it comes now and then between two looks, and
-            // rocket fails at once.
+            // In the same task. A notification from another task sometimes arrives between two
+            // checks of rocket, which then fails at once.
             let stopped = stopped.map(|_| shutdown.notify());
             let (served, ()) = serving(join(rocket.launch(), stopped)).await;
-            println!("rocket: {}", served.unwrap_err()); // or its drop would panic
+            // An error of rocket panics on drop unless it was displayed.
+            println!("rocket: {}", served.unwrap_err());
         });
     })
     .breaks_off(Duration::from_secs(2 + 3));
-    // A second later if it has to look twice.
+    // One second longer if rocket has to check twice.
     assert!(took.elapsed() < Duration::from_secs(8), "{took:?}");
 }

@@ -1,5 +1,6 @@
-//! The crate on `wasm32-unknown-unknown`: no runtime, no clock, and a panic ends the program.
-//! `node run.mjs` runs it.
+//! The crate on `wasm32-unknown-unknown`, which has no runtime, no clock and no unwinding.
+//!
+//! `node run.mjs PROGRAM.wasm` runs the compiled program.
 
 use std::task::{Context, Poll, Waker};
 

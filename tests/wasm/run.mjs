@@ -2,5 +2,5 @@
 import { readFileSync } from "node:fs";
 
 const { instance } = await WebAssembly.instantiate(readFileSync(process.argv[2]), {});
-instance.exports.main(0, 0); // a panic is a trap, which ends this with an error
+instance.exports.main(0, 0); // a panic is a trap, which throws an error here
 console.log("every assertion held");

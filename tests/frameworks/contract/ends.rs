@@ -1,4 +1,4 @@
-//! Cases of streams that end, and of clients that leave.
+//! Cases in which a stream ends or a client leaves.
 
 use std::time::Instant;
 
@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{deadline::within, raw_client::RawClient};
 
-/// Without a keep-alive nothing is sent, so that it is the leaving that is noticed. With one it is
-/// noticed at the second at the latest.
+/// Without keep-alives nothing is sent, so only the disconnect itself can be noticed. With
+/// keep-alives, the server notices it at the second keep-alive at the latest.
 pub(super) async fn a_client_that_leaves_is_noticed(server: &Server) {
     for (how, leave) in [
         ("FIN", RawClient::close as fn(RawClient)),
@@ -21,7 +21,7 @@ pub(super) async fn a_client_that_leaves_is_noticed(server: &Server) {
     ] {
         for keep_alive in [None, Some(every(INTERVAL))] {
             if keep_alive.is_none() && !server.framework.notices_silence {
-                continue; // held to the keep-alive's bound, below
+                continue; // the next round has a keep-alive
             }
             let (closes, mut closed) = unbounded_channel();
             let (gone, source) = channel();
@@ -38,9 +38,9 @@ pub(super) async fn a_client_that_leaves_is_noticed(server: &Server) {
             let sent = server.keep_alives();
             let (report, at) = value_from("the client to be noticed", &mut closed).await;
             assert_noticed(&report, sent);
-            assert!(gone.is_closed(), "the source is dropped");
+            assert!(gone.is_closed(), "the source is still held");
             let again = within("the callback to be dropped", closed.recv()).await;
-            assert!(again.is_none(), "reported once");
+            assert!(again.is_none(), "reported twice");
             println!(
                 "{}: {how}, {with} keep-alive: {:?}",
                 server.framework.name,
@@ -86,15 +86,16 @@ pub(super) fn with(keep_alive: Option<&KeepAlive>) -> &'static str {
     }
 }
 
-/// `sent` is how many keep-alives there had been when the client had left, if it was not noticed
-/// already.
+/// Asserts that at most two keep-alives were sent after the client left.
+///
+/// `sent` counts the earlier ones. It is `None` if the stream was already closed.
 fn assert_noticed(report: &CloseReport, sent: Option<u64>) {
     assert_eq!(report.reason, CloseReason::ClientGone);
     let more = sent.map(|sent| report.keep_alives - sent);
     assert!(more <= Some(2), "noticed after {more:?} keep-alives");
 }
 
-pub(super) async fn ends_are_clean(server: &Server) {
+pub(super) async fn finite_streams_end_cleanly(server: &Server) {
     let mut client = server
         .get(|_| Sse::new(events(["a"])).end_with(Event::data("[DONE]")))
         .await;
@@ -104,8 +105,8 @@ pub(super) async fn ends_are_clean(server: &Server) {
         ":\ndata: a\n\ndata: [DONE]\n\n"
     );
 
-    // It ends by its age, though there is no other timer; and before a keep-alive that is due
-    // later, so that it does not end much later.
+    // The maximum age ends a stream without another timer. It also ends one whose keep-alive is
+    // due later, without waiting for that keep-alive.
     for keep_alive in [None, Some(every(2 * INTERVAL))] {
         let start = Instant::now();
         let mut client = server
@@ -117,7 +118,7 @@ pub(super) async fn ends_are_clean(server: &Server) {
         client.head().await;
         assert_eq!(client.rest().await.unwrap(), ":\n");
         let took = start.elapsed();
-        assert!(took >= INTERVAL * 9 / 10, "{took:?}"); // up to a tenth sooner
+        assert!(took >= INTERVAL * 9 / 10, "{took:?}"); // jitter shortens it by up to a tenth
     }
 
     let ready = stream::repeat_with(|| Ok(Event::data("x")));

@@ -1,4 +1,4 @@
-//! Cases of events and keep-alives on their way to a client.
+//! Cases of the delivery of events and keep-alives.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use super::{
     sources::{INTERVAL, channel, events, every, silence},
 };
 
-/// Nothing but the opening itself could bring it: there is no event, and no timer.
+/// There is no event and no timer, so the opening itself must be flushed.
 pub(super) async fn the_opening_arrives_at_once(server: &Server) {
     for _ in 0..3 {
         let silent = |_| Sse::new(silence()).keep_alive(None);
@@ -22,7 +22,7 @@ pub(super) async fn the_opening_arrives_at_once(server: &Server) {
     }
 }
 
-/// Each is sent when the last has arrived, and there is no timer that could bring it.
+/// Each event is sent after the previous one has arrived. No timer could flush it.
 pub(super) async fn events_arrive_as_they_are_sent(server: &Server) {
     let (events, source) = channel();
     let mut client = server.opened(|_| Sse::new(source).keep_alive(None)).await;
@@ -30,7 +30,7 @@ pub(super) async fn events_arrive_as_they_are_sent(server: &Server) {
         events.send(Event::data(n.to_string())).unwrap();
         assert_eq!(client.exactly(&format!("data: {n}\n\n")).await, 1);
     }
-    // Ready together: one frame, which is one chunk where the framework does not cut it.
+    // Events that are ready together share one frame, which the framework sends as one chunk.
     let all = "data: x\n\n".repeat(100);
     let (batches, source) = unbounded_channel::<Vec<Event>>();
     let source = UnboundedReceiverStream::new(source)
@@ -70,14 +70,14 @@ pub(super) async fn a_hundred_thousand_events_arrive_in_order(server: &Server) {
     assert_eq!(rest, "");
 }
 
-pub(super) async fn keep_alives_come_when_idle_and_only_then(server: &Server) {
+pub(super) async fn keep_alives_are_sent_only_while_idle(server: &Server) {
     let (events, source) = channel();
     let mut client = server
         .opened(|_| Sse::new(source).keep_alive(every(INTERVAL)))
         .await;
-    // None comes before the stream was idle for the interval. Where this machine is too busy for
-    // the events to be sent in time, it was.
-    let mut sent = Instant::now() - INTERVAL; // the opening was, at some time
+    // No keep-alive is sent before the stream was idle for the interval. A busy machine may send
+    // the events late, so the assertion measures the idle time.
+    let mut sent = Instant::now() - INTERVAL; // the opening was sent earlier, at an unknown time
     for _ in 0..10 {
         sleep(INTERVAL / 2).await;
         let before = std::mem::replace(&mut sent, Instant::now());
@@ -95,6 +95,6 @@ pub(super) async fn keep_alives_come_when_idle_and_only_then(server: &Server) {
     for n in 1..=2 {
         assert_eq!(client.exactly(": idle\n").await, 1);
         let idle = sent.elapsed();
-        assert!(idle >= n * INTERVAL, "the {n}. after {idle:?}");
+        assert!(idle >= n * INTERVAL, "keep-alive {n} after {idle:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Cases of sources that fail or panic.
+//! Cases in which a source fails or panics.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{deadline::within, undisturbed::Undisturbed};
 
-pub(super) async fn an_error_is_a_broken_response(server: &Server) {
+pub(super) async fn an_error_breaks_the_response(server: &Server) {
     let (closes, mut closed) = unbounded_channel();
     let clock = Undisturbed::now();
     let mut client = server
@@ -31,8 +31,8 @@ pub(super) async fn an_error_is_a_broken_response(server: &Server) {
     assert_eq!((closed.reason, closed.events), (CloseReason::Error, 2));
 }
 
-/// The only sign of a failure where the framework ends a failed response cleanly.
-pub(super) async fn an_event_of_choice_precedes_a_failure(server: &Server) {
+/// This event is the only sign of a failure if the framework ends a failed response cleanly.
+pub(super) async fn the_break_off_event_is_sent_before_a_failure(server: &Server) {
     for (source, wire) in [
         (
             failing as fn() -> Source,
@@ -57,7 +57,7 @@ pub(super) async fn an_event_of_choice_precedes_a_failure(server: &Server) {
     }
 }
 
-/// A failure waits for the frame before it, and at most ten seconds if nobody frees that frame.
+/// An error waits until the frame before it is freed, for ten seconds at most.
 pub(super) async fn http2_breaks_a_failed_stream(server: &Server) {
     for (failure, source, wire) in [
         (
@@ -100,5 +100,5 @@ pub(super) async fn an_error_can_be_an_event(server: &Server) {
     );
 }
 
-/// How long a failure may take to arrive: less than the ten seconds that a body waits at most.
+/// The longest time until an error arrives. It is below the ten seconds that a body waits at most.
 const BREAKS_WITHIN: Duration = Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! Cases of responses that say where they end.
+//! Cases of the framing of finite responses.
 
 use std::time::Duration;
 
@@ -21,9 +21,9 @@ pub(super) async fn stop_is_an_empty_204(server: &Server) {
     assert!(client.until_close().await.is_empty());
 }
 
-/// The client of each finite response knows where it ends without waiting, and the connection goes
-/// on: a request that was pipelined behind it is answered.
-pub(super) async fn finite_responses_say_where_they_end(server: &Server) {
+/// The client of a finite response knows its end at once, and the connection stays usable. The
+/// server answers a second, pipelined request.
+pub(super) async fn finite_responses_are_delimited(server: &Server) {
     let full = Connections::new().max(0);
     let full_key = Connections::new().max_per_key(0);
     let never = |_| Sse::new(silence());
@@ -58,12 +58,12 @@ pub(super) async fn finite_responses_say_where_they_end(server: &Server) {
             assert_eq!(client.framed(found, &headers).await, body, "{what}");
         }
         let (found, headers) = client.head().await;
-        assert_eq!(found, 200, "{what}, then the second");
+        assert_eq!(found, 200, "{what}, second response");
         let second = client.framed(found, &headers).await;
-        assert_eq!(second, ":\ndata: second\n\n", "{what}, then the second");
+        assert_eq!(second, ":\ndata: second\n\n", "{what}, second response");
         client.close();
 
-        // HTTP/1.0 has no chunks, so the body ends where the connection does.
+        // HTTP/1.0 has no chunks, so the body ends with the connection.
         let path = server.set_in(connections, "first", respond);
         let request = format!("{method} {path} HTTP/1.0\r\nhost: x\r\n\r\n");
         let mut client = RawClient::send(server.address, request).await;
@@ -91,8 +91,9 @@ pub(super) async fn finite_responses_say_where_they_end(server: &Server) {
     }
 }
 
-/// `503` where the server is full, `429` where one key is; and who leaves makes room.
-pub(super) async fn a_client_that_is_not_admitted_gets_429_or_503(server: &Server) {
+/// The server answers `503` if it is full, and `429` if a key is. A client that leaves frees its
+/// place.
+pub(super) async fn a_rejected_client_gets_429_or_503(server: &Server) {
     let connections = Connections::new().max(2).max_per_key(1);
     let connections = connections.retry_after(Duration::from_secs(10));
     let ask = async |key| {
@@ -114,7 +115,8 @@ pub(super) async fn a_client_that_is_not_admitted_gets_429_or_503(server: &Serve
         assert_eq!(headers[header::CACHE_CONTROL], "no-store");
         assert!(!headers.contains_key(header::CONTENT_TYPE));
         let body = client.until_close().await;
-        assert!(matches!(&*body, b"" | b"0\r\n\r\n"), "{body:?}"); // by length or in no chunks
+        // The body has the length 0, or it is the last chunk.
+        assert!(matches!(&*body, b"" | b"0\r\n\r\n"), "{body:?}");
     };
     refused("a", StatusCode::TOO_MANY_REQUESTS).await;
     let (status, _, mut second) = ask("b").await;

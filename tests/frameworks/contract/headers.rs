@@ -1,4 +1,4 @@
-//! Cases of the headers of requests and responses.
+//! Cases of request and response headers.
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_sse::{CloseReason, LastEventId, Sse};
@@ -46,7 +46,7 @@ pub(super) async fn head_has_the_headers_and_no_body(server: &Server) {
     assert_eq!(status, 200);
     assert_eq!(headers[header::CONTENT_TYPE], "text/event-stream");
     assert_eq!(headers["x-accel-buffering"], "no");
-    // A GET has no length that a response to HEAD could state.
+    // The response to GET has no length, so the response to HEAD must not state one.
     assert!(!headers.contains_key(header::CONTENT_LENGTH), "{headers:?}");
     assert_eq!(client.until_close().await, "");
     let reason = value_from("the close report", &mut closed).await;
@@ -95,7 +95,7 @@ pub(super) async fn http2_has_no_connection_header(server: &Server) {
     assert_eq!(whole(response.into_body()).await, "");
 }
 
-pub(super) async fn the_last_event_id_is_what_was_sent(server: &Server) {
+pub(super) async fn the_last_event_id_reaches_the_handler(server: &Server) {
     let long = "x".repeat(8 * 1024);
     let utf8 = "é☃🦀".as_bytes();
     let cases: [(&[u8], &str, &[u8]); 12] = [
@@ -113,9 +113,9 @@ pub(super) async fn the_last_event_id_is_what_was_sent(server: &Server) {
         (b"\xff\xfe", "", b"\xff\xfe"),
     ];
     for (header, query, expected) in cases {
-        let (asked, mut told) = unbounded_channel();
+        let (sender, mut received) = unbounded_channel();
         let path = server.set(move |last| {
-            asked.send(last).unwrap();
+            sender.send(last).unwrap();
             Sse::new(events(["a"]))
         });
         let mut request = format!("GET {path}{query} HTTP/1.1\r\nhost: x\r\n").into_bytes();
@@ -128,7 +128,7 @@ pub(super) async fn the_last_event_id_is_what_was_sent(server: &Server) {
         let dropped = std::str::from_utf8(header).is_err() && !server.framework.raw_headers;
         let expected = if dropped { b"" } else { expected };
         assert_eq!(
-            value_from("the handler", &mut told).await.as_bytes(),
+            value_from("the handler", &mut received).await.as_bytes(),
             expected,
             "{query}"
         );

@@ -1,4 +1,4 @@
-//! The contract: what every framework's server does with an `Sse`, case by case.
+//! The contract of every framework's server: one case for each behaviour of an `Sse` response.
 
 #![allow(unreachable_pub)]
 
@@ -36,14 +36,15 @@ pub type Source = Pin<Box<dyn Stream<Item = Item> + Send>>;
 type Respond = Box<dyn FnOnce(LastEventId) -> Sse<Source> + Send>;
 
 struct Answer {
-    /// Where it is admitted, and by which key.
+    /// The connections that admit the stream, and its key.
     connections: Connections,
     key: String,
     respond: Respond,
 }
 
-/// What a server answers, by the last segment of the path: each answer is set by a case before
-/// it asks, and given once.
+/// The answers of a server, by the last segment of the path.
+///
+/// A case sets each answer before its request. Each answer is given once.
 #[derive(Clone)]
 pub struct Answers {
     by_path: Arc<Mutex<HashMap<String, Answer>>>,
@@ -51,7 +52,7 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// The body of the handler, the same in every framework.
+    /// Answers a request. The handlers of all frameworks call this.
     pub fn answer(&self, path: &str, last: LastEventId) -> Result<Sse<Source>, AdmitError> {
         let Some(answer) = self.by_path.lock().unwrap().remove(path) else {
             return Ok(Sse::stop());
@@ -61,34 +62,34 @@ impl Answers {
     }
 }
 
-/// What differs between frameworks.
+/// A framework, with the behaviour in which it differs from the others.
 pub struct Framework {
     pub name: &'static str,
-    /// Serves the listener until it is told to stop, and then stops as the framework does when it
-    /// is asked to do so gracefully. Called in a thread of its own.
+    /// Serves the listener until the receiver is notified, then stops gracefully as the framework
+    /// does. It is called in a separate thread.
     pub serve: fn(Listener, Answers, oneshot::Receiver<()>),
     pub http2: bool,
-    /// Whether a client that leaves is noticed while nothing is sent to it.
+    /// True if the server notices that a client leaves a silent stream.
     pub notices_silence: bool,
-    /// The same of an HTTP/2 stream that is reset.
+    /// True if the server notices that a client resets a silent HTTP/2 stream.
     pub notices_silence_on_http2: bool,
-    /// How long it takes at most to stop gracefully, with 1,500 streams that are shut down.
+    /// The longest time for a graceful stop after the shutdown of 1,500 streams.
     pub stops_within: Duration,
-    /// Whether a body that fails breaks the response off. Where it does not, the case asserts that
-    /// it ends, so that it is noticed when the framework has learned it.
+    /// True if the error of a body breaks the response off. If false, the cases assert that the
+    /// response ends cleanly, so they fail as soon as the framework improves.
     pub breaks_off: bool,
-    /// Whether a stream has chunks on HTTP/1.0 too, where clients do not know them (RFC 9112, 6.1).
+    /// True if HTTP/1.0 responses are chunked too, which their clients cannot read (RFC 9112, 6.1).
     pub chunks_on_http_1_0: bool,
-    /// Whether a header that is no UTF-8 reaches a handler, or else is dropped.
+    /// True if a header that is not UTF-8 reaches the handler. Otherwise the framework drops it.
     pub raw_headers: bool,
     /// Headers that the framework adds to every response.
     pub adds: &'static [&'static str],
-    /// Whether it serves a listener that it is given, with the sockets' options.
+    /// True if the framework accepts a listener, which keeps the options of its socket.
     pub takes_listener: bool,
 }
 
 impl Framework {
-    /// One that does all that can be done.
+    /// Returns a framework without restrictions.
     pub const fn named(name: &'static str) -> Self {
         Self {
             name,
@@ -108,7 +109,7 @@ impl Framework {
 
 /// Runs every case against a framework.
 pub fn run(framework: &'static Framework) {
-    // Both ends of 1,000 connections are here, and the soft limit is often 1,024.
+    // This process has both ends of 1,000 connections, and the soft limit is often 1,024.
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
     let server = Server::start(framework);
     let runtime = runtime(1);
@@ -127,16 +128,16 @@ pub fn run(framework: &'static Framework) {
         events::events_arrive_as_they_are_sent
         events::a_large_event_arrives_whole
         events::a_hundred_thousand_events_arrive_in_order
-        events::keep_alives_come_when_idle_and_only_then
+        events::keep_alives_are_sent_only_while_idle
         ends::a_client_that_leaves_is_noticed
-        failures::an_error_is_a_broken_response
+        failures::an_error_breaks_the_response
         failures::an_error_can_be_an_event
-        failures::an_event_of_choice_precedes_a_failure
-        ends::ends_are_clean
+        failures::the_break_off_event_is_sent_before_a_failure
+        ends::finite_streams_end_cleanly
         framing::stop_is_an_empty_204
-        framing::finite_responses_say_where_they_end
-        framing::a_client_that_is_not_admitted_gets_429_or_503
-        headers::the_last_event_id_is_what_was_sent
+        framing::finite_responses_are_delimited
+        framing::a_rejected_client_gets_429_or_503
+        headers::the_last_event_id_reaches_the_handler
         slow::a_slow_reader_costs_little_and_loses_nothing
     }
     if framework.http2 {

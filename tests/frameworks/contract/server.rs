@@ -1,4 +1,4 @@
-//! The server of a framework, and the clients of it.
+//! The server of a framework, and its clients.
 
 use std::{
     net::SocketAddr,
@@ -38,27 +38,27 @@ pub(super) struct Server {
     pub(super) thread: Option<JoinHandle<()>>,
 }
 
-/// Of the sockets on both sides, in bytes, so that it is known what they hold.
+/// The buffer size of the sockets on both sides, in bytes. It bounds the bytes in flight.
 pub(super) const BUFFER: usize = 64 * 1024;
 
 pub(super) async fn value_from<T>(what: &str, receiver: &mut UnboundedReceiver<T>) -> T {
     let next = within(what, receiver.recv()).await;
-    next.expect("its sender is there")
+    next.expect("the sender was dropped")
 }
 
-/// The next frame of a body.
+/// Returns the next frame of a body.
 pub(super) async fn one_frame(body: &mut Incoming) -> Bytes {
     let frame = within("a frame", body.frame()).await.unwrap();
     frame.unwrap().into_data().unwrap()
 }
 
-/// A body from here to its end.
+/// Returns the rest of a body.
 pub(super) async fn whole(body: Incoming) -> Bytes {
     let all = within("the end of a body", body.collect()).await;
     all.unwrap().to_bytes()
 }
 
-/// A connection over HTTP/2.
+/// The client's side of an HTTP/2 connection.
 pub(super) struct Http2 {
     pub(super) sender: SendRequest<Empty<Bytes>>,
     pub(super) _connection: Background,
@@ -101,7 +101,7 @@ impl Server {
         }
     }
 
-    /// Sets what is answered at the path that it returns.
+    /// Sets an answer, and returns its path.
     pub(super) fn set(
         &self,
         respond: impl FnOnce(LastEventId) -> Sse<Source> + Send + 'static,
@@ -110,7 +110,7 @@ impl Server {
         self.set_in(&self.answers.connections, &key, respond)
     }
 
-    /// The same, admitted elsewhere.
+    /// Sets an answer that these connections admit, and returns its path.
     pub(super) fn set_in(
         &self,
         connections: &Connections,
@@ -135,15 +135,15 @@ impl Server {
         let path = self.set(respond);
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(BUFFER as u32).unwrap();
-        // As on a network. Those of the loopback fill half the buffer, and when there is no room
-        // for one the kernel sends on by a timer, 200 ms later.
+        // Segments of the size that networks use. A segment of the loopback interface fills half
+        // the buffer. If the buffer has no room for one, the kernel sends it 200 ms later.
         SockRef::from(&socket).set_tcp_mss(1_460).unwrap();
         let stream = within("a connection to the server", socket.connect(self.address)).await;
         let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
         RawClient::over(stream.unwrap(), request).await
     }
 
-    /// A client that has the opening.
+    /// Returns a client that has read the opening.
     pub(super) async fn opened(
         &self,
         respond: impl FnOnce(LastEventId) -> Sse<Source> + Send + 'static,
@@ -158,7 +158,7 @@ impl Server {
         // has a deadline: it is awaited below
         let connect = TcpStream::connect(self.address);
         let stream = within("a connection to the server", connect).await.unwrap();
-        stream.set_nodelay(true).unwrap(); // what it sends must not wait
+        stream.set_nodelay(true).unwrap(); // small writes are sent at once
         let handshake = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
             .initial_stream_window_size(64 * 1024)
             .initial_connection_window_size(16 * 1024 * 1024)
@@ -173,7 +173,7 @@ impl Server {
         }
     }
 
-    /// Returns the keep-alives sent on the stream that was opened last, if it is open.
+    /// Returns the number of keep-alives of the newest stream, or `None` if it is closed.
     pub(super) fn keep_alives(&self) -> Option<u64> {
         let snapshot = self.answers.connections.snapshot();
         let last = (self.paths.load(Relaxed) - 1).to_string();
@@ -181,8 +181,10 @@ impl Server {
         last.map(|stream| stream.keep_alives)
     }
 
-    /// Asserts that the headers are those of an event stream, what is `added`, what the framework
-    /// adds to every response, and the transport's.
+    /// Asserts that the headers are those of an event stream.
+    ///
+    /// The only others are `added`, those that the framework adds to every response, and those of
+    /// the transport.
     pub(super) fn assert_headers(&self, headers: &HeaderMap, cache_control: &str, added: &[&str]) {
         assert_eq!(headers[header::CONTENT_TYPE], "text/event-stream");
         assert_eq!(headers[header::CACHE_CONTROL], cache_control);
@@ -206,12 +208,12 @@ impl Server {
 }
 
 impl Server {
-    /// Tells the server to stop.
+    /// Notifies the server to stop.
     pub(super) fn stop(&mut self) {
         let _ = self.stop.take().map(|stop| stop.send(()));
     }
 
-    /// Waits until it has stopped.
+    /// Waits until the server has stopped.
     pub(super) fn wait_until_stopped(&mut self) {
         let thread = self.thread.take();
         _ = thread.map(|thread| joined("the server to stop", thread));

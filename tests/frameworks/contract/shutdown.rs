@@ -1,4 +1,4 @@
-//! Cases of a server that stops.
+//! Cases of graceful shutdown.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -15,7 +15,7 @@ use super::{
 use crate::{deadline::within, undisturbed::Undisturbed};
 
 pub(super) fn a_shutdown_lets_the_server_stop(mut server: Server, runtime: &Runtime) {
-    // One framework at a time, since both ends of all the connections need descriptors.
+    // One framework at a time, because both ends of every connection need a descriptor.
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
 
@@ -95,7 +95,7 @@ pub(super) fn a_drain_lets_streams_end_by_themselves(mut server: Server, runtime
             CloseReason::End
         );
         assert_eq!(goes_on.rest().await.unwrap(), "data: bye\n\n");
-        assert!(start.elapsed() >= PATIENCE, "it has its time");
+        assert!(start.elapsed() >= PATIENCE, "closed before the drain ended");
         let reason = value_from("the other close report", &mut closed).await;
         assert_eq!(reason, CloseReason::Shutdown);
         let closed = server.answers.connections.closed();

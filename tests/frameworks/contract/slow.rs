@@ -1,4 +1,4 @@
-//! Cases of clients that read slowly.
+//! Cases of slow clients.
 
 use std::{
     sync::{
@@ -20,7 +20,7 @@ use crate::deadline::within;
 
 pub(super) async fn a_slow_reader_costs_little_and_loses_nothing(server: &Server) {
     const EVENTS: u64 = 100_000; // of 1 kB each
-    // Two, which Linux doubles; it lets them grow to 10 MiB where nobody sets them.
+    // Two buffers, each of which Linux doubles. Without a size they grow to 10 MiB in total.
     let socket_buffers = match server.framework.takes_listener {
         true => 4 * BUFFER as u64,
         false => 10 << 20,
@@ -62,7 +62,7 @@ pub(super) async fn http2_streams_do_not_disturb_each_other(server: &Server) {
         assert_eq!(one_frame(&mut body).await, ":\n");
         streams.push((events, body));
     }
-    // One with 100 MB on offer, which nobody reads.
+    // The source of one more stream has 100 MB, and its client reads nothing.
     let taken = Arc::new(AtomicU64::new(0));
     let counter = taken.clone();
     let filler = "x".repeat(1_000);
@@ -84,10 +84,10 @@ pub(super) async fn http2_streams_do_not_disturb_each_other(server: &Server) {
     drop(unread);
 }
 
-/// Waits until a counter has not changed for a while, and returns it.
+/// Waits until a counter has not changed for a second, and returns its value.
 async fn at_rest(counter: &AtomicU64) -> u64 {
     let mut last = counter.load(Relaxed);
-    within("a counter to come to rest", async {
+    within("a counter to stop changing", async {
         loop {
             sleep(Duration::from_secs(1)).await;
             let now = counter.load(Relaxed);

@@ -1,4 +1,4 @@
-//! Sources of streams, and their keep-alive.
+//! Sources and keep-alives of the cases.
 
 use std::{panic::panic_any, time::Duration};
 
@@ -28,13 +28,13 @@ pub(super) fn failing() -> Source {
         .boxed()
 }
 
-/// A source that yields an event and panics.
+/// Returns a source that yields an event and then panics.
 pub(super) fn panicking() -> Source {
     let panics = stream::once(async { panic_any(WANTED_PANIC) });
     events(["a"]).chain(panics).boxed()
 }
 
-/// A source that the case feeds.
+/// Returns a source, and the sender of its events.
 pub(super) fn channel() -> (UnboundedSender<Event>, Source) {
     let (sender, receiver) = unbounded_channel();
     (

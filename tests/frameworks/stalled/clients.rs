@@ -1,4 +1,4 @@
-//! Clients that read little, and what is known of their streams and sockets.
+//! Clients that read little, and checks of their streams and sockets.
 
 use std::{
     fs,
@@ -20,7 +20,7 @@ use crate::{
     serving::Listener,
 };
 
-/// Starts a server, in a thread of its own that ends with the process.
+/// Starts a server in a thread that ends with the process.
 pub(super) fn start(
     serve: fn(Listener, Streams),
     set: fn(&Socket),
@@ -35,14 +35,15 @@ pub(super) fn start(
     (server, address.get(), streams)
 }
 
-/// A connection of a client whose socket holds little of what it does not read.
+/// Opens a connection whose client has a small receive buffer.
 pub(super) async fn stream_to(address: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(16 * 1024).unwrap();
     stream_from(socket, address).await
 }
 
-/// A connection with segments as on a network: those of the loopback are larger than some buffers.
+/// Opens a connection with segments of the size that networks use. A segment of the loopback
+/// interface is larger than some buffers.
 pub(super) async fn stream_from(socket: TcpSocket, address: SocketAddr) -> TcpStream {
     SockRef::from(&socket).set_tcp_mss(1_460).unwrap();
     let stream = within("a connection to the server", socket.connect(address)).await;
@@ -53,17 +54,17 @@ pub(super) fn request(key: &str) -> String {
     format!("GET /streams/{key} HTTP/1.1\r\nhost: x\r\n\r\n")
 }
 
-/// For how long the stream has been stalled, if it is.
+/// Returns the time since a stream stalled, or `None` if it is not stalled.
 pub(super) fn stall(connections: &Connections, key: &str) -> Option<Duration> {
     let snapshot = connections.snapshot();
     let stream = snapshot.iter().find(|stream| &*stream.key == key)?;
     stream.stalled_for.filter(|stalled| *stalled > STALL)
 }
 
-/// Waits until the stream is stalled, and returns since when, or a little before.
+/// Waits until a stream is stalled. Returns the time at which it stalled, or slightly earlier.
 pub(super) async fn stalls(connections: &Connections, key: &str) -> Instant {
     let mut since = None;
-    comes("the stall to be seen", || {
+    comes("the stall to be reported", || {
         let now = Instant::now();
         since = stall(connections, key).map(|stalled| now - stalled);
         since.is_some()
@@ -72,7 +73,7 @@ pub(super) async fn stalls(connections: &Connections, key: &str) -> Instant {
     since.unwrap()
 }
 
-/// Waits until something is so that takes some work to look at.
+/// Waits until a condition holds. It is checked every 20 ms only, because the check is expensive.
 pub(super) async fn comes(what: &str, mut is_so: impl FnMut() -> bool) {
     within(what, async {
         while !is_so() {
@@ -82,14 +83,14 @@ pub(super) async fn comes(what: &str, mut is_so: impl FnMut() -> bool) {
     .await;
 }
 
-/// Whether the kernel has the server's side of this connection still.
+/// Returns whether the kernel still has the server's side of a connection.
 pub(super) fn has_socket(server: SocketAddr, client: SocketAddr) -> bool {
     let sockets = fs::read_to_string("/proc/net/tcp").unwrap();
     let port = |address: Option<&str>| {
         let (_, port) = address?.split_once(':')?;
         u16::from_str_radix(port, 16).ok()
     };
-    // There may be ten thousand of others.
+    // Other tests may have ten thousand sockets, so only matching lines are parsed.
     let of_client = format!(":{:04X}", client.port());
     let mut lines = sockets.lines().filter(|line| line.contains(&of_client));
     lines.any(|line| {

@@ -20,13 +20,13 @@ use crate::{
     undisturbed::Undisturbed,
 };
 
-/// On HTTP/2 a client that grants no more fills no socket: there it is the ping that it leaves
-/// unanswered.
+/// An HTTP/2 client that stops granting window does not fill the socket. The server notices it by
+/// an unanswered ping.
 #[test]
 fn hyper_on_http2_with_pings() {
     let (_server, address, streams) = start(serve_hyper, user_timeout);
     let connections = &streams.connections;
-    // What it spawns is at rest whenever it is not in `block_on`.
+    // Tasks of this runtime run only during `block_on`.
     let client = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -34,8 +34,8 @@ fn hyper_on_http2_with_pings() {
     let unread = client.block_on(async {
         let unread = http2(address, "stalled").await;
         stalls(connections, "stalled").await;
-        // As long as the client reads the connection there is no end to the one stream that it
-        // does not read, not by order either.
+        // While the client reads the connection, nothing ends the stream that it does not read.
+        // `close_where` does not end it either.
         assert_eq!(connections.close_where(|it| &*it.key == "stalled"), 1);
         sleep(2 * WRITE_TIMEOUT).await;
         let open = stall(connections, "stalled");
@@ -43,7 +43,7 @@ fn hyper_on_http2_with_pings() {
         unread
     });
 
-    // From here on it reads nothing.
+    // From here on the client reads nothing.
     let (start, clock) = (Instant::now(), Undisturbed::now());
     let is_closed = || connections.totals().open == 0;
     runtime(1).block_on(comes("the stream to be closed", is_closed));
@@ -56,7 +56,7 @@ fn hyper_on_http2_with_pings() {
     drop((client, unread));
 }
 
-/// A response on HTTP/2 of which nobody reads the body.
+/// Sends a request over HTTP/2. Returns the connection and the unread body of the response.
 async fn http2(address: SocketAddr, key: &str) -> (impl Sized, hyper::body::Incoming) {
     let stream = within("a connection to the server", TcpStream::connect(address)).await;
     let stream = TokioIo::new(stream.unwrap());

@@ -1,8 +1,8 @@
-//! A client that stops reading: it is seen, its socket is closed, and nobody else notices.
+//! A client that stops reading is reported and disconnected, and other clients are not affected.
 //!
 //! `cargo test -p http-sse-frameworks -- --nocapture stalled::` prints the times that
 //! `src/guide/frameworks.md` states.
-#![cfg(target_os = "linux")] // it looks up the kernel's sockets, and most recipes are Linux's
+#![cfg(target_os = "linux")] // reads the kernel's socket table, and most recipes are for Linux
 
 mod clients;
 mod http2;
@@ -31,31 +31,31 @@ use crate::{
     undisturbed::Undisturbed,
 };
 
-/// How long a client may take nothing of what there is for it.
+/// The longest time that a client may read nothing while bytes wait for it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// How much later than the timeout its socket is gone.
+/// The tolerance for the time at which the socket is closed.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// A frame that was taken this long ago, with more at hand, is a stall and not a busy moment.
+/// The time without a poll after which a stream counts as stalled rather than busy.
 const STALL: Duration = Duration::from_millis(200);
 
-/// What differs between the recipes.
+/// A way to disconnect stalled clients.
 struct Recipe {
     name: &'static str,
-    /// Serves the listener for good.
+    /// Serves the listener for ever.
     serve: fn(Listener, Streams),
-    /// Sets the listening socket up, from which those that it accepts inherit.
+    /// Sets options of the listening socket. Accepted sockets inherit them.
     set: fn(&Socket),
-    /// Whether the stream is closed. Where it is not, the test asserts that it stays, so that it
-    /// is noticed when the framework has learned it.
+    /// True if the stream is closed. If false, the test asserts that it stays open, so it fails as
+    /// soon as the framework improves.
     closes: bool,
-    /// Whether the kernel too has let go of the socket by then, with what it could not send.
+    /// True if the kernel has freed the socket and its unsent bytes by then.
     frees_socket: bool,
 }
 
 impl Recipe {
-    /// One that does all that can be done.
+    /// Returns a recipe without restrictions.
     const fn named(name: &'static str) -> Self {
         Self {
             name,
@@ -71,13 +71,15 @@ fn user_timeout(socket: &Socket) {
     socket.set_tcp_user_timeout(Some(WRITE_TIMEOUT)).unwrap();
 }
 
-/// A write is ready again when a third of the buffer is free, and Linux lets that grow to 4 MB, so
-/// that a client that reads slowly might not take so much in time.
+/// Sets a small send buffer, so that slow clients do not time out.
+///
+/// A socket becomes writable when a third of the buffer is free. Linux lets the buffer grow to
+/// 4 MB. A slow client might not read a third of that in time.
 fn small_buffer(socket: &Socket) {
     socket.set_send_buffer_size(64 * 1024).unwrap();
 }
 
-/// A test for each recipe.
+/// Defines a test for each recipe.
 macro_rules! recipes {
     ($($name:ident: $recipe:expr,)*) => {$(
         #[test]
@@ -108,7 +110,7 @@ recipes! {
     poem: Recipe { serve: serve_poem, ..Recipe::named("poem, TCP_USER_TIMEOUT") },
     rocket: Recipe {
         serve: serve_rocket,
-        closes: false, // it binds a socket of its own, and has no setting
+        closes: false, // it binds its own socket, and has no such setting
         ..Recipe::named("rocket")
     },
     salvo: Recipe { serve: serve_salvo, ..Recipe::named("salvo, TCP_USER_TIMEOUT") },
@@ -129,8 +131,8 @@ async fn only_a_client_that_stops_reading_is_closed(recipe: Recipe) {
         let stream = stream_from(TcpSocket::new_v4().unwrap(), address).await;
         RawClient::over(stream, request(key)).await
     };
-    // These are well: there is nothing to read for one, one pauses, and one is behind all the time,
-    // since there is more for it than it reads.
+    // Three clients that must stay connected: a silent stream, a client that pauses, and a client
+    // that always reads less than is available.
     let silent = get("silent").await;
     let mut pausing = get("pausing").await;
     let pausing = tokio::spawn(async move {
@@ -152,12 +154,12 @@ async fn only_a_client_that_stops_reading_is_closed(recipe: Recipe) {
     let stream = stream_to(address).await;
     let client = stream.local_addr().unwrap();
     let stalled = RawClient::over(stream, request("stalled")).await;
-    // As long as it has a socket: nobody sees it afterwards.
+    // Read while the stream is open, because a closed stream reports no stall.
     let full = stalls(connections, "stalled").await - start;
-    println!("{}: seen after {:?}", recipe.name, start.elapsed());
+    println!("{}: reported after {:?}", recipe.name, start.elapsed());
 
     if !recipe.closes {
-        // What is not polled cannot be ended, until the client reads or leaves.
+        // A body that is not polled cannot end until its client reads or leaves.
         assert_eq!(connections.close_where(|it| &*it.key == "stalled"), 1);
         sleep(WRITE_TIMEOUT + SLACK).await;
         let open = stall(connections, "stalled");
@@ -170,11 +172,11 @@ async fn only_a_client_that_stops_reading_is_closed(recipe: Recipe) {
     .await;
     let (closed, undisturbed) = (start.elapsed() - full, clock.elapsed());
     println!("{}: closed after {closed:?}", recipe.name);
-    // A server takes some more frames when the socket is full.
+    // A server takes a few more frames after the socket is full.
     assert!(closed + STALL > WRITE_TIMEOUT, "closed after {closed:?}");
     assert!(
         undisturbed < full + WRITE_TIMEOUT + SLACK,
-        "closed after {closed:?}, {undisturbed:?} since it asked undisturbed"
+        "closed after {closed:?}, {undisturbed:?} undisturbed since the request"
     );
 
     if recipe.frees_socket {
@@ -183,11 +185,11 @@ async fn only_a_client_that_stops_reading_is_closed(recipe: Recipe) {
         println!("{}: freed after {freed:?}", recipe.name);
         assert!(
             undisturbed < full + WRITE_TIMEOUT + SLACK,
-            "freed after {freed:?}, {undisturbed:?} since it asked undisturbed"
+            "freed after {freed:?}, {undisturbed:?} undisturbed since the request"
         );
     }
 
-    // The others have had as much time, and have it twice.
+    // The other clients stay connected for twice the timeout.
     sleep(WRITE_TIMEOUT).await;
     if !recipe.frees_socket {
         assert!(has_socket(address, client), "the socket is freed");

@@ -1,4 +1,4 @@
-//! The cost of a stalled client to the others.
+//! The effect of a stalled client on the others.
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
@@ -12,18 +12,19 @@ use super::{
 };
 use crate::{raw_client::RawClient, serving::runtime};
 
-/// What a stalled client costs the others: nothing. Each event is sent to all of them when the
-/// last has reached all, and is a chunk of its own. Their sources are polled as often as without
-/// the client: neither its stall nor its end wakes them even once. What delay it causes is printed
-/// by `cargo bench -p http-sse-peers --bench stalled`.
+/// A stalled client does not affect the others.
+///
+/// Each event is sent after the previous one has reached all clients, and arrives as one chunk.
+/// The sources of the others are polled as often as without the stalled client: neither its stall
+/// nor its end wakes them. `cargo bench -p http-sse-peers --bench stalled` prints the delay.
 #[test]
 fn the_other_999_do_not_notice() {
     const READERS: usize = 999;
     const EVENTS: u64 = 10;
-    /// So long that all the events arrive before.
+    /// Long enough for all events to arrive earlier.
     const TIMEOUT: Duration = Duration::from_secs(5);
 
-    // Both ends of 1,000 connections are here, and the soft limit is often 1,024.
+    // This process has both ends of 1,000 connections, and the soft limit is often 1,024.
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
     let (_server, address, streams) = start(serve_hyper, |socket| {
         socket.set_send_buffer_size(64 * 1024).unwrap();
@@ -56,7 +57,7 @@ fn the_other_999_do_not_notice() {
             }
         };
         let mut counted = 0;
-        // How often their sources were polled since the last look.
+        // Returns the number of polls of their sources since the previous call.
         let mut polls = || {
             let now = fed.iter().map(|fed| fed.polls.load(Relaxed)).sum();
             now - std::mem::replace(&mut counted, now)
@@ -75,12 +76,12 @@ fn the_other_999_do_not_notice() {
             connections.totals().closed(CloseReason::ClientGone) == 1
         })
         .await;
-        sleep(STALL).await; // or an event may come at the same time as a wake-up
+        sleep(STALL).await; // otherwise an event may coincide with a wake-up
         send().await;
         let after = polls();
 
         println!("999 others: {without} polls, {with} with a stalled client, {after} after it");
-        // Now and then an event arrives while the server looks for the next one.
+        // Occasionally an event arrives while the server polls for the next one.
         let woken = without + READERS as u64 / 2;
         assert!(with < woken && after < woken);
         assert_eq!(connections.totals().open, READERS);

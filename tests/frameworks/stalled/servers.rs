@@ -1,4 +1,4 @@
-//! A server of each recipe.
+//! A server for each recipe.
 
 use std::future::pending;
 
@@ -138,7 +138,7 @@ pub(super) fn serve_rocket(listener: Listener, streams: Streams) {
     });
 }
 
-/// Serves with salvo, set up further.
+/// Serves with salvo, after `set` has configured the server.
 fn serve_salvo_as(
     listener: Listener,
     streams: Streams,

@@ -1,4 +1,4 @@
-//! The handler that all servers of these tests have.
+//! The handler of all servers of these tests.
 
 use std::{
     pin::Pin,
@@ -13,12 +13,12 @@ use http_sse::{Connections, EncodedEvent, Event, Sse};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
-/// How many bytes there are for the client that pauses: more than the sockets hold.
+/// The bytes for the client that pauses, more than its sockets hold.
 pub(super) const PAUSING: usize = 8_000_000;
 
 pub(super) type Source = Pin<Box<dyn Stream<Item = EncodedEvent> + Send>>;
 
-/// What the handlers share.
+/// The state of the handlers.
 #[derive(Clone)]
 pub(super) struct Streams {
     pub(super) connections: Connections,
@@ -28,7 +28,7 @@ pub(super) struct Streams {
 /// A stream that the test feeds.
 pub(super) struct Fed {
     pub(super) events: UnboundedSender<u64>,
-    /// How often its source has been polled.
+    /// The number of polls of its source.
     pub(super) polls: Arc<AtomicU64>,
 }
 
