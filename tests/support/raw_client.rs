@@ -118,7 +118,7 @@ impl RawClient {
     /// Reads a body up to the end that its framing defines (RFC 9112, section 6.3). Panics if only
     /// the end of the connection would end the body.
     pub async fn framed(&mut self, status: StatusCode, headers: &HeaderMap) -> String {
-        if status == StatusCode::NO_CONTENT {
+        if [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status) {
             assert!(!headers.contains_key(TRANSFER_ENCODING), "{headers:?}");
             return String::new();
         }

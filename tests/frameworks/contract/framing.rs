@@ -39,6 +39,8 @@ pub(super) async fn finite_responses_are_delimited(server: &Server) {
         ),
         ("GET", &full_key, never, 429, ""),
         ("GET", own, |_| Sse::stop(), 204, ""),
+        ("GET", own, without_content::<204>, 204, ""),
+        ("GET", own, without_content::<304>, 304, ""),
         ("GET", own, ended, 200, ":\ndata: a\n\n"),
         ("HEAD", own, ended, 200, ""),
         ("HEAD", own, |_| Sse::stop(), 204, ""),
@@ -89,6 +91,11 @@ pub(super) async fn finite_responses_are_delimited(server: &Server) {
             assert_eq!(second, ":\ndata: second\n\n", "{what} on HTTP/2");
         }
     }
+}
+
+/// Returns a response with a status that allows no content, although it has a source.
+fn without_content<const STATUS: u16>(_: LastEventId) -> Sse<Source> {
+    Sse::new(silence()).status(StatusCode::from_u16(STATUS).unwrap())
 }
 
 /// The server answers `503` if it is full, and `429` if a key is. A client that leaves frees its
