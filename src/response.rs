@@ -20,7 +20,8 @@ use crate::{
 /// keep proxies from buffering the response. It opens with a comment, so that the first byte leaves
 /// at once. It sends a comment after 15 s of silence, and all events that are ready in one write.
 ///
-/// A handler returns it in the frameworks that have a feature. For others,
+/// A handler returns it in the frameworks that have a feature, if the source is `Send` and its error
+/// converts into `Box<dyn Error + Send + Sync>`. For others,
 /// [`into_response`](Self::into_response) returns an [`http::Response`].
 ///
 /// ```
@@ -294,6 +295,7 @@ impl<S: Source> Sse<S> {
     label = "expected a `Stream` whose items are `Encode`",
     note = "wrap a receiver of tokio in `ReceiverStream`, `UnboundedReceiverStream`, `BroadcastStream` \
             or `WatchStream` of `tokio_stream::wrappers`",
+    note = "the items of a `BroadcastStream` are results: map its lag errors to events too",
     note = "turn an iterator into a stream with `futures_util::stream::iter`",
     note = "turn text into events with `.map(Event::data)`, and values of serde with `.map(Json)`",
     note = "for `Result<Json<T>, E>`, implement `From<serde_json::Error>` for `E`"
@@ -321,7 +323,9 @@ impl<S: Source> fmt::Debug for Sse<S> {
 impl<S: Source> From<AdmitError> for Sse<S> {
     fn from(full: AdmitError) -> Self {
         let time = full.retry_after();
-        let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+        let seconds = time
+            .as_secs()
+            .saturating_add((time.subsec_nanos() > 0).into());
         let refusal = Self::stop().header(RETRY_AFTER, seconds.into());
         refusal.status(full.status())
     }

@@ -103,20 +103,21 @@ use crate::wire::EncodedEvent;
 /// tokio::signal::ctrl_c().await?;
 /// let stopped = async { (connections.closed().await, server.await) };
 /// if tokio::time::timeout(Duration::from_secs(10), stopped).await.is_err() {
-///     eprintln!("cut off {} streams", connections.totals().open);
+///     eprintln!("cut off clients that have not read to the end");
 /// }
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// The timeout is for clients that do not read. Their bodies are not polled, so their streams
-/// cannot end. In the other frameworks call [`shutdown`](Self::shutdown), wait for
+/// The timeout is for clients that do not read. A stream counts as closed when its last frame was
+/// handed to the server, which may not be able to write it. In the other frameworks call [`shutdown`](Self::shutdown), wait for
 /// [`closed`](Self::closed), and then:
 ///
 /// - **hyper**: await `GracefulShutdown::shutdown` of hyper-util, which waits for the connections
 ///   that it watches.
 /// - **actix-web**: call `ServerHandle::stop(true)`. It waits for idle connections up to
-///   `HttpServer::shutdown_timeout`, which is 30 s by default, so set it to 0. Call
+///   `HttpServer::shutdown_timeout`, which is 30 s by default. Set it to the time that you grant to
+///   slow clients. With 0 it cuts them off. Call
 ///   `HttpServer::disable_signals`, because the server otherwise handles ctrl-c itself.
 /// - **rocket**: call `rocket::Shutdown::notify`. It waits for idle connections for
 ///   `shutdown.grace` and then `shutdown.mercy`, which are 2 s and 3 s by default. Set them to 1

@@ -49,6 +49,20 @@ fn a_permit_holds_less_than_a_hundred_bytes() {
     assert!(size_of::<Permit>() <= 64);
 }
 
+/// Users come and go, and each has a key of its own.
+#[test]
+fn a_key_without_streams_costs_nothing() {
+    let connections = Connections::new();
+    let _open = connections.admit("open").unwrap();
+    let measured = measure(|| {
+        for user in 0..100_000 {
+            drop(connections.admit(format!("user {user}")).unwrap());
+        }
+    });
+    println!("{} bytes after 100,000 keys", measured.bytes_current);
+    assert!(measured.bytes_current <= 1_024);
+}
+
 #[test]
 fn counting_events_does_not_allocate() {
     const EVENTS: u64 = 100_000;

@@ -2,6 +2,7 @@
 
 mod counts;
 mod ends;
+mod ids;
 mod limits;
 
 use std::time::Duration;
