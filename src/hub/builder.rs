@@ -1,7 +1,7 @@
 //! The configuration of a hub.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::SeqCst},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -112,10 +112,7 @@ impl HubBuilder {
     /// Panics on `wasm32-unknown-unknown`, which has no clock.
     #[must_use]
     pub fn build(self) -> Hub {
-        // Microseconds since 1970, so that ids from before a restart are recognised as unknown.
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
-        let epoch = since_1970.unwrap_or_default().as_micros() as u64;
-        self.starting_at(Position::new(epoch, 0), None)
+        self.starting_at(Position::new(new_epoch(), 0), None)
     }
 
     pub(super) fn starting_at(self, start: Position, backing: Option<Backing>) -> Hub {
@@ -128,4 +125,17 @@ impl HubBuilder {
             backing,
         }))
     }
+}
+
+/// Returns the epoch of a new hub: the microseconds since 1970, or more if another hub of the process
+/// already has them. Ids of another hub, and those from before a restart, are then recognised as
+/// unknown.
+fn new_epoch() -> u64 {
+    static LAST: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = since_1970.unwrap_or_default().as_micros() as u64;
+    let next = |last: u64| now.max(last + 1);
+    let last = LAST.fetch_update(SeqCst, SeqCst, |last| Some(next(last)));
+    last.map_or(now, next)
 }

@@ -1,5 +1,7 @@
 //! Clients that resume after their last event ID.
 
+use std::collections::HashSet;
+
 use futures_util::{FutureExt as _, StreamExt as _};
 use http_sse::{
     Event, EventType, Hub, LastEventId,
@@ -21,6 +23,20 @@ fn a_client_gets_what_it_missed_and_nothing_twice() {
             .map(|n| wire("x", at[n]))
             .collect();
         assert_eq!(read(&mut resumed), (missed, true), "after {id}");
+    }
+}
+
+/// Hubs that are made within one microsecond have different epochs.
+#[test]
+fn an_id_of_a_hub_is_unknown_to_the_next_one() {
+    let hubs: Vec<Hub> = (0..10_000).map(|_| Hub::new()).collect();
+    let epochs: HashSet<u64> = hubs.iter().map(|hub| hub.head().hi()).collect();
+    assert_eq!(epochs.len(), hubs.len());
+
+    for pair in hubs.windows(2).take(100) {
+        let [before, at] = [0, 1].map(|n| publish(&pair[n], "a", "x"));
+        let mut resumed = pair[1].subscribe(["a"]).after(last(before));
+        assert_eq!(read(&mut resumed), (reset("unknown", at), true));
     }
 }
 
