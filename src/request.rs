@@ -48,7 +48,7 @@ impl LastEventId {
         Self::look_up(header, uri.query())
     }
 
-    /// Does the same for a framework with its own types. `header` returns a header by its name.
+    /// Reads the last event ID with the types of a framework. `header` returns a header by its name.
     pub(crate) fn look_up<'a>(
         header: impl FnOnce(&'static str) -> Option<&'a [u8]>,
         query: Option<&str>,

@@ -53,7 +53,7 @@ where
         self.progress = Progress::Ending(CloseReason::End);
     }
 
-    /// Does the same for a response to `HEAD`.
+    /// Ends the stream before its first poll, because the method is `HEAD`.
     pub(crate) fn skip_for_head(&mut self) {
         self.skip();
         #[cfg(feature = "actix-web")]

@@ -367,21 +367,14 @@ where
         if last_frame.poll_dropped(cx).is_ready() {
             return Poll::Ready(());
         }
-        let drained_at = match self
-            .account
-            .permit
-            .as_ref()
-            .map(|permit| permit.order(cx.waker()))
-        {
+        let permit = self.account.permit.as_ref();
+        let drained_at = match permit.map(|permit| permit.order(cx.waker())) {
             None | Some(Order::GoOn) => None,
-            Some(Order::Drain) => self.account.permit.as_ref().and_then(Permit::drained_at),
+            Some(Order::Drain) => permit.and_then(Permit::drained_at),
             Some(Order::Shutdown | Order::Close) => return Poll::Ready(()),
         };
-        if !Timer::has_runtime() {
-            return Poll::Ready(()); // some systems without a runtime have no clock either
-        }
-        let until = extras.deadlines.failure(Instant::now(), drained_at);
-        self.timer.poll_or_ready(cx, until).map(drop)
+        let until = || extras.deadlines.failure(Instant::now(), drained_at);
+        self.timer.poll_or_ready(cx, until)
     }
 
     fn end(&mut self, reason: CloseReason) {

@@ -110,15 +110,17 @@ use crate::wire::EncodedEvent;
 /// ```
 ///
 /// The timeout is for clients that do not read. A stream counts as closed when its last frame was
-/// handed to the server, which may not be able to write it. In the other frameworks call [`shutdown`](Self::shutdown), wait for
-/// [`closed`](Self::closed), and then:
+/// handed to the server, which may not be able to write it.
+///
+/// In the other frameworks call [`shutdown`](Self::shutdown), wait for [`closed`](Self::closed),
+/// and then:
 ///
 /// - **hyper**: await `GracefulShutdown::shutdown` of hyper-util, which waits for the connections
 ///   that it watches.
 /// - **actix-web**: call `ServerHandle::stop(true)`. It waits for idle connections up to
-///   `HttpServer::shutdown_timeout`, which is 30 s by default. Set it to the time that you grant to
-///   slow clients. With 0 it cuts them off. Call
-///   `HttpServer::disable_signals`, because the server otherwise handles ctrl-c itself.
+///   `HttpServer::shutdown_timeout`, which is 30 s by default. Set it to the time that you grant
+///   to slow clients. With 0 it cuts them off. Call `HttpServer::disable_signals`, because the
+///   server otherwise handles ctrl-c itself.
 /// - **rocket**: call `rocket::Shutdown::notify`. It waits for idle connections for
 ///   `shutdown.grace` and then `shutdown.mercy`, which are 2 s and 3 s by default. Set them to 1
 ///   and 0, and `shutdown.ctrlc` to `false`.
@@ -223,7 +225,7 @@ impl Connections {
         drop(guard);
         self.0.metrics.opened();
         Ok(Permit {
-            shared: self.0.clone(),
+            server: self.0.clone(),
             trace: Trace::open(id.opened, &stream.key.0),
             stream,
             place: id.place,
@@ -294,7 +296,7 @@ impl Connections {
     /// Waits until no stream is open.
     ///
     /// It returns immediately if none is. A [`Permit`] without a body counts as an open stream. A
-    /// client that does not read keeps its stream open, so limit the wait with
+    /// client that does not read can keep its stream open, so limit the wait with
     /// `tokio::time::timeout`. Dropping the future has no effect on the streams.
     pub async fn closed(&self) {
         loop {

@@ -20,7 +20,7 @@ use crate::wire::EncodedEvent;
 /// body counts as [`CloseReason::ClientGone`].
 #[must_use = "the client no longer counts as admitted if its permit is dropped"]
 pub struct Permit {
-    pub(super) shared: Arc<Server>,
+    pub(super) server: Arc<Server>,
     pub(super) stream: Arc<OpenStream>,
     pub(super) trace: Trace,
     pub(super) place: u32,
@@ -51,7 +51,7 @@ impl Permit {
     /// Returns the end of the drain. `None` if no drain is under way, or if its end is later than
     /// the clock can represent.
     pub(crate) fn drained_at(&self) -> Option<Instant> {
-        match self.shared.registry().phase {
+        match self.server.registry().phase {
             Phase::Draining(until) => until,
             Phase::Running | Phase::Shutdown => None,
         }
@@ -59,16 +59,16 @@ impl Permit {
 
     /// Records that the connection took a frame: the stream's counts so far, and the time.
     pub(crate) fn sent(&self, counts: Counts, now: Instant) {
-        let taken = (now - self.shared.started).as_millis() as u32;
+        let taken = (now - self.server.started).as_millis() as u32;
         self.count(counts, Some(taken));
     }
 
     pub(crate) fn goodbye(&self) -> Option<EncodedEvent> {
-        self.shared.settings.goodbye.clone()
+        self.server.settings.goodbye.clone()
     }
 
     pub(crate) fn reconnect_within(&self) -> Option<Duration> {
-        self.shared.settings.reconnect_within
+        self.server.settings.reconnect_within
     }
 
     /// Returns the span of the stream, in which its source is polled.
@@ -89,7 +89,7 @@ impl Permit {
             state.taken = taken.unwrap_or_default();
             mem::replace(&mut state.counts, counts)
         };
-        self.shared.metrics.sent(Counts {
+        self.server.metrics.sent(Counts {
             events: counts.events - before.events,
             bytes: counts.bytes - before.bytes,
             keep_alives: counts.keep_alives - before.keep_alives,
@@ -100,11 +100,11 @@ impl Permit {
         if mem::replace(&mut self.closed, true) {
             return;
         }
-        let age = self.stream.age(self.shared.now());
+        let age = self.stream.age(self.server.now());
         let counts = self.stream.state().counts;
-        self.shared.metrics.closed(reason, age);
+        self.server.metrics.closed(reason, age);
         self.trace.closed(reason, counts, age);
-        let mut guard = self.shared.registry();
+        let mut guard = self.server.registry();
         let registry = &mut *guard;
         registry.places[self.place as usize] = None;
         registry.places.give_back(self.place as usize);
@@ -118,7 +118,7 @@ impl Permit {
         }
         if registry.open() == 0 {
             drop(guard);
-            self.shared.emptied.notify_waiters();
+            self.server.emptied.notify_waiters();
         }
     }
 }

@@ -20,7 +20,7 @@ pub struct TopicInfo {
     /// subscriptions with [`OnLag::Latest`](super::OnLag::Latest) that resumed from an expired id
     /// and got the newest event instead.
     pub resets: u64,
-    /// The number of times that a subscription lagged behind the history of this topic, with any
-    /// [`OnLag`](super::OnLag).
+    /// The number of times that a subscription lagged because this topic lost events. It does not
+    /// depend on [`OnLag`](super::OnLag).
     pub lagged: u64,
 }

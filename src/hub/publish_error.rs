@@ -25,7 +25,7 @@ impl<E: fmt::Display> fmt::Display for PublishError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Encode(error) => error.fmt(f),
-            Self::NotOneEvent => f.write_str("the item wrote nothing or more than one event"),
+            Self::NotOneEvent => EncodeEventError::<E>::NotOneEvent.fmt(f),
             Self::Append(error) => error.fmt(f),
             Self::Closed => f.write_str("the server has closed the hub"),
         }

@@ -4,7 +4,7 @@ use memchr::memmem;
 
 use super::retry::Retry;
 
-/// Returns whether `wire`, which an [`Encoder`] wrote, is one block. A block is not empty, and an
+/// Returns whether `wire`, which an encoder wrote, is one block. A block is not empty, and an
 /// empty line can only be at its end.
 pub(crate) fn is_one_block(wire: &[u8]) -> bool {
     match memmem::find(wire, b"\n\n") {
@@ -19,7 +19,7 @@ pub(crate) fn is_event(block: &[u8]) -> bool {
     matches!(block, [b'd' | b'e' | b'i', ..]) || begins_otherwise(block)
 }
 
-/// Does the same for a block that starts with a comment or a reconnection time.
+/// Returns whether a block that starts with a comment or a reconnection time counts as an event.
 #[cold]
 fn begins_otherwise(block: &[u8]) -> bool {
     let mut lines = block.split(|&byte| byte == b'\n');
@@ -29,7 +29,7 @@ fn begins_otherwise(block: &[u8]) -> bool {
 /// The fields that [`check`] accepts.
 const FIELDS: [&[u8]; 4] = [b"data: ", b"event: ", b"id: ", b"retry: "];
 
-/// Checks that `wire` is one whole event as [`Encoder`] writes it. Otherwise returns the offset from
+/// Checks that `wire` is one whole event as an encoder writes it. Otherwise returns the offset from
 /// which it is not valid.
 pub(crate) const fn check(wire: &[u8]) -> Result<(), usize> {
     let mut open = false;

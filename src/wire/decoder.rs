@@ -190,10 +190,7 @@ impl Decoder {
                     clear(&mut self.line);
                 }
                 self.has_data = false;
-                if is_oversized(self.event_type.capacity(), self.event_type.len()) {
-                    self.event_type = String::new();
-                }
-                self.event_type.clear();
+                clear_text(&mut self.event_type);
                 self.has_id = false;
             }
             Step::Comment => clear(&mut self.line),
@@ -357,7 +354,7 @@ impl Decoder {
     /// on with comments alone does not keep the memory of a large event.
     fn trim(&mut self) {
         if self.event_type.is_empty() {
-            set(&mut self.event_type, b"");
+            clear_text(&mut self.event_type);
         }
         for buffer in [&mut self.data, &mut self.line] {
             if buffer.is_empty() {
@@ -408,6 +405,15 @@ fn clear(buffer: &mut Vec<u8>) {
         *buffer = Vec::new();
     }
     buffer.clear();
+}
+
+/// Clears a text. Frees it if it was much shorter than its capacity.
+#[inline]
+fn clear_text(text: &mut String) {
+    if is_oversized(text.capacity(), text.len()) {
+        *text = String::new();
+    }
+    text.clear();
 }
 
 /// Returns whether a buffer is much larger than its last content. If it were kept, one large event

@@ -25,14 +25,14 @@ const MAX_BLOCK: usize = BUDGET + 2048;
 /// The number of spent blocks that are kept for reuse: as many as hyper's write queue can hold.
 const MAX_SPENT: usize = 16;
 
-/// The number of spent blocks that an idle stream keeps. The connection may still hold it.
+/// The number of spent blocks that an idle stream keeps: one, which the connection may still hold.
 const IDLE_SPENT: usize = 1;
 
 /// The spare capacity, in bytes, that a stream may keep beyond its last frame.
 ///
 /// Larger blocks are freed. A stream that once sent a large event then uses no more memory than
-/// any other stream. The tests in `tests/costs/large_events.rs` allow 4 KiB; half a KiB of these is for
-/// the bookkeeping of `bytes` and of the queues.
+/// any other stream. The tests in `tests/costs/large_events.rs` allow 4 KiB. Half a KiB of that is
+/// for the bookkeeping of `bytes` and of the queues.
 const SLACK: usize = 4 * 1024 - 512;
 
 /// The size of a block: `MIN_BLOCK` times 1, 2, 4 or 8, or `MAX_BLOCK`.
@@ -98,7 +98,6 @@ struct Queues {
 }
 
 /// The position at which an item begins.
-#[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
     chunks: usize,
     length: usize,
@@ -383,8 +382,8 @@ impl Output {
         block
     }
 
-    /// Records the size of a frame, and returns whether the blocks are too large for it. If they
-    /// are, the spent blocks are freed.
+    /// Records the size of a frame, and returns whether the current block is too large for it. Frees
+    /// the spent blocks if they may be larger than its class.
     #[inline(never)]
     fn note_frame_size(&mut self) -> bool {
         let capacity = self.block.capacity();
@@ -399,9 +398,7 @@ impl Output {
         };
         self.grew = self.sizes != Sizes::default();
         if let Some(queues) = self.queues.as_mut().filter(|_| excess > 0 || outgrows) {
-            // Beside the block that is written to, as many as the excess allows.
-            let blocks = if outgrows { 0 } else { SLACK / excess - 1 };
-            queues.spent.truncate(blocks);
+            queues.spent.clear(); // the current block alone may exceed the frame by the slack
         }
         outgrows
     }
