@@ -165,16 +165,12 @@ fn a_failed_item_leaves_no_memory_allocated() {
     assert!(failed - small <= SLACK, "{} bytes more", failed - small);
 }
 
-/// Returns the heap of a decoder in bytes after this stream and a small event.
-///
-/// Both are read in pieces of the given sizes. Without `small_piece` there is no small event.
-fn heap_of_decoder(stream: &[u8], piece: usize, small_piece: Option<usize>) -> i64 {
-    let mut decoder = None;
+/// Returns the heap of a decoder that has read these pieces, in bytes.
+pub(crate) fn heap_of_decoder<'a>(decoder: Decoder, pieces: impl Iterator<Item = &'a [u8]>) -> i64 {
+    let mut kept = None;
     let measured = measure(|| {
-        let decoder = decoder.insert(Decoder::new());
-        let small = &b"data: a small\ndata: event\n\n"[..];
-        let small = small_piece.map(|size| small.chunks(size));
-        for mut piece in stream.chunks(piece).chain(small.into_iter().flatten()) {
+        let decoder = kept.insert(decoder);
+        for mut piece in pieces {
             while decoder.decode(&mut piece).unwrap().is_some() {}
         }
     });
@@ -183,6 +179,8 @@ fn heap_of_decoder(stream: &[u8], piece: usize, small_piece: Option<usize>) -> i
 
 #[test]
 fn a_decoder_releases_the_memory_of_a_large_event() {
+    const SMALL: &[u8] = b"data: a small\ndata: event\n\n";
+
     for size in [20, 2_000, 20_000, 5_000_000] {
         let text = "x".repeat(size);
         for (what, stream) in [
@@ -197,7 +195,11 @@ fn a_decoder_releases_the_memory_of_a_large_event() {
         ] {
             for small in [Some(5), Some(usize::MAX), None] {
                 let more = [7, 16 * 1024, usize::MAX].map(|piece| {
-                    let heap = |stream| heap_of_decoder(stream, piece, small);
+                    let heap = |stream: &[u8]| {
+                        let small = small.map(|size| SMALL.chunks(size)).into_iter();
+                        let pieces = stream.chunks(piece).chain(small.flatten());
+                        heap_of_decoder(Decoder::new(), pieces)
+                    };
                     heap(stream.as_bytes()) - heap(b"")
                 });
                 let then = match small {

@@ -6,6 +6,8 @@ use allocation_counter::measure;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use http_sse::{Event, Sse, decode::Decoder};
 
+use crate::large_events::heap_of_decoder;
+
 /// The heap, in bytes, that a stream may hold beyond one that sent only small events.
 const SLACK: i64 = 4 * 1024;
 
@@ -51,18 +53,6 @@ fn a_few_events_of_medium_size_leave_little_behind() {
     }
 }
 
-/// Returns the heap of a decoder that has read these bytes.
-fn heap_of_decoder(decoder: Decoder, stream: &[u8], piece: usize) -> i64 {
-    let mut kept = None;
-    let measured = measure(|| {
-        let decoder = kept.insert(decoder);
-        for mut piece in stream.chunks(piece) {
-            while decoder.decode(&mut piece).unwrap().is_some() {}
-        }
-    });
-    measured.bytes_current
-}
-
 #[test]
 fn comments_and_ids_make_a_decoder_forget_a_large_event() {
     let text = "x".repeat(5_000_000);
@@ -78,7 +68,7 @@ fn comments_and_ids_make_a_decoder_forget_a_large_event() {
                 for decoder in [Decoder::new(), Decoder::new().with_comments()] {
                     // The id before it, if there is one, is kept until the next id.
                     let wire = [large.as_bytes(), then.repeat(2).as_bytes()].concat();
-                    let more = heap_of_decoder(decoder, &wire, piece);
+                    let more = heap_of_decoder(decoder, wire.chunks(piece));
                     let what = format!("{:.8?}… in {piece}, then {then:?}", large);
                     assert!(more <= SLACK, "{what}: {more} bytes more");
                 }

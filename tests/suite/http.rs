@@ -87,6 +87,17 @@ impl Server {
             .expect("the server stopped")
     }
 
+    /// Asserts that both events of this path arrive over HTTP/1.1, and that the response then breaks
+    /// off.
+    async fn assert_events_and_failure(&mut self, path: &str) {
+        let mut client = RawClient::get(self.address, path, "").await;
+        client.head().await;
+        let events = client.chunk().await.unwrap().unwrap();
+        assert_eq!(events, ":\ndata: a\n\ndata: b\n\n");
+        assert!(client.chunk().await.is_err());
+        assert_eq!(self.next_end().await.reason, CloseReason::Error);
+    }
+
     /// Sends a request over HTTP/2.
     async fn h2(&mut self, request: Request<Empty<Bytes>>) -> Response<Incoming> {
         // has a deadline: it is awaited below
@@ -192,14 +203,7 @@ async fn a_response_ends_cleanly_with_its_source() {
 #[tokio::test]
 async fn an_error_of_the_source_breaks_the_response() {
     let mut server = Server::start().await;
-    let mut client = RawClient::get(server.address, "/fails", "").await;
-    client.head().await;
-    assert_eq!(
-        client.chunk().await.unwrap().unwrap(),
-        ":\ndata: a\n\ndata: b\n\n"
-    );
-    assert!(client.chunk().await.is_err());
-    assert_eq!(server.next_end().await.reason, CloseReason::Error);
+    server.assert_events_and_failure("/fails").await;
 
     let response = server
         .h2(Request::get("http://x/fails").body(Empty::new()).unwrap())
@@ -223,23 +227,13 @@ async fn events_before_an_error_arrive_if_the_connection_copies_frames() {
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1().writev(false);
     let mut server = Server::start_with(http).await;
-    let mut client = RawClient::get(server.address, "/fails", "").await;
-    client.head().await;
-    let events = client.chunk().await.unwrap().unwrap();
-    assert_eq!(events, ":\ndata: a\n\ndata: b\n\n");
-    assert!(client.chunk().await.is_err());
-    assert_eq!(server.next_end().await.reason, CloseReason::Error);
+    server.assert_events_and_failure("/fails").await;
 }
 
 #[tokio::test]
 async fn events_before_a_panic_of_the_source_arrive() {
     let mut server = Server::start().await;
-    let mut client = RawClient::get(server.address, "/panics", "").await;
-    client.head().await;
-    let events = client.chunk().await.unwrap().unwrap();
-    assert_eq!(events, ":\ndata: a\n\ndata: b\n\n");
-    assert!(client.chunk().await.is_err());
-    assert_eq!(server.next_end().await.reason, CloseReason::Error);
+    server.assert_events_and_failure("/panics").await;
 }
 
 #[tokio::test]
