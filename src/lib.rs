@@ -132,6 +132,7 @@ pub mod hub;
 mod request;
 mod response;
 mod slots;
+mod wake;
 mod wire;
 
 pub use body::{KeepAlive, SseBody};

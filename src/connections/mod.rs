@@ -27,7 +27,7 @@ use self::{
     telemetry::{StreamMetrics, Trace},
 };
 pub(crate) use self::{registry::Order, telemetry::Counts};
-use crate::wire::EncodedEvent;
+use crate::{wake::wake_all, wire::EncodedEvent};
 
 /// The open streams of a server, with limits, shutdown and counters.
 ///
@@ -274,10 +274,11 @@ impl Connections {
             let stream = registry.places.get(id.place as usize);
             stream.cloned().flatten()
         };
-        let stream = stream.filter(|stream| stream.opened == id.opened);
-        stream
-            .inspect(|stream| stream.notify(Order::Close))
-            .is_some()
+        let Some(stream) = stream.filter(|stream| stream.opened == id.opened) else {
+            return false;
+        };
+        wake_all(stream.give(Order::Close));
+        true
     }
 
     /// Closes every stream for which `wanted` returns `true`, as [`close`](Self::close) does.
@@ -287,10 +288,12 @@ impl Connections {
     pub fn close_where(&self, mut wanted: impl FnMut(&ConnectionInfo) -> bool) -> usize {
         let mut streams = self.0.streams();
         streams.retain(|(id, stream)| wanted(&self.0.describe(*id, stream)));
-        let notified = streams
-            .iter()
-            .map(|(_, stream)| stream.notify(Order::Close));
-        notified.count()
+        wake_all(
+            streams
+                .iter()
+                .filter_map(|(_, stream)| stream.give(Order::Close)),
+        );
+        streams.len()
     }
 
     /// Waits until no stream is open.

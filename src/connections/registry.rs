@@ -14,7 +14,7 @@ use super::{
     info::{ConnectionId, ConnectionInfo, Totals},
     telemetry::{Counts, StreamMetrics},
 };
-use crate::{slots::Slots, wire::EncodedEvent};
+use crate::{slots::Slots, wake::wake_all, wire::EncodedEvent};
 
 pub(super) struct Server {
     pub(super) settings: Settings,
@@ -160,7 +160,7 @@ impl Server {
             }
             registry.streams()
         };
-        streams.iter().for_each(|(_, stream)| stream.notify(order));
+        wake_all(streams.iter().filter_map(|(_, stream)| stream.give(order)));
     }
 
     pub(super) fn streams(&self) -> Vec<(ConnectionId, Arc<OpenStream>)> {
@@ -201,15 +201,11 @@ impl OpenStream {
         now.saturating_sub(Duration::from_nanos(self.opened))
     }
 
-    /// Raises the order to at least `order`, and wakes the body.
-    pub(super) fn notify(&self, order: Order) {
-        let waker = {
-            let mut state = self.state();
-            state.order = state.order.max(order);
-            state.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+    /// Raises the order to at least `order`, and returns the waker of the body.
+    #[must_use = "the body learns of the order only if it is woken"]
+    pub(super) fn give(&self, order: Order) -> Option<Waker> {
+        let mut state = self.state();
+        state.order = state.order.max(order);
+        state.waker.take()
     }
 }

@@ -7,8 +7,9 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// Each file and its layer, with the lowest layer first. A new file gets a row here first.
-const ROWS: [(&str, u32); 57] = [
+const ROWS: [(&str, u32); 58] = [
     ("slots", 0),
+    ("wake", 0),
     ("wire/retry", 0),
     ("wire/field", 0),
     ("wire/output", 0),
