@@ -133,9 +133,12 @@ impl<S: Source> Sse<S> {
         self
     }
 
-    /// Sends a random reconnection time before an end that the server has planned, such as
-    /// [`max_age`](Self::max_age) or a shutdown. Clients that are disconnected together then
-    /// reconnect at different times.
+    /// Sends a random reconnection time before an end that can come to many streams at once. Clients
+    /// that are disconnected together then reconnect at different times.
+    ///
+    /// These are [`max_age`](Self::max_age), an end by [`Connections`](crate::Connections), and the
+    /// end of a subscription that lagged or that lost the log of its hub. It is not sent if the
+    /// source has ended or failed.
     ///
     /// The time is between 1 ms and `window`. By default none is sent. Firefox waits for at least
     /// 500 ms, so a shorter window has no effect on it.
@@ -145,7 +148,7 @@ impl<S: Source> Sse<S> {
     }
 
     /// Sends this event when the source has ended, such as `data: [DONE]`. It is not sent if the
-    /// stream ends for another reason.
+    /// stream ends for another reason, such as [`CloseReason::Lagged`](crate::CloseReason::Lagged).
     pub fn end_with(mut self, event: impl Into<EncodedEvent>) -> Self {
         self.body.options().end_with = Some(event.into());
         self

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     connections::{CloseReason, Order, Permit},
-    wire::{Encode, Event, OPENING, Output, Retry, encode_to},
+    wire::{Encode, EndEarly, Event, OPENING, Output, Retry, encode_to},
 };
 
 pin_project! {
@@ -235,7 +235,11 @@ where
             Stopped::Pending => {}
             Stopped::Full => return Poll::Ready(()),
             Stopped::Ended => {
-                self.end(CloseReason::End);
+                self.end(match self.output.ends_early() {
+                    None => CloseReason::End,
+                    Some(EndEarly::Lagged) => CloseReason::Lagged,
+                    Some(EndEarly::Failed) => CloseReason::Error,
+                });
                 return Poll::Ready(());
             }
             Stopped::Failed(error) => {
@@ -377,6 +381,7 @@ where
         self.timer.poll_or_ready(cx, until)
     }
 
+    /// Ends the stream cleanly.
     fn end(&mut self, reason: CloseReason) {
         self.take_option(|options| options.break_off_with.take());
         match reason {
@@ -385,7 +390,12 @@ where
                     self.write_event(event);
                 }
             }
-            CloseReason::MaxAge | CloseReason::Shutdown | CloseReason::ByServer => {
+            // These can end many streams in one instant. `Error` is a source that ends early here.
+            CloseReason::Error
+            | CloseReason::MaxAge
+            | CloseReason::Shutdown
+            | CloseReason::ByServer
+            | CloseReason::Lagged => {
                 let permit = self.account.permit.as_ref();
                 let window = permit.and_then(Permit::reconnect_within);
                 let goodbye = permit.and_then(Permit::goodbye);
@@ -398,7 +408,7 @@ where
                     self.write_event(goodbye);
                 }
             }
-            CloseReason::Error | CloseReason::ClientGone => {}
+            CloseReason::ClientGone => {}
         }
         *self.progress = Progress::Ending(reason);
         self.drop_source();
@@ -542,5 +552,91 @@ impl<E> Default for Extras<E> {
             last_frame: None,
             panic: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{FutureExt as _, StreamExt as _, stream};
+    use http_body::Body as _;
+
+    use super::*;
+    use crate::{Connections, EncodedEvent, Encoder, Sse};
+
+    /// An item with an event, or one after which its source ends early.
+    enum Item {
+        Event,
+        Last(EndEarly),
+    }
+
+    impl Encode for Item {
+        type Error = &'static str;
+
+        fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), &'static str> {
+            match self {
+                Self::Event => encoder.data("a"),
+                Self::Last(why) => encoder.end_early(why),
+            }
+            Ok(())
+        }
+    }
+
+    const SECOND: std::time::Duration = std::time::Duration::from_secs(1);
+    const DONE: EncodedEvent = EncodedEvent::from_static("data: [DONE]\n\n");
+    const FAILED: EncodedEvent = EncodedEvent::from_static("data: failed\n\n");
+
+    /// Returns the frames of a stream, the number of its events and its reason.
+    fn run(items: Vec<Item>, reconnects: bool) -> (Vec<Bytes>, u64, CloseReason) {
+        let connections = Connections::new().goodbye(Event::data("bye"));
+        let (sender, reports) = std::sync::mpsc::channel();
+        let mut sse = Sse::new(stream::iter(items))
+            .keep_alive(None)
+            .end_with(DONE)
+            .break_off_with(FAILED)
+            .permit(connections.admit("a").unwrap())
+            .on_close(move |report| sender.send(report).unwrap());
+        if reconnects {
+            sse = sse.reconnect_within(SECOND / 1000);
+        }
+        let body = sse.into_body();
+        let frames = body.map(Result::unwrap).collect().now_or_never().unwrap();
+        let report = reports.try_recv().unwrap();
+        assert_eq!(connections.totals().closed(report.reason), 1);
+        (frames, report.events, report.reason)
+    }
+
+    #[test]
+    fn a_source_that_ends_early_gets_its_reason_and_no_last_event() {
+        for (why, reason) in [
+            (EndEarly::Lagged, CloseReason::Lagged),
+            (EndEarly::Failed, CloseReason::Error),
+        ] {
+            let ended = run(vec![Item::Event, Item::Last(why)], false);
+            assert_eq!(ended, (vec![":\ndata: a\n\n".into()], 1, reason));
+            let ended = run(vec![Item::Last(why)], false);
+            assert_eq!(ended, (vec![":\n".into()], 0, reason));
+            let ended = run(vec![Item::Last(why), Item::Event], true);
+            let frame = ":\ndata: a\n\nretry: 1\n".into();
+            assert_eq!(ended, (vec![frame], 1, reason), "a later item is sent");
+        }
+        let ended = run(vec![Item::Event], true);
+        let frame = ":\ndata: a\n\ndata: [DONE]\n\n".into();
+        assert_eq!(ended, (vec![frame], 2, CloseReason::End));
+    }
+
+    #[test]
+    fn a_body_dropped_before_its_early_end_closes_with_client_gone() {
+        let (sender, reports) = std::sync::mpsc::channel();
+        let items = stream::iter([Item::Last(EndEarly::Lagged)]).chain(stream::pending());
+        let sse = Sse::new(items).keep_alive(None);
+        let mut body = sse
+            .on_close(move |report| sender.send(report.reason).unwrap())
+            .into_body();
+        let frame = body.next().now_or_never().unwrap();
+        assert_eq!(frame.unwrap().unwrap(), ":\n");
+        assert!(body.next().now_or_never().is_none());
+        assert!(!body.is_end_stream());
+        drop(body);
+        assert_eq!(reports.try_recv(), Ok(CloseReason::ClientGone));
     }
 }

@@ -180,9 +180,9 @@ impl Connections {
     /// that clients do not reconnect at the same moment.
     ///
     /// It is sent for [`shutdown`](Self::shutdown), [`drain`](Self::drain), [`close`](Self::close),
-    /// [`close_where`](Self::close_where) and [`Sse::max_age`](crate::Sse::max_age). It takes
-    /// precedence over [`Sse::reconnect_within`](crate::Sse::reconnect_within). By default nothing
-    /// is sent.
+    /// [`close_where`](Self::close_where), and the other ends that
+    /// [`Sse::reconnect_within`](crate::Sse::reconnect_within) lists. It takes precedence over that
+    /// method. By default nothing is sent.
     #[must_use]
     pub fn reconnect_within(self, window: Duration) -> Self {
         self.set(|settings| settings.reconnect_within = Some(window))

@@ -19,6 +19,9 @@ pub enum CloseReason {
     /// The server closed this stream. See [`Connections::close`](crate::Connections::close) and
     /// [`close_where`](crate::Connections::close_where).
     ByServer,
+    /// The source ended because its client read too slowly. The event of
+    /// [`Sse::end_with`](crate::Sse::end_with) is not sent.
+    Lagged,
     /// The body was dropped after its first poll and before its end. The client left, or the server
     /// dropped the response. Also used for a permit that was dropped without a body.
     ClientGone,
@@ -36,11 +39,12 @@ impl CloseReason {
         Self::MaxAge,
         Self::Shutdown,
         Self::ByServer,
+        Self::Lagged,
         Self::ClientGone,
     ];
 
-    /// Returns the name that metrics and logs use, such as `max_age`. That of
-    /// [`ByServer`](Self::ByServer) is `closed`.
+    /// Returns the name that metrics and logs use: the name of the variant in snake case, such as
+    /// `max_age`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -49,6 +53,7 @@ impl CloseReason {
             Self::MaxAge => "max_age",
             Self::Shutdown => "shutdown",
             Self::ByServer => "by_server",
+            Self::Lagged => "lagged",
             Self::ClientGone => "client_gone",
         }
     }

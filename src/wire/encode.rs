@@ -7,6 +7,8 @@ use std::{borrow::Cow, fmt};
 use bytes::Bytes;
 use memchr::{memchr2, memchr2_iter};
 
+#[cfg(any(feature = "hub", test))]
+use super::output::EndEarly;
 use super::{
     field::{EventId, EventType},
     output::Output,
@@ -155,6 +157,17 @@ impl<'a> Encoder<'a> {
         self.end_event();
         self.events += events;
         self.output.push(wire);
+    }
+
+    /// Declares that the source ends with this item although it is not complete.
+    ///
+    /// When the source then returns `None`, the stream ends cleanly with the reason for `why`. This
+    /// writes nothing and counts as no event. If the source yields more items, they are still sent.
+    #[cfg(any(feature = "hub", test))]
+    #[allow(dead_code, reason = "only a hub ends its streams early")]
+    #[cold]
+    pub(crate) fn end_early(&mut self, why: EndEarly) {
+        self.output.end_early(why);
     }
 
     /// Writes data, which leaves uncopied if it is one line.

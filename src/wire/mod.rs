@@ -34,5 +34,5 @@ pub(crate) use self::{encode::set_last_id, output::BUDGET};
 pub(crate) use self::{
     encode::{OPENING, comment_block},
     item::encode_to,
-    output::Output,
+    output::{EndEarly, Output},
 };

@@ -86,6 +86,18 @@ pub(crate) struct Output {
     has_chunks: bool,
     /// Set if the block begins with the rest of an event whose beginning has left.
     torn: bool,
+    /// Set by an item after which its source ends early.
+    ends_early: Option<EndEarly>,
+}
+
+/// The reason for which a source ends although it is not complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "only a hub ends its streams early")]
+pub(crate) enum EndEarly {
+    /// The client read too slowly.
+    Lagged,
+    /// The source can yield no more.
+    Failed,
 }
 
 #[derive(Debug, Default)]
@@ -281,6 +293,17 @@ impl Output {
         let queues = self.queues.as_ref();
         let chunks = queues.map_or(0, |queues| queues.chunks.iter().map(Bytes::len).sum());
         chunks + self.lone.len() + self.block.len()
+    }
+
+    /// Records that the source will end early.
+    #[cfg(any(feature = "hub", test))]
+    pub(crate) fn end_early(&mut self, why: EndEarly) {
+        self.ends_early = Some(why);
+    }
+
+    /// Returns the reason if an item recorded that the source will end early.
+    pub(crate) fn ends_early(&self) -> Option<EndEarly> {
+        self.ends_early
     }
 
     /// Moves all waiting bytes into the block.

@@ -170,6 +170,7 @@ fn connections_record_their_metrics() {
                 "sse_streams_closed_total{reason=\"client_gone\"} 1",
                 "sse_streams_closed_total{reason=\"end\"} 0",
                 "sse_streams_closed_total{reason=\"error\"} 0",
+                "sse_streams_closed_total{reason=\"lagged\"} 0",
                 "sse_streams_closed_total{reason=\"max_age\"} 0",
                 "sse_streams_closed_total{reason=\"shutdown\"} 1",
                 "sse_streams_open 1",

@@ -169,7 +169,11 @@ async fn counts_balance_when_streams_end_at_random() {
     assert_eq!((totals.open, totals.opened), (0, STREAMS as u64));
     assert_eq!(on_closes.load(SeqCst), STREAMS);
     assert_balanced(&totals);
-    for reason in REASONS {
+    // Only a hub's subscription lags.
+    for reason in REASONS
+        .into_iter()
+        .filter(|reason| *reason != CloseReason::Lagged)
+    {
         assert!(totals.closed(reason) > 0, "{reason:?}: {totals:?}");
     }
     assert!(connections.snapshot().is_empty());

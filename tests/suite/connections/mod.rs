@@ -29,11 +29,12 @@ fn assert_balanced(totals: &Totals) {
     assert_eq!(totals.opened, totals.open as u64 + closed, "{totals:?}");
 }
 
-const REASONS: [CloseReason; 6] = [
+const REASONS: [CloseReason; 7] = [
     CloseReason::End,
     CloseReason::Error,
     CloseReason::MaxAge,
     CloseReason::Shutdown,
     CloseReason::ByServer,
+    CloseReason::Lagged,
     CloseReason::ClientGone,
 ];
