@@ -112,6 +112,34 @@ impl<S: Source> Sse<S> {
         self
     }
 
+    /// Sends this event when the stream opens, before the items of the source. By default nothing is
+    /// sent.
+    ///
+    /// It follows the opening comment and the reconnection time of [`retry`](Self::retry). It does not
+    /// wait for the source. Every stream that opens sends it, even if the source fails at once or the
+    /// server has already shut down. A response without a stream (`204`, a refusal, `HEAD`) does not
+    /// send it. It is one of the events that [`on_close`](Self::on_close) reports.
+    ///
+    /// ```
+    /// # use http_body_util::BodyExt as _;
+    /// # use http_sse::{Event, Retry, Sse};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), std::convert::Infallible> {
+    /// let source = futures_util::stream::iter([Event::data("a")]);
+    /// let sse = Sse::new(source)
+    ///     .retry(Retry::from_millis(3_000))
+    ///     .begin_with(Event::data("welcome"));
+    ///
+    /// let body = sse.into_body().collect().await?.to_bytes();
+    /// assert_eq!(body, ":\nretry: 3000\ndata: welcome\n\ndata: a\n\n");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn begin_with(mut self, event: impl Into<EncodedEvent>) -> Self {
+        self.body.options().begin_with = Some(event.into());
+        self
+    }
+
     /// Holds events back for at most this time, so that more events join them. A fast source then
     /// costs one write per `time` instead of one per event. By default nothing is held back.
     ///

@@ -13,6 +13,7 @@ use crate::{
 /// The options of a stream whose source fails with `E`.
 pub(crate) struct Options<E> {
     pub(crate) retry: Option<Retry>,
+    pub(crate) begin_with: Option<EncodedEvent>,
     pub(crate) linger: Option<Duration>,
     pub(crate) max_age: Option<Duration>,
     pub(crate) reconnect_within: Option<Duration>,
@@ -45,6 +46,7 @@ impl<E> Default for Options<E> {
     fn default() -> Self {
         Self {
             retry: None,
+            begin_with: None,
             linger: None,
             max_age: None,
             reconnect_within: None,

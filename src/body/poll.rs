@@ -209,12 +209,16 @@ where
     fn open(&mut self) {
         *self.progress = Progress::Open;
         self.output.push(OPENING);
-        let (retry, max_age) = match self.extras {
-            Some(extras) => (extras.options.retry, extras.options.max_age),
-            None => (None, None),
+        let Some(extras) = self.extras else {
+            return;
         };
+        let Options { retry, max_age, .. } = extras.options;
+        let begin_with = extras.options.begin_with.take();
         if let Some(retry) = retry {
             self.write_event(Event::new().retry(retry));
+        }
+        if let Some(event) = begin_with {
+            self.write_event(event);
         }
         if let Some(max_age) = max_age {
             // Up to a tenth earlier, so that streams that began together do not end together.

@@ -1,5 +1,6 @@
 //! The polls of a body on tokio's paused clock: frames, times and ends.
 
+mod begin_with;
 mod break_off;
 mod empty;
 mod ends;
