@@ -39,13 +39,23 @@ impl Permit {
 
     /// Returns the current order to the stream. `waker` is woken when it changes.
     pub(crate) fn order(&self, waker: &Waker) -> Order {
-        let mut state = self.stream.state();
-        state.stalled = false;
-        match &mut state.waker {
-            Some(stored) => stored.clone_from(waker),
-            None => state.waker = Some(waker.clone()),
+        {
+            let mut state = self.stream.state();
+            state.stalled = false;
+            let stored = state.waker.as_ref();
+            if stored.is_some_and(|stored| stored.will_wake(waker)) {
+                return state.order;
+            }
         }
-        state.order
+        // A clone and a drop of a waker run foreign code, and so need to be without the lock. The
+        // order is read after the waker was stored, so that none is missed.
+        let waker = waker.clone();
+        let (order, replaced) = {
+            let mut state = self.stream.state();
+            (state.order, state.waker.replace(waker))
+        };
+        drop(replaced);
+        order
     }
 
     /// Returns the end of the drain. `None` if no drain is under way, or if its end is later than

@@ -192,8 +192,7 @@ impl Server {
 
 impl OpenStream {
     pub(super) fn state(&self) -> MutexGuard<'_, StreamState> {
-        // The only foreign code under this lock is the `clone` and the `drop` of a waker. If one
-        // panics, the state is still consistent.
+        // No foreign code runs under this lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

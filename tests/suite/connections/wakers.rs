@@ -1,4 +1,4 @@
-//! Wakers that panic.
+//! Wakers that panic, and wakers that use the connections.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
@@ -8,13 +8,15 @@ use std::{
         atomic::{AtomicU32, Ordering::SeqCst},
     },
     task::{Context, Wake, Waker},
+    thread,
     time::Duration,
 };
 
 use futures_util::{Stream as _, stream};
-use http_sse::{Connections, Event, SseBody};
+use http_sse::{ConnectionId, Connections, Event, SseBody};
 
 use super::{frame, silent};
+use crate::deadline::joined;
 
 type Body = SseBody<stream::Pending<Event>>;
 
@@ -55,4 +57,44 @@ async fn a_waker_that_panics_keeps_no_other_stream_asleep() {
         assert_eq!(panic.downcast_ref(), Some(&"the waker panics"));
         assert_eq!(wakes.0.load(SeqCst), 3);
     }
+}
+
+/// Uses the connections when it is dropped.
+struct Uses {
+    connections: Connections,
+    id: ConnectionId,
+    drops: Arc<AtomicU32>,
+}
+
+impl Wake for Uses {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for Uses {
+    fn drop(&mut self) {
+        assert_eq!(self.connections.totals().open, 1);
+        assert_eq!(self.connections.snapshot().len(), 1);
+        assert!(self.connections.close(self.id));
+        self.drops.fetch_add(1, SeqCst);
+    }
+}
+
+#[test]
+fn a_waker_that_is_replaced_is_dropped_without_a_lock() {
+    let drops = Arc::new(AtomicU32::new(0));
+    let dropped = drops.clone();
+    let polls = thread::spawn(move || {
+        let connections = Connections::new();
+        let mut body = silent(&connections, "a");
+        frame(&mut body);
+        let uses = Uses {
+            id: connections.snapshot()[0].id,
+            connections: connections.clone(),
+            drops,
+        };
+        wait(&mut body, &Arc::new(uses).into()); // the stream has the only waker now
+        wait(&mut body, Waker::noop());
+    });
+    joined("the polls", polls);
+    assert_eq!(dropped.load(SeqCst), 1);
 }
