@@ -1,5 +1,7 @@
 //! The counts of a stream, and the places that they are reported to.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
 use tokio::time::Instant;
 
 use super::options::Callback;
@@ -22,15 +24,19 @@ impl Account {
         }
     }
 
-    /// Returns the permit and calls `on_close`.
+    /// Returns the permit and calls `on_close`, also if a recorder of the permit panics.
     pub(super) fn close(
         &mut self,
         reason: CloseReason,
         on_close: Option<Callback<CloseReport, ()>>,
     ) {
-        if let Some(permit) = self.permit.take() {
-            permit.close(reason, self.counts());
-        }
+        let counts = self.counts();
+        let permit = self.permit.take();
+        let closed = catch_unwind(AssertUnwindSafe(|| {
+            if let Some(permit) = permit {
+                permit.close(reason, counts);
+            }
+        }));
         if let Some(on_close) = on_close {
             on_close.call(CloseReport {
                 reason,
@@ -38,6 +44,9 @@ impl Account {
                 bytes: self.bytes,
                 keep_alives: self.keep_alives,
             });
+        }
+        if let Err(panic) = closed {
+            resume_unwind(panic);
         }
     }
 

@@ -48,6 +48,9 @@ use crate::{wake::wake_all, wire::EncodedEvent};
 /// With the feature `tracing`, each stream has a span, in which its source is polled. The span has
 /// an event at the start of the stream and one at its end.
 ///
+/// A panic of the recorder or of the subscriber reaches its caller. The stream still ends and its
+/// place is still given back.
+///
 /// ```
 /// use http_sse::{CloseReason, Connections, Event, Sse};
 /// use http_body_util::BodyExt as _;
@@ -223,14 +226,17 @@ impl Connections {
         *registry.per_key.entry(key.clone()).or_default() += 1;
         let (id, stream) = registry.open_stream(self.0.now(), key);
         drop(guard);
-        self.0.metrics.opened();
-        Ok(Permit {
+        // The permit gives the place back if the recorder or the subscriber panics.
+        let mut permit = Permit {
             server: self.0.clone(),
-            trace: Trace::open(id.opened, &stream.key.0),
+            trace: Trace::none(),
             stream,
             place: id.place,
             closed: false,
-        })
+        };
+        self.0.metrics.opened();
+        permit.trace = Trace::open(id.opened, &permit.stream.key.0);
+        Ok(permit)
     }
 
     /// Ends every open stream, and every stream that is admitted from now on.

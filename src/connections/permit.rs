@@ -1,6 +1,13 @@
 //! The permit of an admitted client, which the body of its stream holds.
 
-use std::{fmt, mem, sync::Arc, task::Waker, time::Duration};
+use std::{
+    fmt, mem,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::Arc,
+    task::Waker,
+    thread,
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -70,7 +77,8 @@ impl Permit {
     /// Records that the connection took a frame: the stream's counts so far, and the time.
     pub(crate) fn sent(&self, counts: Counts, now: Instant) {
         let taken = (now - self.server.started).as_millis() as u32;
-        self.count(counts, Some(taken));
+        let added = self.count(counts, Some(taken));
+        self.server.metrics.sent(added);
     }
 
     pub(crate) fn goodbye(&self) -> Option<EncodedEvent> {
@@ -87,33 +95,49 @@ impl Permit {
     }
 
     /// Gives the permit back, with the reason for the end and the final counts.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the recorder or the subscriber panics. The permit is given back even then.
     pub(crate) fn close(mut self, reason: CloseReason, counts: Counts) {
-        self.count(counts, None);
-        self.release(reason);
+        let added = self.count(counts, None);
+        self.release(reason, added);
     }
 
-    fn count(&self, counts: Counts, taken: Option<u32>) {
-        let before = {
-            let mut state = self.stream.state();
-            state.stalled = taken.is_some();
-            state.taken = taken.unwrap_or_default();
-            mem::replace(&mut state.counts, counts)
-        };
-        self.server.metrics.sent(Counts {
+    /// Sets the counts of the stream, and returns what they added.
+    fn count(&self, counts: Counts, taken: Option<u32>) -> Counts {
+        let mut state = self.stream.state();
+        state.stalled = taken.is_some();
+        state.taken = taken.unwrap_or_default();
+        let before = mem::replace(&mut state.counts, counts);
+        Counts {
             events: counts.events - before.events,
             bytes: counts.bytes - before.bytes,
             keep_alives: counts.keep_alives - before.keep_alives,
-        });
+        }
     }
 
-    fn release(&mut self, reason: CloseReason) {
+    /// Reports the end and gives the place back. Later calls do nothing.
+    fn release(&mut self, reason: CloseReason, added: Counts) {
         if mem::replace(&mut self.closed, true) {
             return;
         }
         let age = self.stream.age(self.server.now());
         let counts = self.stream.state().counts;
-        self.server.metrics.closed(reason, age);
-        self.trace.closed(reason, counts, age);
+        let reported = catch_unwind(AssertUnwindSafe(|| {
+            self.server.metrics.sent(added);
+            self.server.metrics.closed(reason, age);
+            self.trace.closed(reason, counts, age);
+        }));
+        self.give_back(reason, counts);
+        match reported {
+            // A second panic would abort the process.
+            Err(panic) if !thread::panicking() => resume_unwind(panic),
+            _ => {}
+        }
+    }
+
+    fn give_back(&self, reason: CloseReason, counts: Counts) {
         let mut guard = self.server.registry();
         let registry = &mut *guard;
         registry.places[self.place as usize] = None;
@@ -135,7 +159,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.release(CloseReason::ClientGone);
+        self.release(CloseReason::ClientGone, Counts::default());
     }
 }
 

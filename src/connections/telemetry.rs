@@ -152,6 +152,10 @@ mod trace {
     pub(crate) struct Trace(Span);
 
     impl Trace {
+        pub(crate) fn none() -> Self {
+            Self(Span::none())
+        }
+
         pub(crate) fn open(id: u64, key: &str) -> Self {
             let span = debug_span!(target: "http_sse", "sse_stream", id, key);
             debug!(target: "http_sse", parent: &span, "opened");
@@ -185,6 +189,10 @@ mod trace {
     pub(crate) struct Entered;
 
     impl Trace {
+        pub(crate) fn none() -> Self {
+            Self
+        }
+
         pub(crate) fn open(_id: u64, _key: &str) -> Self {
             Self
         }

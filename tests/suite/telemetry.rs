@@ -4,10 +4,23 @@
 #[path = "../support/deadline.rs"]
 mod deadline;
 
-use std::{cell::RefCell, io, sync::Once, time::Duration};
+use std::{
+    cell::RefCell,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::{
+        Arc, Once,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 use futures_util::{FutureExt as _, StreamExt as _, stream};
-use http_sse::{Connections, Event, Hub, KeepAlive, Sse, SseBody};
+use http_sse::{CloseReason, Connections, Event, Hub, KeepAlive, Sse, SseBody};
+use metrics::{
+    Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
+    SharedString, Unit,
+};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::time::{Instant, advance};
 
@@ -207,5 +220,152 @@ fn a_stream_has_a_span() {
             ),
         ];
         assert_eq!(telemetry.lines(), expected);
+    });
+}
+
+/// A recorder whose calls panic while it is armed.
+#[derive(Clone, Default)]
+struct Panics(Arc<AtomicBool>);
+
+impl Panics {
+    fn arm(&self, armed: bool) {
+        self.0.store(armed, SeqCst);
+    }
+
+    fn call(&self) {
+        if self.0.load(SeqCst) {
+            resume_unwind(Box::new("the recorder panics"));
+        }
+    }
+}
+
+impl Recorder for Panics {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {
+        self.call();
+    }
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {
+        self.call();
+    }
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {
+        self.call();
+    }
+
+    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(Arc::new(self.clone()))
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::from_arc(Arc::new(self.clone()))
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::from_arc(Arc::new(self.clone()))
+    }
+}
+
+impl CounterFn for Panics {
+    fn increment(&self, _: u64) {
+        self.call();
+    }
+
+    fn absolute(&self, _: u64) {
+        self.call();
+    }
+}
+
+impl GaugeFn for Panics {
+    fn increment(&self, _: f64) {
+        self.call();
+    }
+
+    fn decrement(&self, _: f64) {
+        self.call();
+    }
+
+    fn set(&self, _: f64) {
+        self.call();
+    }
+}
+
+impl HistogramFn for Panics {
+    fn record(&self, _: f64) {
+        self.call();
+    }
+}
+
+/// Runs a test with a recorder that panics while it is armed.
+fn panicking(test: impl FnOnce(Connections, &Panics)) {
+    let recorder = Panics::default();
+    metrics::with_local_recorder(&recorder, || test(Connections::new().max(1), &recorder));
+}
+
+/// Asserts that a call panics with the message of the recorder.
+fn assert_panics<T>(call: impl FnOnce() -> T) {
+    let panic = catch_unwind(AssertUnwindSafe(|| drop(call()))).unwrap_err();
+    assert_eq!(panic.downcast_ref(), Some(&"the recorder panics"));
+}
+
+#[test]
+fn a_recorder_that_panics_at_an_admission_takes_no_place() {
+    for registered in [false, true] {
+        panicking(|connections, recorder| {
+            if registered {
+                drop(connections.admit("a").unwrap());
+            }
+            recorder.arm(true);
+            assert_panics(|| connections.admit("a"));
+            recorder.arm(false);
+            let totals = connections.totals();
+            assert_eq!(totals.open, 0);
+            assert_eq!(totals.opened, totals.closed(CloseReason::ClientGone));
+            drop(connections.admit("a").unwrap());
+        });
+    }
+}
+
+#[test]
+fn a_recorder_that_panics_at_an_end_takes_no_place() {
+    type End = fn(&Connections, SseBody<stream::Pending<Event>>);
+    let ends: [(CloseReason, End); 2] = [
+        (CloseReason::ClientGone, |_, body| drop(body)),
+        (CloseReason::Shutdown, |connections, mut body| {
+            connections.shutdown();
+            body.next().now_or_never();
+        }),
+    ];
+    for (reason, end) in ends {
+        panicking(|connections, recorder| {
+            let (sender, reports) = std::sync::mpsc::channel();
+            let mut body = Sse::new(stream::pending())
+                .keep_alive(None)
+                .permit(connections.admit("a").unwrap())
+                .on_close(move |report| sender.send(report.reason).unwrap())
+                .into_body();
+            assert!(body.next().now_or_never().is_some());
+            recorder.arm(true);
+            assert_panics(|| end(&connections, body));
+            recorder.arm(false);
+            let totals = connections.totals();
+            assert_eq!((totals.open, totals.closed(reason)), (0, 1));
+            assert_eq!(reports.try_recv(), Ok(reason));
+            connections.closed().now_or_never().unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_recorder_that_panics_during_a_panic_does_not_abort() {
+    panicking(|connections, recorder| {
+        let permit = connections.admit("a").unwrap();
+        recorder.arm(true);
+        let unwound = catch_unwind(AssertUnwindSafe(|| {
+            let _permit = permit;
+            resume_unwind(Box::new("the handler panics"));
+        }));
+        let panic = unwound.unwrap_err();
+        assert_eq!(panic.downcast_ref(), Some(&"the handler panics"));
+        assert_eq!(connections.totals().open, 0);
     });
 }
