@@ -9,7 +9,7 @@ mod telemetry;
 
 use std::{
     fmt,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -23,7 +23,7 @@ pub use self::{
 };
 use self::{
     admit_error::FullBy,
-    registry::{Key, Phase, Server, Settings},
+    registry::{Key, NO_END, Server, Settings},
     telemetry::{StreamMetrics, Trace},
 };
 pub(crate) use self::{registry::Order, telemetry::Counts};
@@ -245,7 +245,7 @@ impl Connections {
     /// [`CloseReason::Shutdown`]. Use [`closed`](Self::closed) to wait for that. A shutdown cannot
     /// be undone, and it ends a [`drain`](Self::drain).
     pub fn shutdown(&self) {
-        self.0.enter(Phase::Shutdown, Order::Shutdown);
+        self.0.shut_down();
     }
 
     /// Gives the streams at most `time` to end by themselves, then ends the remaining ones.
@@ -261,8 +261,7 @@ impl Connections {
     /// The body panics if its timer is first needed outside a tokio runtime with time enabled. The
     /// call itself panics on `wasm32-unknown-unknown`, which has no clock.
     pub fn drain(&self, time: Duration) {
-        let until = Instant::now().checked_add(time);
-        self.0.enter(Phase::Draining(until), Order::Drain);
+        self.0.drain(Instant::now().checked_add(time));
     }
 
     /// Closes one stream. Returns `false` if it is no longer open.
@@ -346,6 +345,7 @@ impl Connections {
             settings,
             started: Instant::now(),
             registry: Mutex::default(),
+            drain_end: AtomicU64::new(NO_END),
             emptied: Notify::new(),
             metrics: StreamMetrics::new(),
         }))

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{
     info::ConnectionId,
-    registry::{OpenStream, Order, Phase, Server},
+    registry::{OpenStream, Order, Server},
     report::CloseReason,
     telemetry::{Counts, Trace},
 };
@@ -65,13 +65,10 @@ impl Permit {
         order
     }
 
-    /// Returns the end of the drain. `None` if no drain is under way, or if its end is later than
-    /// the clock can represent.
+    /// Returns the end of the drain, for a stream with [`Order::Drain`]. `None` if the end is later
+    /// than the clock can represent.
     pub(crate) fn drained_at(&self) -> Option<Instant> {
-        match self.server.registry().phase {
-            Phase::Draining(until) => until,
-            Phase::Running | Phase::Shutdown => None,
-        }
+        self.server.drain_end()
     }
 
     /// Records that the connection took a frame: the stream's counts so far, and the time.
@@ -169,5 +166,48 @@ impl fmt::Debug for Permit {
             .field("id", &self.id())
             .field("key", &self.stream.key.0)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::Pin,
+        sync::mpsc,
+        task::{Context, Poll},
+    };
+
+    use futures_util::{Stream as _, stream};
+
+    use super::*;
+    use crate::{Connections, Event, Sse};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_poll_takes_no_lock_that_streams_share() {
+        let connections = Connections::new();
+        connections.drain(Duration::from_secs(1));
+        let mut body = Sse::new(stream::pending::<Event>())
+            .permit(connections.admit("a").unwrap())
+            .into_body();
+        let runtime = tokio::runtime::Handle::current();
+        let (sender, polls) = mpsc::channel();
+
+        let registry = connections.0.registry();
+        let polling = thread::spawn(move || {
+            let _entered = runtime.enter();
+            for _ in 0..3 {
+                let mut cx = Context::from_waker(Waker::noop());
+                let polled = Pin::new(&mut body).poll_next(&mut cx);
+                sender
+                    .send(polled.map(|frame| frame.unwrap().unwrap()))
+                    .unwrap();
+            }
+            body
+        });
+        let next = || polls.recv_timeout(Duration::from_secs(60)).expect("a poll");
+        assert_eq!(next(), Poll::Ready(":\n".into()));
+        assert_eq!([next(), next()], [Poll::Pending, Poll::Pending]);
+        drop(registry);
+        drop(polling.join().unwrap());
     }
 }

@@ -3,7 +3,10 @@
 use std::{
     borrow::Borrow,
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     task::Waker,
     time::Duration,
 };
@@ -20,6 +23,9 @@ pub(super) struct Server {
     pub(super) settings: Settings,
     pub(super) started: Instant,
     pub(super) registry: Mutex<Registry>,
+    /// The end of the drain, in nanoseconds since `started`, or [`NO_END`]. It is an atomic, so that
+    /// no poll takes a lock that all streams share.
+    pub(super) drain_end: AtomicU64,
     /// Notified when the last stream has closed.
     pub(super) emptied: Notify,
     pub(super) metrics: StreamMetrics,
@@ -47,6 +53,9 @@ pub(super) struct Registry {
     pub(super) totals: Totals,
 }
 
+/// The value of `Server::drain_end` without an end.
+pub(super) const NO_END: u64 = u64::MAX;
+
 /// A key as a thin pointer, because every stream stores one.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key(pub(super) Arc<Arc<str>>);
@@ -55,8 +64,8 @@ pub(super) struct Key(pub(super) Arc<Arc<str>>);
 pub(super) enum Phase {
     #[default]
     Running,
-    /// Draining until this time. `None` if the clock cannot represent the end.
-    Draining(Option<Instant>),
+    /// Draining until `Server::drain_end`.
+    Draining,
     Shutdown,
 }
 
@@ -111,7 +120,7 @@ impl Registry {
         self.last = Some(opened);
         let order = match self.phase {
             Phase::Running => Order::GoOn,
-            Phase::Draining(_) => Order::Drain,
+            Phase::Draining => Order::Drain,
             Phase::Shutdown => Order::Shutdown,
         };
         let stream = Arc::new(OpenStream {
@@ -151,15 +160,38 @@ impl Server {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enters a phase and gives the order to every open stream. [`Phase::Shutdown`] is final.
-    pub(super) fn enter(&self, phase: Phase, order: Order) {
-        let streams = {
+    /// Ends every open stream, and every stream that is opened from now on.
+    pub(super) fn shut_down(&self) {
+        self.registry().phase = Phase::Shutdown;
+        self.give_all(Order::Shutdown);
+    }
+
+    /// Sets the end of every open stream, and of every stream that is opened from now on. `None` if
+    /// the clock cannot represent the end. After a shutdown this has no effect.
+    pub(super) fn drain(&self, until: Option<Instant>) {
+        {
             let mut registry = self.registry();
-            if !matches!(registry.phase, Phase::Shutdown) {
-                registry.phase = phase;
+            if matches!(registry.phase, Phase::Shutdown) {
+                return;
             }
-            registry.streams()
-        };
+            registry.phase = Phase::Draining;
+            let nanos = until.map(|until| (until - self.started).as_nanos());
+            let nanos = nanos.and_then(|nanos| u64::try_from(nanos).ok());
+            // Relaxed, because a stream reads it after an order, which comes through a lock.
+            self.drain_end.store(nanos.unwrap_or(NO_END), Relaxed);
+        }
+        self.give_all(Order::Drain);
+    }
+
+    /// Returns the end of the drain, for a stream that has the order to drain.
+    pub(super) fn drain_end(&self) -> Option<Instant> {
+        let nanos = self.drain_end.load(Relaxed);
+        let end = (nanos != NO_END).then(|| Duration::from_nanos(nanos))?;
+        self.started.checked_add(end)
+    }
+
+    fn give_all(&self, order: Order) {
+        let streams = self.streams();
         wake_all(streams.iter().filter_map(|(_, stream)| stream.give(order)));
     }
 
