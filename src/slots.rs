@@ -65,7 +65,7 @@ impl<T: Default> Slots<T> {
     }
 
     /// Returns the number of rows, taken or not.
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         let more = self.more.as_ref();
         self.first.len() + more.map_or(0, |more| length(&more.rows, Vec::len))
     }
@@ -94,6 +94,7 @@ impl<T: Default> Slots<T> {
     }
 
     /// Returns all rows in the order of their indices, taken or not.
+    #[cfg(any(feature = "hub", test))]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         let more = self.more.iter().flat_map(|more| more.rows.iter().flatten());
         self.first.iter().chain(more)

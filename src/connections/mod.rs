@@ -2,9 +2,12 @@
 
 mod admit_error;
 mod info;
+mod keys;
 mod permit;
 mod registry;
 mod report;
+mod streams;
+mod sums;
 mod telemetry;
 
 use std::{
@@ -23,7 +26,8 @@ pub use self::{
 };
 use self::{
     admit_error::FullBy,
-    registry::{Key, NO_END, Server, Settings},
+    registry::{NO_END, OpenStream, Server, Settings},
+    sums::Sums,
     telemetry::{StreamMetrics, Trace},
 };
 pub(crate) use self::{registry::Order, telemetry::Counts};
@@ -183,7 +187,7 @@ impl Connections {
     /// that clients do not reconnect at the same moment.
     ///
     /// It is sent for [`shutdown`](Self::shutdown), [`drain`](Self::drain), [`close`](Self::close),
-    /// [`close_where`](Self::close_where), and the other ends that
+    /// [`close_key`](Self::close_key), [`close_where`](Self::close_where), and the other ends that
     /// [`Sse::reconnect_within`](crate::Sse::reconnect_within) lists. It takes precedence over that
     /// method. By default nothing is sent.
     #[must_use]
@@ -214,16 +218,13 @@ impl Connections {
             self.0.metrics.refused(false);
             return Err(full(FullBy::Server));
         }
-        let of_key = registry.per_key.get_key_value(&*key);
-        if of_key.map_or(0, |(_, streams)| *streams) >= settings.max_per_key {
+        let of_key = registry.keys.get(&key);
+        if of_key.map_or(0, |(_, streams)| streams) >= settings.max_per_key {
             registry.totals.refused_by_key += 1;
             drop(guard);
             self.0.metrics.refused(true);
             return Err(full(FullBy::Key));
         }
-        // All streams with the same key share one copy of it.
-        let key = of_key.map_or_else(|| Key(Arc::new(key)), |(key, _)| key.clone());
-        *registry.per_key.entry(key.clone()).or_default() += 1;
         let (id, stream) = registry.open_stream(self.0.now(), key);
         drop(guard);
         // The permit gives the place back if the recorder or the subscriber panics.
@@ -245,7 +246,8 @@ impl Connections {
     /// [`CloseReason::Shutdown`]. Use [`closed`](Self::closed) to wait for that. A shutdown cannot
     /// be undone, and it ends a [`drain`](Self::drain).
     pub fn shutdown(&self) {
-        self.0.shut_down();
+        self.0.enter_shutdown();
+        self.0.give_all(Order::Shutdown);
     }
 
     /// Gives the streams at most `time` to end by themselves, then ends the remaining ones.
@@ -261,7 +263,8 @@ impl Connections {
     /// The body panics if its timer is first needed outside a tokio runtime with time enabled. The
     /// call itself panics on `wasm32-unknown-unknown`, which has no clock.
     pub fn drain(&self, time: Duration) {
-        self.0.drain(Instant::now().checked_add(time));
+        self.0.enter_drain(Instant::now().checked_add(time));
+        self.0.give_all(Order::Drain);
     }
 
     /// Closes one stream. Returns `false` if it is no longer open.
@@ -289,16 +292,37 @@ impl Connections {
     /// Closes every stream for which `wanted` returns `true`, as [`close`](Self::close) does.
     /// Returns the number of these streams.
     ///
-    /// `wanted` is called without a lock, so it may use this `Connections`.
+    /// `wanted` is called without a lock, so it may use this `Connections`. It is not called for
+    /// streams that open in the meantime. If it panics, the streams before are closed.
     pub fn close_where(&self, mut wanted: impl FnMut(&ConnectionInfo) -> bool) -> usize {
-        let mut streams = self.0.streams();
-        streams.retain(|(id, stream)| wanted(&self.0.describe(*id, stream)));
-        wake_all(
-            streams
-                .iter()
-                .filter_map(|(_, stream)| stream.give(Order::Close)),
-        );
-        streams.len()
+        let streams = self.0.streams();
+        close_all(streams.filter(|(id, stream)| wanted(&self.0.describe(*id, stream))))
+    }
+
+    /// Closes every stream with this key, as [`close`](Self::close) does. Returns the number of these
+    /// streams.
+    ///
+    /// It takes time in proportion to all open streams, but less than
+    /// [`close_where`](Self::close_where). It returns immediately if no stream has the key.
+    ///
+    /// ```
+    /// use http_sse::Connections;
+    ///
+    /// # fn main() -> Result<(), http_sse::AdmitError> {
+    /// let connections = Connections::new();
+    /// let _permits = [connections.admit("ann")?, connections.admit("bob")?, connections.admit("ann")?];
+    ///
+    /// assert_eq!(connections.close_key("ann"), 2);
+    /// assert_eq!(connections.close_key("nobody"), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[expect(
+        clippy::must_use_candidate,
+        reason = "callers may not care how many streams were open"
+    )]
+    pub fn close_key(&self, key: &str) -> usize {
+        close_all(self.0.streams_of(key))
     }
 
     /// Waits until no stream is open.
@@ -317,26 +341,55 @@ impl Connections {
     }
 
     /// Returns the state of every open stream, in no particular order.
+    ///
+    /// The streams are visited one after another. A stream that opens during the call is not
+    /// included, and one that ends during the call may be. With many streams, use
+    /// [`snapshot_where`](Self::snapshot_where) to copy only some of them.
     #[must_use]
     pub fn snapshot(&self) -> Vec<ConnectionInfo> {
-        let streams = self.0.streams();
-        streams
-            .iter()
-            .map(|(id, stream)| self.0.describe(*id, stream))
-            .collect()
+        self.snapshot_where(|_| true)
     }
 
-    /// Returns the counters of all streams, at one moment.
+    /// Returns the state of every open stream for which `wanted` returns `true`, as
+    /// [`snapshot`](Self::snapshot) does.
     ///
-    /// It visits each open stream under the lock that [`admit`](Self::admit) takes.
+    /// `wanted` is called without a lock, so it may use this `Connections`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use http_sse::Connections;
+    ///
+    /// let connections = Connections::new();
+    /// let stalled = connections.snapshot_where(|stream| {
+    ///     stream.stalled_for >= Some(Duration::from_secs(60))
+    /// });
+    /// assert!(stalled.is_empty());
+    /// ```
+    #[must_use]
+    pub fn snapshot_where(
+        &self,
+        mut wanted: impl FnMut(&ConnectionInfo) -> bool,
+    ) -> Vec<ConnectionInfo> {
+        let streams = self.0.streams();
+        let infos = streams.map(|(id, stream)| self.0.describe(id, &stream));
+        infos.filter(|info| wanted(info)).collect()
+    }
+
+    /// Returns the counters of all streams.
+    ///
+    /// The numbers of streams and of refused clients are those of one moment, so they balance. The
+    /// events, bytes and keep-alives include at least those of all closed streams. They may include
+    /// a frame that is sent during the call. It takes the same time for any number of streams.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        let registry = self.0.registry();
-        let mut totals = registry.totals.clone();
-        totals.open = registry.open();
-        for stream in registry.places.iter().flatten() {
-            totals.add(stream.state().counts);
-        }
+        let mut totals = {
+            let registry = self.0.registry();
+            Totals {
+                open: registry.open(),
+                ..registry.totals.clone()
+            }
+        };
+        totals.add(self.0.sums.counts());
         totals
     }
 
@@ -347,6 +400,7 @@ impl Connections {
             registry: Mutex::default(),
             drain_end: AtomicU64::new(NO_END),
             emptied: Notify::new(),
+            sums: Sums::default(),
             metrics: StreamMetrics::new(),
         }))
     }
@@ -358,6 +412,16 @@ impl Connections {
         change(&mut settings);
         Self::with(settings)
     }
+}
+
+/// Closes streams, and returns their number.
+fn close_all(streams: impl Iterator<Item = (ConnectionId, Arc<OpenStream>)>) -> usize {
+    let mut closed = 0;
+    wake_all(streams.filter_map(|(_, stream)| {
+        closed += 1;
+        stream.give(Order::Close)
+    }));
+    closed
 }
 
 impl Default for Connections {

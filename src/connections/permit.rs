@@ -103,15 +103,19 @@ impl Permit {
 
     /// Sets the counts of the stream, and returns what they added.
     fn count(&self, counts: Counts, taken: Option<u32>) -> Counts {
-        let mut state = self.stream.state();
-        state.stalled = taken.is_some();
-        state.taken = taken.unwrap_or_default();
-        let before = mem::replace(&mut state.counts, counts);
-        Counts {
+        let before = {
+            let mut state = self.stream.state();
+            state.stalled = taken.is_some();
+            state.taken = taken.unwrap_or_default();
+            mem::replace(&mut state.counts, counts)
+        };
+        let added = Counts {
             events: counts.events - before.events,
             bytes: counts.bytes - before.bytes,
             keep_alives: counts.keep_alives - before.keep_alives,
-        }
+        };
+        self.server.sums.add(self.place, added);
+        added
     }
 
     /// Reports the end and gives the place back. Later calls do nothing.
@@ -126,7 +130,7 @@ impl Permit {
             self.server.metrics.closed(reason, age);
             self.trace.closed(reason, counts, age);
         }));
-        self.give_back(reason, counts);
+        self.give_back(reason);
         match reported {
             // A second panic would abort the process.
             Err(panic) if !thread::panicking() => resume_unwind(panic),
@@ -134,19 +138,13 @@ impl Permit {
         }
     }
 
-    fn give_back(&self, reason: CloseReason, counts: Counts) {
+    fn give_back(&self, reason: CloseReason) {
         let mut guard = self.server.registry();
         let registry = &mut *guard;
         registry.places[self.place as usize] = None;
         registry.places.give_back(self.place as usize);
         registry.totals.closed[reason as usize] += 1;
-        registry.totals.add(counts);
-        if let Some(of_key) = registry.per_key.get_mut(&self.stream.key) {
-            *of_key -= 1;
-            if *of_key == 0 {
-                registry.per_key.remove(&self.stream.key);
-            }
-        }
+        registry.keys.remove(&self.stream.key);
         if registry.open() == 0 {
             drop(guard);
             self.server.emptied.notify_waiters();

@@ -1,8 +1,6 @@
 //! The table of open streams under one lock, and the orders that the server gives them.
 
 use std::{
-    borrow::Borrow,
-    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -15,9 +13,11 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{
     info::{ConnectionId, ConnectionInfo, Totals},
+    keys::{Key, Keys},
+    sums::Sums,
     telemetry::{Counts, StreamMetrics},
 };
-use crate::{slots::Slots, wake::wake_all, wire::EncodedEvent};
+use crate::{slots::Slots, wire::EncodedEvent};
 
 pub(super) struct Server {
     pub(super) settings: Settings,
@@ -28,6 +28,7 @@ pub(super) struct Server {
     pub(super) drain_end: AtomicU64,
     /// Notified when the last stream has closed.
     pub(super) emptied: Notify,
+    pub(super) sums: Sums,
     pub(super) metrics: StreamMetrics,
 }
 
@@ -44,21 +45,17 @@ pub(super) struct Settings {
 pub(super) struct Registry {
     /// Open streams. A stream keeps its index for as long as it is open.
     pub(super) places: Slots<Option<Arc<OpenStream>>>,
-    /// Open streams per key. Keys without streams are absent.
-    pub(super) per_key: HashMap<Key, usize>,
+    pub(super) keys: Keys,
     pub(super) phase: Phase,
     /// `OpenStream::opened` of the newest stream, so that the next one gets a greater value.
     pub(super) last: Option<u64>,
-    /// The events, bytes and keep-alives count closed streams only. `open` is not maintained here.
+    /// `open` is not maintained here, nor are the events, bytes and keep-alives, which are in
+    /// `Server::sums`.
     pub(super) totals: Totals,
 }
 
 /// The value of `Server::drain_end` without an end.
 pub(super) const NO_END: u64 = u64::MAX;
-
-/// A key as a thin pointer, because every stream stores one.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub(super) struct Key(pub(super) Arc<Arc<str>>);
 
 #[derive(Clone, Copy, Default)]
 pub(super) enum Phase {
@@ -99,12 +96,6 @@ pub(crate) enum Order {
     Close,
 }
 
-impl Borrow<str> for Key {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
 impl Registry {
     pub(super) fn open(&self) -> usize {
         self.places.taken()
@@ -113,8 +104,9 @@ impl Registry {
     pub(super) fn open_stream(
         &mut self,
         now: Duration,
-        key: Key,
+        key: Arc<str>,
     ) -> (ConnectionId, Arc<OpenStream>) {
+        let key = self.keys.add(key);
         let now = now.as_nanos() as u64;
         let opened = self.last.map_or(now, |last| now.max(last + 1));
         self.last = Some(opened);
@@ -140,18 +132,6 @@ impl Registry {
         self.totals.opened += 1;
         (ConnectionId { opened, place }, stream)
     }
-
-    /// Returns the open streams, so that they are notified and described without the lock: wakers
-    /// and closures run foreign code.
-    pub(super) fn streams(&self) -> Vec<(ConnectionId, Arc<OpenStream>)> {
-        let open = self.places.iter().zip(0..);
-        open.filter_map(|(stream, place)| {
-            let stream = stream.clone()?;
-            let opened = stream.opened;
-            Some((ConnectionId { opened, place }, stream))
-        })
-        .collect()
-    }
 }
 
 impl Server {
@@ -160,27 +140,23 @@ impl Server {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends every open stream, and every stream that is opened from now on.
-    pub(super) fn shut_down(&self) {
+    /// Gives the order to shut down to every stream that is opened from now on.
+    pub(super) fn enter_shutdown(&self) {
         self.registry().phase = Phase::Shutdown;
-        self.give_all(Order::Shutdown);
     }
 
-    /// Sets the end of every open stream, and of every stream that is opened from now on. `None` if
-    /// the clock cannot represent the end. After a shutdown this has no effect.
-    pub(super) fn drain(&self, until: Option<Instant>) {
-        {
-            let mut registry = self.registry();
-            if matches!(registry.phase, Phase::Shutdown) {
-                return;
-            }
-            registry.phase = Phase::Draining;
-            let nanos = until.map(|until| (until - self.started).as_nanos());
-            let nanos = nanos.and_then(|nanos| u64::try_from(nanos).ok());
-            // Relaxed, because a stream reads it after an order, which comes through a lock.
-            self.drain_end.store(nanos.unwrap_or(NO_END), Relaxed);
+    /// Gives the order to drain to every stream that is opened from now on. `None` if the clock
+    /// cannot represent the end. After a shutdown this has no effect.
+    pub(super) fn enter_drain(&self, until: Option<Instant>) {
+        let mut registry = self.registry();
+        if matches!(registry.phase, Phase::Shutdown) {
+            return;
         }
-        self.give_all(Order::Drain);
+        registry.phase = Phase::Draining;
+        let nanos = until.map(|until| (until - self.started).as_nanos());
+        let nanos = nanos.and_then(|nanos| u64::try_from(nanos).ok());
+        // Relaxed, because a stream reads it after an order, which comes through a lock.
+        self.drain_end.store(nanos.unwrap_or(NO_END), Relaxed);
     }
 
     /// Returns the end of the drain, for a stream that has the order to drain.
@@ -188,15 +164,6 @@ impl Server {
         let nanos = self.drain_end.load(Relaxed);
         let end = (nanos != NO_END).then(|| Duration::from_nanos(nanos))?;
         self.started.checked_add(end)
-    }
-
-    fn give_all(&self, order: Order) {
-        let streams = self.streams();
-        wake_all(streams.iter().filter_map(|(_, stream)| stream.give(order)));
-    }
-
-    pub(super) fn streams(&self) -> Vec<(ConnectionId, Arc<OpenStream>)> {
-        self.registry().streams()
     }
 
     /// Returns the time since `started`.

@@ -16,7 +16,8 @@ pub enum CloseReason {
     /// [`Connections::shutdown`](crate::Connections::shutdown) and
     /// [`drain`](crate::Connections::drain).
     Shutdown,
-    /// The server closed this stream. See [`Connections::close`](crate::Connections::close) and
+    /// The server closed this stream. See [`Connections::close`](crate::Connections::close),
+    /// [`close_key`](crate::Connections::close_key) and
     /// [`close_where`](crate::Connections::close_where).
     ByServer,
     /// The source ended because its client read too slowly. The event of

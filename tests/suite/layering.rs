@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// Each file and its layer, with the lowest layer first. A new file gets a row here first.
-const ROWS: [(&str, u32); 58] = [
+const ROWS: [(&str, u32); 61] = [
     ("slots", 0),
     ("wake", 0),
     ("wire/retry", 0),
@@ -31,7 +31,10 @@ const ROWS: [(&str, u32); 58] = [
     ("body/deadlines", 1),
     ("connections/telemetry", 2),
     ("connections/info", 2),
+    ("connections/keys", 2),
+    ("connections/sums", 2),
     ("connections/registry", 2),
+    ("connections/streams", 2),
     ("connections/permit", 2),
     ("connections", 2),
     ("decode", 2),

@@ -4,6 +4,7 @@ mod counts;
 mod ends;
 mod ids;
 mod limits;
+mod many;
 mod wakers;
 
 use std::time::Duration;
