@@ -98,6 +98,26 @@ impl<S: Source> Sse<S> {
         }
     }
 
+    /// Turns the response into that of [`stop`](Self::stop) if `over` is true. The source is dropped,
+    /// and headers that were set before are removed.
+    ///
+    /// ```
+    /// use http_sse::{Event, Sse};
+    ///
+    /// let source = futures_util::stream::empty::<Event>();
+    /// let response = Sse::new(source).stop_if(true).into_response();
+    /// assert_eq!(response.status(), 204);
+    /// ```
+    pub fn stop_if(mut self, over: bool) -> Self {
+        if over {
+            let Self {
+                status, headers, ..
+            } = Self::stop();
+            (self.status, self.headers) = (status, headers);
+        }
+        self
+    }
+
     /// Sets the keep-alive that is sent when the stream is idle, or turns it off with `None`. The
     /// default is [`KeepAlive::new`].
     pub fn keep_alive(mut self, keep_alive: impl Into<Option<KeepAlive>>) -> Self {

@@ -72,7 +72,6 @@ impl<T: Default> Slots<T> {
 
     /// Returns the bytes that the table has allocated.
     #[cfg(feature = "hub")]
-    #[allow(dead_code, reason = "the hub will count its memory with it")]
     pub(crate) fn heap_bytes(&self) -> usize {
         let (mut rows, mut indices, mut more) = (self.first.capacity(), self.free.capacity(), 0);
         if let Some(boxed) = &self.more {
@@ -94,18 +93,10 @@ impl<T: Default> Slots<T> {
     }
 
     /// Returns all rows in the order of their indices, taken or not.
-    #[cfg(any(feature = "hub", test))]
+    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         let more = self.more.iter().flat_map(|more| more.rows.iter().flatten());
         self.first.iter().chain(more)
-    }
-
-    /// Returns all rows in the order of their indices, taken or not.
-    #[cfg(feature = "hub")]
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        let more = self.more.iter_mut();
-        let more = more.flat_map(|more| more.rows.iter_mut().flatten());
-        self.first.iter_mut().chain(more)
     }
 
     /// Returns a row after the first chunk, if there is one at this index.

@@ -243,6 +243,7 @@ where
                     None => CloseReason::End,
                     Some(EndEarly::Lagged) => CloseReason::Lagged,
                     Some(EndEarly::Failed) => CloseReason::Error,
+                    Some(EndEarly::Closed) => CloseReason::ByServer,
                 });
                 return Poll::Ready(());
             }
@@ -614,6 +615,7 @@ mod tests {
         for (why, reason) in [
             (EndEarly::Lagged, CloseReason::Lagged),
             (EndEarly::Failed, CloseReason::Error),
+            (EndEarly::Closed, CloseReason::ByServer),
         ] {
             let ended = run(vec![Item::Event, Item::Last(why)], false);
             assert_eq!(ended, (vec![":\ndata: a\n\n".into()], 1, reason));

@@ -5,14 +5,19 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use tokio::time::Instant;
+
 use super::{
+    backing::Backing,
+    history::Limits,
     hub::Hub,
+    memory::Memory,
     metrics::HubMetrics,
+    order::Order,
     position::Position,
     reset::{ResetEvent, ResetReason, default_reset},
-    shared::{Backing, Shared},
-    state::{Limits, State},
-    sync::{AtomicU64, Mutex},
+    shared::Shared,
+    topics::Topics,
 };
 use crate::wire::Event;
 
@@ -21,6 +26,10 @@ use crate::wire::Event;
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct HubBuilder {
     limits: Limits,
+    age: Option<Duration>,
+    memory: usize,
+    finished_for: Duration,
+    name: Option<Arc<str>>,
     reset: ResetEvent,
 }
 
@@ -37,16 +46,18 @@ impl Hub {
 
     /// Returns a builder with the default bounds.
     ///
-    /// The history of a topic holds 1,024 events and 1 MiB, of any age. All topics together use
-    /// 64 MiB of memory.
+    /// The history of a topic holds 1,024 events and 1 MiB, of any age. All histories together use
+    /// 64 MiB of memory. A finished topic keeps its history for 5 minutes.
     pub fn builder() -> HubBuilder {
         HubBuilder {
             limits: Limits {
                 events: 1024,
                 bytes: 1 << 20,
-                age: None,
-                memory: 64 << 20,
             },
+            age: None,
+            memory: 64 << 20,
+            finished_for: Duration::from_secs(5 * 60),
+            name: None,
             reset: ResetEvent(Box::new(default_reset)),
         }
     }
@@ -77,17 +88,37 @@ impl HubBuilder {
     ///
     /// There is no timer: events that are too old are dropped at the next publish to any topic.
     pub fn history_age(mut self, age: Duration) -> Self {
-        self.limits.age = Some(age);
+        self.age = Some(age);
         self
     }
 
-    /// Sets the maximum memory of all topics together, in bytes. It covers events and an estimate
-    /// of their overhead.
+    /// Sets the maximum memory of all histories together, in bytes. It includes all overhead, and
+    /// topics without subscribers. It does not include subscriptions, nor the topics that have some:
+    /// [`Hub::memory`] returns everything.
     ///
-    /// Each publish enforces it. The oldest events are dropped first, whatever their topic. The
-    /// newest event of the hub is never dropped for this bound.
+    /// Each publish enforces it. Cached copies of events are dropped first, and then the oldest
+    /// events, whatever their topic. The newest event of the hub is never dropped for this bound.
     pub fn memory(mut self, bytes: usize) -> Self {
-        self.limits.memory = bytes;
+        self.memory = bytes;
+        self
+    }
+
+    /// Sets the time for which a [finished](Hub::finish) topic keeps its history.
+    ///
+    /// After that time, a handler can [stop](crate::Sse::stop) clients that come back, and the topic
+    /// can be published to again. There is no timer: the history is dropped at the next publish or
+    /// subscribe.
+    pub fn finished_for(mut self, time: Duration) -> Self {
+        self.finished_for = time;
+        self
+    }
+
+    /// Sets the name of the hub, which is the label `hub` of its metrics. By default it is
+    /// `default`.
+    ///
+    /// Hubs of one process with the same name report their sums.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
         self
     }
 
@@ -117,11 +148,20 @@ impl HubBuilder {
 
     pub(super) fn starting_at(self, start: Position, backing: Option<Backing>) -> Hub {
         Hub(Arc::new(Shared {
-            ages: self.limits.age.is_some(),
-            state: Mutex::new(State::new(self.limits, start)),
-            version: AtomicU64::new(0),
+            limits: self.limits,
+            finished_for: self.finished_for,
+            started: Instant::now(),
+            order: Order::new(start),
+            topics: Topics::new(start),
+            memory: Memory::new(self.memory, self.age),
+            sets: Default::default(),
+            generation: Default::default(),
+            beginning: Default::default(),
+            idle: Default::default(),
+            finished: Default::default(),
+            watchers: Default::default(),
             reset: self.reset,
-            metrics: HubMetrics::default(),
+            metrics: HubMetrics::new(self.name),
             backing,
         }))
     }

@@ -2,16 +2,18 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use tokio::{sync::Semaphore, time::sleep};
+use tokio::time::timeout;
 
 use super::{
+    backing::{Backing, CALL},
     builder::HubBuilder,
+    demand::Demand,
     hub::Hub,
     info::TopicInfo,
-    log::{EventLog, EventLogError, PAGE, Page},
+    log::{AppendError, EventLog, EventLogError, Record},
     position::Position,
     publish_error::PublishError,
-    shared::Backing,
+    publish_options::PublishOptions,
     subscription::Subscription,
 };
 use crate::wire::{Encode, EncodedEvent};
@@ -29,21 +31,17 @@ use crate::wire::{Encode, EncodedEvent};
 /// - A client may come from a server that has read further than this one. Its subscription starts
 ///   after the client's id.
 /// - If the log does not have the id, or no longer has it, the client gets a reset
-///   ([`ResetReason`](crate::hub::ResetReason)). So does a client whose replay would read more
-///   than 10,000 entries, of all topics together.
-/// - If the log cannot be read, the subscription ends. An `EventSource` then reconnects.
-/// - At most 4 clients read from the log at a time. The others wait.
+///   ([`ResetReason`](crate::hub::ResetReason)). So does a client that missed more than 10,000 events
+///   or 4 MiB, or more than 200,000 entries of all topics.
+/// - If the log cannot be read for 30 s, the subscription ends. An `EventSource` then reconnects.
+/// - At most 4 reads run at a time. Clients with the same id share one.
+///
+/// A call of the log that takes longer than 5 s has failed.
 #[derive(Clone)]
 pub struct DistributedHub {
     hub: Hub,
     log: Arc<dyn EventLog>,
 }
-
-/// The time for which one call waits for an entry. It bounds how late a close is noticed.
-const WAIT: Duration = Duration::from_secs(1);
-
-/// The first and the longest pause after a failed read.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 impl HubBuilder {
     /// Creates a hub that shares its events through `log`, and loads the entries of the log into
@@ -51,27 +49,20 @@ impl HubBuilder {
     ///
     /// # Errors
     ///
-    /// Returns the log's own error if the log cannot be read.
+    /// Returns the log's own error if the log cannot be read, or an error if a call takes longer
+    /// than 5 s.
     pub async fn distributed(
         self,
         log: Arc<dyn EventLog>,
     ) -> Result<DistributedHub, EventLogError> {
-        const READERS: usize = 4;
-        let backing = Backing {
-            log: log.clone(),
-            readers: Semaphore::new(READERS),
-        };
-        let hub = DistributedHub::new(self.starting_at(Position::default(), Some(backing)), log);
-        hub.load().await?;
-        Ok(hub)
+        let backing = Backing::new(log.clone());
+        let hub = self.starting_at(Position::default(), Some(backing));
+        hub.0.load().await?;
+        Ok(DistributedHub { hub, log })
     }
 }
 
 impl DistributedHub {
-    pub(super) fn new(hub: Hub, log: Arc<dyn EventLog>) -> Self {
-        Self { hub, log }
-    }
-
     /// Publishes an item to a topic on all servers and returns its position.
     ///
     /// It waits until the log has stored the event, and not until subscribers get it. If the future
@@ -83,30 +74,60 @@ impl DistributedHub {
     /// - [`PublishError::NotOneEvent`] if the item writes nothing or several events, because an
     ///   entry of the log is one event. [`Hub::publish`] accepts such an item.
     /// - [`PublishError::Append`] if the log fails. It says whether the event is in the log.
+    /// - [`PublishError::Finished`] if this server knows that the topic is finished. If it does not
+    ///   know yet, the event begins the topic anew.
     /// - [`PublishError::Closed`] after [`close`](Self::close).
     pub async fn publish<T: Encode>(
         &self,
         topic: &str,
         item: T,
     ) -> Result<Position, PublishError<T::Error>> {
-        self.append(topic, item, None).await
+        self.publish_with(topic, item, &PublishOptions::new()).await
     }
 
-    /// Publishes an item as [`publish`](Self::publish) does, unless the log already has an event
-    /// with the same key. Returns the position of that event then.
+    /// Publishes an item as [`publish`](Self::publish) does, with options.
     ///
-    /// Use it to retry if the outcome is [unknown](crate::hub::AppendError::Unknown).
+    /// Use an [idempotency key](PublishOptions::idempotency_key) to retry if the outcome is
+    /// [unknown](crate::hub::AppendError::Unknown).
     ///
     /// # Errors
     ///
     /// The same as for [`publish`](Self::publish).
-    pub async fn publish_once<T: Encode>(
+    pub async fn publish_with<T: Encode>(
         &self,
         topic: &str,
         item: T,
-        idempotency_key: &str,
+        options: &PublishOptions,
     ) -> Result<Position, PublishError<T::Error>> {
-        self.append(topic, item, Some(idempotency_key)).await
+        if self.hub.is_closed() {
+            return Err(PublishError::Closed);
+        }
+        let event = EncodedEvent::new(item)?;
+        let keys = options.keys();
+        let coalesce = keys.as_deref().and_then(|keys| keys.coalesce.clone());
+        let key = keys.as_deref().and_then(|keys| keys.idempotency.clone());
+        self.append(topic, Record::Event { event, coalesce }, key.as_deref())
+            .await
+    }
+
+    /// Finishes a topic on all servers, as [`Hub::finish`] does, and returns the position of its
+    /// end.
+    ///
+    /// # Errors
+    ///
+    /// The same as for [`publish`](Self::publish), except for those of the item.
+    pub async fn finish(&self, topic: &str) -> Result<Position, PublishError> {
+        self.append(topic, Record::Finish, None).await
+    }
+
+    /// Drops the history of a topic on all servers, as [`Hub::remove`] does. Returns its position.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`PublishError::Append`] if the log fails, and [`PublishError::Closed`] after
+    /// [`close`](Self::close).
+    pub async fn remove(&self, topic: &str) -> Result<Position, PublishError> {
+        self.append(topic, Record::Remove, None).await
     }
 
     /// Subscribes to these topics as [`Hub::subscribe`] does, starting after
@@ -130,100 +151,83 @@ impl DistributedHub {
         self.hub.close();
     }
 
+    /// Closes the present subscriptions to a topic on this server, as [`Hub::close_topic`] does.
+    /// Returns their number.
+    #[expect(
+        clippy::must_use_candidate,
+        reason = "callers may not care whether there were subscriptions"
+    )]
+    pub fn close_topic(&self, topic: &str) -> usize {
+        self.hub.close_topic(topic)
+    }
+
+    /// Returns the state of a topic on this server, or `None` if it has none.
+    #[must_use]
+    pub fn topic(&self, name: &str) -> Option<TopicInfo> {
+        self.hub.topic(name)
+    }
+
     /// Returns the state of every topic on this server, in no particular order.
     #[must_use]
     pub fn topics(&self) -> Vec<TopicInfo> {
         self.hub.topics()
     }
 
+    /// Returns the state of every topic on this server for which `wanted` returns `true`, in no
+    /// particular order.
+    #[must_use]
+    pub fn topics_where(&self, wanted: impl FnMut(&TopicInfo) -> bool) -> Vec<TopicInfo> {
+        self.hub.topics_where(wanted)
+    }
+
+    /// Returns the memory of the hub on this server, in bytes, as [`Hub::memory`] does.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.hub.memory()
+    }
+
+    /// Returns a stream that reports which topics have subscribers on this server, as
+    /// [`Hub::demand`] does.
+    pub fn demand(&self, delay: Duration) -> Demand {
+        self.hub.demand(delay)
+    }
+
     /// Reads the log and delivers its entries to the subscribers of this server, until the hub is
-    /// closed. Run it in one task.
+    /// closed. Run it in one task. A second call waits for the first one to end.
     ///
-    /// It returns at most 1 s after [`close`](Self::close), unless the log itself takes longer. If
-    /// the future is dropped, delivery stops. A new call continues where it stopped.
+    /// It returns as soon as the hub is [closed](Self::close). If the future is dropped, delivery
+    /// stops. A new call continues where it stopped.
     ///
     /// If the log cannot be read, the subscriptions stay open. The read is repeated after 50 ms,
     /// and then after pauses that double up to 1 s. If the log has lost entries, every subscription
-    /// lags, as [`OnLag`](crate::hub::OnLag) describes.
+    /// lags, as [`OnLag`](crate::hub::OnLag) describes, and the history is loaded again.
     ///
     /// # Panics
     ///
-    /// Panics after a failed read if it runs outside a tokio runtime with time enabled.
+    /// Panics if it runs outside a tokio runtime with time enabled.
     pub async fn follow(&self) {
-        let mut at_end = false;
-        let mut back_off = BACK_OFF.0;
-        while !self.hub.is_closed() {
-            let followed = if at_end {
-                self.wait().await
-            } else {
-                self.read().await
-            };
-            match followed {
-                Ok(is_at_end) => {
-                    at_end = is_at_end;
-                    back_off = BACK_OFF.0;
-                }
-                Err(_) => {
-                    at_end = false;
-                    sleep(back_off).await;
-                    back_off = (2 * back_off).min(BACK_OFF.1);
-                }
-            }
-        }
+        self.hub.0.follow().await;
     }
 
-    /// Loads the entries of the log, so that clients can resume after a restart of the server.
-    pub(super) async fn load(&self) -> Result<(), EventLogError> {
-        let head = self.log.head().await?;
-        let start = Position::default();
-        let first = self.log.wait(start, 1, Duration::ZERO).await?;
-        if let [first] = &first[..] {
-            self.hub.gap_to(first.at); // earlier entries are no longer available
-        }
-        while self.hub.head() < head {
-            match self.log.read(self.hub.head(), None, PAGE).await? {
-                Page::Entries(entries) if !entries.is_empty() => self.hub.deliver(&entries),
-                Page::Entries(_) | Page::Gap => self.hub.gap_to(head),
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits for an entry. Returns whether the hub is still at the end of the log. The entry is not
-    /// delivered, because entries before it may be missing.
-    async fn wait(&self) -> Result<bool, EventLogError> {
-        let entries = self.log.wait(self.hub.head(), 1, WAIT).await?;
-        Ok(entries.is_empty())
-    }
-
-    /// Reads the next entries, with proof that none is missing. Returns whether the hub is now at
-    /// the end of the log.
-    async fn read(&self) -> Result<bool, EventLogError> {
-        match self.log.read(self.hub.head(), None, PAGE).await? {
-            Page::Entries(entries) => {
-                self.hub.deliver(&entries);
-                Ok(entries.len() < PAGE)
-            }
-            Page::Gap => {
-                let head = self.log.head().await?;
-                self.hub.gap_to(head);
-                Ok(true)
-            }
-        }
-    }
-
-    async fn append<T: Encode>(
+    async fn append<E>(
         &self,
         topic: &str,
-        item: T,
+        record: Record,
         key: Option<&str>,
-    ) -> Result<Position, PublishError<T::Error>> {
+    ) -> Result<Position, PublishError<E>> {
         if self.hub.is_closed() {
             return Err(PublishError::Closed);
         }
-        let event = EncodedEvent::new(item)?;
-        let at = self.log.append(topic, event, key).await;
-        at.map_err(PublishError::Append)
+        if record != Record::Remove && self.hub.is_finished(topic) {
+            return Err(PublishError::Finished);
+        }
+        let appended = timeout(CALL, self.log.append(topic, record, key)).await;
+        let appended = appended.unwrap_or_else(|_| {
+            Err(AppendError::Unknown(
+                "the log did not answer in time".into(),
+            ))
+        });
+        appended.map_err(PublishError::Append)
     }
 }
 

@@ -4,29 +4,46 @@ use std::{convert::Infallible, fmt};
 
 use bytes::{Bytes, BytesMut};
 
-use super::log::Entry;
-use crate::wire::{Encode, Encoder, set_last_id};
+use crate::wire::{Encode, Encoder, EndEarly};
 
 /// Consecutive events in their encoded form, as a [`Subscription`](crate::Subscription) yields
 /// them.
+///
+/// The last item of a subscription that ends for another reason than the end of its topics has no
+/// events. It passes that reason to the response, such as
+/// [`CloseReason::Lagged`](crate::CloseReason::Lagged).
 ///
 /// Cloning is cheap: the bytes are reference-counted.
 #[derive(Clone, PartialEq, Eq, Hash)]
 #[must_use = "events do nothing until they are sent"]
 pub struct EncodedEvents {
     bytes: Bytes,
-    count: u64,
+    count: u32,
+    /// Set in the last item of a subscription that ends although its topics go on.
+    ends_early: Option<EndEarly>,
 }
 
 impl EncodedEvents {
     pub(super) fn new(bytes: Bytes, count: u64) -> Self {
-        Self { bytes, count }
+        Self {
+            bytes,
+            count: count.try_into().unwrap_or(u32::MAX),
+            ends_early: None,
+        }
+    }
+
+    /// Creates the last item of a subscription that ends although its topics go on.
+    pub(super) fn end_early(why: EndEarly) -> Self {
+        Self {
+            ends_early: Some(why),
+            ..Self::new(Bytes::new(), 0)
+        }
     }
 
     /// Returns the number of events.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.count
+        self.count.into()
     }
 
     /// Returns the bytes on the wire.
@@ -51,18 +68,9 @@ impl EncodedEvents {
         let mut count = 0;
         for piece in pieces {
             bytes.extend_from_slice(&piece.bytes);
-            count += piece.count;
+            count += piece.count();
         }
         Self::new(bytes.freeze(), count)
-    }
-}
-
-/// Takes the event of an entry, with the entry's position as its id.
-impl From<&Entry> for EncodedEvents {
-    fn from(entry: &Entry) -> Self {
-        let mut wire = BytesMut::from(entry.event.as_bytes());
-        set_last_id(&mut wire, entry.at.hi(), entry.at.lo());
-        Self::new(wire.freeze(), 1)
     }
 }
 
@@ -71,7 +79,10 @@ impl Encode for EncodedEvents {
 
     #[inline]
     fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), Infallible> {
-        encoder.encoded(self.bytes, self.count);
+        if let Some(why) = self.ends_early {
+            encoder.end_early(why);
+        }
+        encoder.encoded(self.bytes, self.count.into());
         Ok(())
     }
 }

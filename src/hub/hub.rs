@@ -1,19 +1,22 @@
 //! The hub of one server, and the core of a hub that shares a log.
 
-use std::{
-    fmt,
-    sync::{Arc, atomic::Ordering::SeqCst},
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
+    demand::Demand,
     info::TopicInfo,
-    log::Entry,
+    item::Item,
     position::Position,
     publish_error::PublishError,
-    shared::{Shared, wake},
+    publish_options::PublishOptions,
+    shared::{Added, Addition, Shared},
     subscription::Subscription,
+    topic::Topic,
 };
-use crate::wire::{Encode, Output, encode_to};
+use crate::{
+    wake::wake_all,
+    wire::{Encode, Output, encode_to},
+};
 
 /// A publish-subscribe hub, whose topics have a history to resume from.
 ///
@@ -56,6 +59,9 @@ use crate::wire::{Encode, Output, encode_to};
 /// published. The bounds on count and bytes never drop a topic's newest event. Those on age and
 /// memory can.
 ///
+/// A topic can [end](Self::finish). A client that comes back then gets the events that it has
+/// missed, and the end of the stream.
+///
 /// # Resuming
 ///
 /// A client reconnects with its last event ID, which the handler passes to
@@ -80,9 +86,8 @@ use crate::wire::{Encode, Output, encode_to};
 ///
 /// [`topics`](Self::topics) returns the state of each topic. With the feature `metrics`, the hub
 /// reports the sum of all topics to the recorder of the crate `metrics`, with the prefix
-/// `sse_hub_`. The names have no label for the hub. If a process has several hubs, the values of
-/// `sse_hub_topics`, `sse_hub_memory_bytes` and `sse_hub_lagged_total` are those of the hub that
-/// changed last.
+/// `sse_hub_`, and with the hub's [name](super::HubBuilder::name) as the label `hub`. A panic of the
+/// recorder does not affect the hub.
 #[derive(Clone)]
 pub struct Hub(pub(super) Arc<Shared>);
 
@@ -93,38 +98,97 @@ impl Hub {
     /// in the history.
     ///
     /// If the item is several events, only the last one has the id. A client that resumes therefore
-    /// gets all of them or none. If the item writes nothing, a block with only the id is published,
-    /// which clients do not dispatch.
+    /// gets all of them or none. Ids that the item has itself are left out. If the item writes
+    /// nothing, a block with only the id is published, which clients do not dispatch.
     ///
     /// # Errors
     ///
-    /// Returns [`PublishError::Encode`] if the item fails to encode, and [`PublishError::Closed`]
-    /// after [`close`](Self::close). Nothing is published then. An item that is several events is
-    /// accepted, although [`DistributedHub::publish`](super::DistributedHub::publish) rejects it.
+    /// - [`PublishError::Encode`] if the item fails to encode.
+    /// - [`PublishError::Finished`] after [`finish`](Self::finish).
+    /// - [`PublishError::Closed`] after [`close`](Self::close).
+    ///
+    /// Nothing is published then. An item that is several events is accepted, although
+    /// [`DistributedHub::publish`](super::DistributedHub::publish) rejects it.
     pub fn publish<T: Encode>(
         &self,
         topic: &str,
         item: T,
     ) -> Result<Position, PublishError<T::Error>> {
+        self.publish_with(topic, item, &PublishOptions::new())
+    }
+
+    /// Publishes an item as [`publish`](Self::publish) does, with options.
+    ///
+    /// # Errors
+    ///
+    /// The same as for [`publish`](Self::publish).
+    pub fn publish_with<T: Encode>(
+        &self,
+        topic: &str,
+        item: T,
+        options: &PublishOptions,
+    ) -> Result<Position, PublishError<T::Error>> {
         let mut output = Output::with_capacity(INITIAL_CAPACITY);
         let events = encode_to(&mut output, item).map_err(PublishError::Encode)?;
-        let wire = output.take_all();
-        let now = self.0.now();
-        let mut woken = Vec::new();
-        let (at, bytes, held) = {
-            let mut state = self.0.state();
-            if state.closed {
-                return Err(PublishError::Closed);
-            }
-            self.0.version.fetch_add(1, SeqCst);
-            let at = Position::new(state.head.hi(), state.head.lo() + 1);
-            let bytes = state.push(at, topic, wire, events, now, &mut woken);
-            (at, bytes, state.held())
-        };
-        self.0.metrics.published(1, bytes);
-        self.0.metrics.holds(held);
-        wake(woken);
+        let item = Item::encoded(output.take_all(), events, options.keys());
+        self.add(topic, Addition::Item(item))
+    }
+
+    /// Finishes a topic: nothing more is published to it. Returns the position of the end.
+    ///
+    /// Subscriptions to it end after they have read the remaining events, and those to several
+    /// topics when all of them are finished. Their responses end with
+    /// [`CloseReason::End`](crate::CloseReason::End). A client that resumes gets the events that it
+    /// has missed, and then the end.
+    ///
+    /// The history is dropped after [`finished_for`](super::HubBuilder::finished_for). From then on,
+    /// [`Subscription::is_over`] tells a handler to answer with [`Sse::stop`](crate::Sse::stop), and
+    /// the name can be used for a new topic. Ids from before do not match the new topic: they cause
+    /// a reset. Until its name is used again, a finished topic counts as memory of the history.
+    ///
+    /// ```
+    /// # use futures_util::{FutureExt as _, StreamExt as _};
+    /// # use http_sse::{Event, Hub, hub::PublishError};
+    /// let hub = Hub::new();
+    /// let id = hub.publish("answer 7", Event::data("yes"))?;
+    /// hub.finish("answer 7")?;
+    /// assert!(matches!(hub.publish("answer 7", Event::data("no")), Err(PublishError::Finished)));
+    ///
+    /// let mut reloaded = hub.subscribe(["answer 7"]).from_start();
+    /// let events = reloaded.next().now_or_never().unwrap();
+    /// assert_eq!(events.unwrap(), &*format!("data: yes\nid: {id}\n\n"));
+    /// assert!(reloaded.next().now_or_never().unwrap().is_none());
+    /// # Ok::<(), PublishError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns [`PublishError::Finished`] if the topic is finished already, and
+    /// [`PublishError::Closed`] after [`close`](Self::close).
+    pub fn finish(&self, topic: &str) -> Result<Position, PublishError> {
+        let at = self.add(topic, Addition::Finish)?;
+        if let Some(topic) = self.0.topics.get(topic) {
+            self.0.finished(topic);
+        }
         Ok(at)
+    }
+
+    fn add<E>(&self, topic: &str, addition: Addition) -> Result<Position, PublishError<E>> {
+        let is_item = matches!(addition, Addition::Item(_));
+        self.0.end_finished();
+        match self.0.add(topic, addition, None) {
+            Added::New(at, bytes, notify) => {
+                let wakers = self.0.complete(at, notify);
+                self.0.enforce_limits(at);
+                self.0.metrics.published(is_item.into(), bytes);
+                self.0.metrics.holds(self.0.memory.bytes());
+                wake_all(wakers);
+                Ok(at)
+            }
+            Added::Before(at) => Ok(at),
+            Added::Finished => Err(PublishError::Finished),
+            Added::Closed => Err(PublishError::Closed),
+        }
     }
 
     /// Subscribes to these topics, starting with the next event that is published.
@@ -143,14 +207,18 @@ impl Hub {
         Subscription::new(self.0.clone(), topics)
     }
 
-    /// Returns the position of the last published event. In a new hub it is the position before
-    /// the first event.
+    /// Returns the position up to which everything is published. In a new hub it is the position
+    /// before the first event.
+    ///
+    /// While other threads publish, it can be before the position that a publish of this thread has
+    /// returned.
     #[must_use]
     pub fn head(&self) -> Position {
-        self.0.state().head
+        self.0.order.complete()
     }
 
-    /// Drops the history of a topic. Returns `false` if it has none.
+    /// Drops the history of a topic, which is then no longer finished. Returns `false` if it has
+    /// none.
     ///
     /// Subscriptions to the topic stay open. Those with unread events lag, as
     /// [`OnLag`](super::OnLag) describes.
@@ -159,91 +227,119 @@ impl Hub {
         reason = "callers may not care whether there was a history"
     )]
     pub fn remove(&self, topic: &str) -> bool {
-        let mut state = self.0.state();
-        let removed = state.remove(topic);
-        let held = state.held();
-        drop(state);
-        self.0.metrics.holds(held);
+        let removed = self.0.remove(topic);
+        self.0.metrics.holds(self.0.memory.bytes());
         removed
+    }
+
+    /// Closes the present subscriptions to a topic, for example when a room is deleted. Returns
+    /// their number.
+    ///
+    /// They get no more events of the topic, not even those that they have not read. A subscription
+    /// without another topic ends, and its response with
+    /// [`CloseReason::ByServer`](crate::CloseReason::ByServer). The history stays, and new
+    /// subscriptions are possible. To close the streams of one client, use
+    /// [`Connections::close_where`](crate::Connections::close_where).
+    #[expect(
+        clippy::must_use_candidate,
+        reason = "callers may not care whether there were subscriptions"
+    )]
+    pub fn close_topic(&self, topic: &str) -> usize {
+        self.0.close_topic(topic)
     }
 
     /// Closes the hub. Each subscription ends after it has read the remaining events.
     ///
     /// Later publishes fail with [`PublishError::Closed`]. Closing twice has no effect.
     pub fn close(&self) {
-        let mut woken = Vec::new();
-        {
-            let mut state = self.0.state();
-            self.0.version.fetch_add(1, SeqCst);
-            state.close(&mut woken);
-        }
-        wake(woken);
+        self.0.close();
+    }
+
+    /// Returns a stream that reports when a topic gets its first subscriber, and when it has been
+    /// without one for `delay`. It begins with the topics that have subscribers now.
+    ///
+    /// Use it to run an upstream only while somebody listens. The delay keeps the upstream running
+    /// while clients reconnect.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use futures_util::StreamExt as _;
+    /// # use http_sse::{Hub, hub::DemandChange};
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// let hub = Hub::new();
+    /// let mut demand = hub.demand(Duration::from_secs(5));
+    /// let prices = hub.subscribe(["prices"]);
+    /// assert_eq!(demand.next().await, Some(DemandChange::Wanted("prices".into())));
+    /// drop(prices);
+    /// assert_eq!(demand.next().await, Some(DemandChange::Unwanted("prices".into()))); // after 5 s
+    /// # }
+    /// ```
+    pub fn demand(&self, delay: Duration) -> Demand {
+        Demand::new(self.0.clone(), delay)
+    }
+
+    /// Returns the state of a topic, or `None` if the hub has none of this name.
+    #[must_use]
+    pub fn topic(&self, name: &str) -> Option<TopicInfo> {
+        let topic = self.0.topics.get(name)?;
+        self.info(&topic)
     }
 
     /// Returns the state of every topic, in no particular order.
     ///
-    /// It visits each topic under the lock of the hub.
+    /// Each topic is visited under its own lock, one after the other. Topics that are created or
+    /// removed meanwhile may be missing.
     #[must_use]
     pub fn topics(&self) -> Vec<TopicInfo> {
-        let state = self.0.state();
-        let topics = state.topics().map(|topic| TopicInfo {
-            name: topic.name.clone(),
-            subscribers: topic.waiting.len(),
-            events: topic.entries.len(),
-            bytes: topic.bytes,
-            published: topic.published,
-            resets: topic.resets,
-            lagged: topic.lagged,
-        });
-        topics.collect()
+        self.topics_where(|_| true)
     }
 
-    /// Returns the estimated memory of topics and their history, in bytes.
+    /// Returns the state of every topic for which `wanted` returns `true`, in no particular order.
     ///
-    /// Each publish drops events until this is within the
-    /// [bound](super::HubBuilder::memory). It can exceed the bound between two publishes, or if
-    /// there is nothing left to drop: the newest event, and topics with subscribers, are kept.
+    /// `wanted` is called without a lock, so it may use the hub.
+    #[must_use]
+    pub fn topics_where(&self, mut wanted: impl FnMut(&TopicInfo) -> bool) -> Vec<TopicInfo> {
+        let topics = self.0.topics.iter().filter_map(|topic| self.info(&topic));
+        topics.filter(|info| wanted(info)).collect()
+    }
+
+    fn info(&self, topic: &Topic) -> Option<TopicInfo> {
+        let state = self.0.lock(topic);
+        (!state.is_removed).then(|| TopicInfo {
+            name: topic.name.clone(),
+            subscribers: state.seats.len(),
+            events: state.history.len(),
+            bytes: state.history.bytes(),
+            published: state.counts.published,
+            resets: state.counts.resets,
+            lagged: state.counts.lagged,
+            skipped: state.counts.skipped,
+            is_finished: state.finish.is_some(),
+        })
+    }
+
+    /// Returns the memory of the hub in bytes: histories, topics, and the seats of subscriptions.
+    /// It is within 10 % of the heap that they use.
+    ///
+    /// It does not include the subscriptions themselves, which their responses hold. Each publish
+    /// drops events until the part that [`HubBuilder::memory`](super::HubBuilder::memory) describes
+    /// is within its bound.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.0.state().memory()
+        self.0.memory.bytes()
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.0.state().closed
+        self.0.order.is_closed()
     }
 
-    /// Delivers entries of a log to the subscribers. Entries that were already delivered are
-    /// skipped.
-    pub(super) fn deliver(&self, entries: &[Entry]) {
-        let now = self.0.now();
-        let (mut items, mut bytes) = (0, 0);
-        let mut woken = Vec::new();
-        let held = {
-            let mut state = self.0.state();
-            self.0.version.fetch_add(1, SeqCst);
-            for entry in entries {
-                if entry.at > state.head && !state.closed {
-                    let wire = entry.event.as_bytes().into();
-                    items += 1;
-                    bytes += state.push(entry.at, &entry.topic, wire, 1, now, &mut woken);
-                }
-            }
-            state.held()
-        };
-        self.0.metrics.published(items, bytes);
-        self.0.metrics.holds(held);
-        wake(woken);
-    }
-
-    /// Drops the whole history and moves the head to `head`. Every subscriber before it lags.
-    pub(super) fn gap_to(&self, head: Position) {
-        let mut woken = Vec::new();
-        {
-            let mut state = self.0.state();
-            self.0.version.fetch_add(1, SeqCst);
-            state.gap_to(head, &mut woken);
-        }
-        wake(woken);
+    /// Returns whether nothing can be published to a topic.
+    pub(super) fn is_finished(&self, topic: &str) -> bool {
+        self.0.end_finished();
+        let topic = self.0.topics.get(topic);
+        let finish = topic.and_then(|topic| self.0.lock(&topic).finish);
+        finish.is_some_and(|finish| !finish.is_over)
     }
 }
 

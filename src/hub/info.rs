@@ -23,4 +23,9 @@ pub struct TopicInfo {
     /// The number of times that a subscription lagged because this topic lost events. It does not
     /// depend on [`OnLag`](super::OnLag).
     pub lagged: u64,
+    /// The number of items that subscriptions with
+    /// [`latest_every`](crate::Subscription::latest_every) have skipped, all subscriptions together.
+    pub skipped: u64,
+    /// True if the topic is [finished](crate::Hub::finish).
+    pub is_finished: bool,
 }

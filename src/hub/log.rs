@@ -1,33 +1,35 @@
 //! The interface between a hub and the log that stores its events.
 
-use std::{error::Error, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{error::Error, fmt, future::Future, pin::Pin, sync::Arc};
 
 use super::position::Position;
 use crate::wire::EncodedEvent;
 
 /// A log that stores the events of several servers in one order, such as a stream in a database.
 ///
-/// A [`DistributedHub`](crate::hub::DistributedHub) reads and writes it.
+/// A [`DistributedHub`](crate::hub::DistributedHub) reads and writes it, through one
+/// [`tail`](Self::tail) for everything that is new, and through [`read`](Self::read) for clients
+/// that missed more than the hub's history holds.
 ///
-/// Positions only increase, even if entries are lost. A log that restarts with fewer entries must
-/// continue after every position that it has returned, for example with a greater
-/// [`Position::hi`]. If it does not, the hub does not notice the loss.
+/// A position is never given to two entries. A log may lose entries, at its beginning because it is
+/// bounded, and at its end because an engine failed. Its head may then go back. The hub finds out
+/// through [`Page::Gap`], and resets its clients.
 ///
 /// Dropping a future cancels the call. A cancelled [`append`](Self::append) may have written the
-/// event.
+/// entry. The hub cancels any call that takes longer than 5 s.
 pub trait EventLog: Send + Sync {
-    /// Appends an event and returns its position.
+    /// Appends a record and returns its position.
     ///
-    /// If an event with the same idempotency key is already in the log, nothing is written. The
-    /// position of that event is returned.
+    /// If a record of the same topic with the same idempotency key is in the log, nothing is
+    /// written. The position of that record is returned.
     ///
     /// # Errors
     ///
-    /// Fails with the [`AppendError`] that says whether the event is in the log.
+    /// Fails with the [`AppendError`] that says whether the record is in the log.
     fn append<'a>(
         &'a self,
         topic: &'a str,
-        event: EncodedEvent,
+        record: Record,
         idempotency_key: Option<&'a str>,
     ) -> LogFuture<'a, Position, AppendError>;
 
@@ -38,26 +40,48 @@ pub trait EventLog: Send + Sync {
     /// Fails if the log cannot be read now.
     fn head(&self) -> LogFuture<'_, Position>;
 
-    /// Returns the first `max` entries after `after`, up to and including `upto`.
+    /// Returns the oldest entry, or `None` if the log has none.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the log cannot be read now.
+    fn first(&self) -> LogFuture<'_, Option<Entry>>;
+
+    /// Returns the first `max` entries after `after`.
     ///
     /// The result proves that no entry is missing between `after` and the first one returned. An
     /// implementation must look up `after` as well. It returns [`Page::Gap`] if `after` is neither
-    /// in the log nor the last entry that was dropped from it.
+    /// in the log nor the last entry that was dropped from its beginning.
     ///
     /// # Errors
     ///
     /// Fails if the log cannot be read now.
-    fn read(&self, after: Position, upto: Option<Position>, max: usize) -> LogFuture<'_, Page>;
+    fn read(&self, after: Position, max: usize) -> LogFuture<'_, Page>;
 
-    /// Waits until there are entries after `after`, and returns the first `max` of them. Returns
-    /// none if there are none within `timeout`.
-    ///
-    /// The result proves nothing about earlier entries, which may no longer be available.
+    /// Returns a reader of everything that is appended after `after`. A hub has one at a time.
     ///
     /// # Errors
     ///
     /// Fails if the log cannot be read now.
-    fn wait(&self, after: Position, max: usize, timeout: Duration) -> LogFuture<'_, Vec<Entry>>;
+    fn tail(&self, after: Position) -> LogFuture<'_, Box<dyn Tail>>;
+}
+
+/// A reader of everything that is appended to an [`EventLog`]. It may own a connection.
+pub trait Tail: Send {
+    /// Waits for entries, and returns the next ones, at most `max`. The next call continues after
+    /// them.
+    ///
+    /// Returns [`Page::Gap`] if it cannot prove that the entries follow the last ones, because the
+    /// log has lost some at its beginning or its end.
+    ///
+    /// Returns an empty page at least once a second if there are no entries, after it has checked
+    /// that its position is still in the log. If the future is dropped, no entry is lost: the next
+    /// call returns it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the log cannot be read now. The hub then drops the reader and asks for another.
+    fn next(&mut self, max: usize) -> LogFuture<'_, Page>;
 }
 
 /// The boxed future of an [`EventLog`] method.
@@ -67,15 +91,32 @@ pub type LogFuture<'a, T, E = EventLogError> =
 /// The error of an [`EventLog`] that cannot be read now.
 pub type EventLogError = Box<dyn Error + Send + Sync>;
 
-/// An event in an [`EventLog`].
+/// An entry of an [`EventLog`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The position of the event.
+    /// The position of the entry.
     pub at: Position,
-    /// The topic that the event was published to.
+    /// The topic that the record was published to.
     pub topic: Arc<str>,
-    /// The event, without its position as its id.
-    pub event: EncodedEvent,
+    /// The published event, or another change of the topic.
+    pub record: Record,
+}
+
+/// The content of an [`Entry`] of an [`EventLog`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// An event.
+    Event {
+        /// The event, without an id.
+        event: EncodedEvent,
+        /// The coalescing key: in the history of a hub, the event replaces an earlier one of its
+        /// topic with the same key.
+        coalesce: Option<Arc<str>>,
+    },
+    /// The end of the topic.
+    Finish,
+    /// The removal of the topic's history.
+    Remove,
 }
 
 /// The entries of an [`EventLog`] after a position.
@@ -83,20 +124,20 @@ pub struct Entry {
 pub enum Page {
     /// Consecutive entries, in order. Empty if there are none after the position.
     Entries(Vec<Entry>),
-    /// The position is not in the log, or no longer in it.
+    /// The log cannot prove that no entry is missing after the position.
     Gap,
 }
 
-/// The error of an append. It says whether the event is in the log.
+/// The error of an append. It says whether the record is in the log.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum AppendError {
-    /// The event is not in the log. It can be published again.
+    /// The record is not in the log. It can be published again.
     NotWritten(EventLogError),
-    /// The event may be in the log, as after a timeout. Publishing it again without an idempotency
+    /// The record may be in the log, as after a timeout. Publishing it again without an idempotency
     /// key may duplicate it.
     Unknown(EventLogError),
-    /// The log rejects the event, now and later, as when it is too large.
+    /// The log rejects the record, now and later, as when it is too large.
     Rejected(EventLogError),
 }
 

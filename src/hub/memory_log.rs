@@ -3,24 +3,26 @@
 use std::{
     collections::VecDeque,
     fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::{sync::Notify, time::timeout};
 
 use super::{
-    log::{AppendError, Entry, EventLog, LogFuture, Page},
+    log::{AppendError, Entry, EventLog, LogFuture, Page, Record, Tail},
     position::Position,
 };
-use crate::wire::EncodedEvent;
 
 /// An [`EventLog`] in memory with a bounded number of entries.
 ///
 /// It is the reference for other implementations. When it is full, an append drops the oldest
-/// entry together with its idempotency key. [`EventLog::wait`] needs a tokio runtime with time
-/// enabled.
-pub struct MemoryLog {
+/// entry together with its idempotency key. Clones are the same log. Its [`Tail`] needs a tokio
+/// runtime with time enabled.
+#[derive(Clone)]
+pub struct MemoryLog(Arc<Inner>);
+
+struct Inner {
     kept: Mutex<Kept>,
     appended: Notify,
 }
@@ -30,7 +32,20 @@ struct Kept {
     entries: VecDeque<(Entry, Option<String>)>,
     /// The position before the first entry: the start of the log, or the last dropped entry.
     before_first: Position,
+    /// The position of the last entry.
     head: Position,
+    /// The last position that was given, also to an entry that was lost since.
+    given: Position,
+    /// Incremented when entries are lost at the end.
+    losses: u64,
+}
+
+/// The reader of a [`MemoryLog`].
+struct MemoryTail {
+    log: MemoryLog,
+    after: Position,
+    /// `Kept::losses` when `after` was read.
+    losses: u64,
 }
 
 impl MemoryLog {
@@ -39,24 +54,32 @@ impl MemoryLog {
     #[must_use]
     pub fn new(hi: u64, max: usize) -> Self {
         let start = Position::new(hi, 0);
-        Self {
+        Self(Arc::new(Inner {
             kept: Mutex::new(Kept {
                 max,
                 entries: VecDeque::new(),
                 before_first: start,
                 head: start,
+                given: start,
+                losses: 0,
             }),
             appended: Notify::new(),
-        }
+        }))
     }
 
-    /// Drops all but the last `entries` entries.
+    /// Drops the oldest entries, and keeps at most `entries`.
     pub fn trim(&self, entries: usize) {
         self.kept().trim(entries);
     }
 
+    /// Loses the newest entries, at most `entries`, as an engine does that fails before it has
+    /// stored them. The head goes back. The positions of the lost entries are not given again.
+    pub fn lose(&self, entries: usize) {
+        self.kept().lose(entries);
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -69,18 +92,49 @@ impl Kept {
         }
     }
 
+    fn lose(&mut self, entries: usize) {
+        let kept = self.entries.len().saturating_sub(entries);
+        if kept < self.entries.len() {
+            self.entries.truncate(kept);
+            self.losses += 1;
+        }
+        let last = self.entries.back();
+        self.head = last.map_or(self.before_first, |(entry, _)| entry.at);
+    }
+
     fn entries_after(&self, after: Position, max: usize) -> Vec<Entry> {
         let start = self.entries.partition_point(|(entry, _)| entry.at <= after);
         let entries = self.entries.range(start..).take(max);
         entries.map(|(entry, _)| entry.clone()).collect()
     }
 
-    /// Returns whether every entry after `after` is still here.
+    /// Returns whether every entry after `after` is in the log, and `after` was one itself.
     fn reaches(&self, after: Position) -> bool {
-        let entry = self
-            .entries
-            .binary_search_by_key(&after, |(entry, _)| entry.at);
-        after == self.before_first || entry.is_ok()
+        let is_entry = |after| {
+            let found = self
+                .entries
+                .binary_search_by_key(&after, |(entry, _)| entry.at);
+            found.is_ok()
+        };
+        after == self.before_first || is_entry(after)
+    }
+
+    fn append(&mut self, topic: &str, record: Record, key: Option<&str>) -> Position {
+        let written = key.and_then(|key| {
+            let mut entries = self.entries.iter();
+            entries
+                .find(|(entry, written)| &*entry.topic == topic && written.as_deref() == Some(key))
+        });
+        if let Some((entry, _)) = written {
+            return entry.at;
+        }
+        let at = Position::new(self.given.hi(), self.given.lo() + 1);
+        (self.given, self.head) = (at, at);
+        let topic = topic.into();
+        let entry = Entry { at, topic, record };
+        self.entries.push_back((entry, key.map(str::to_owned)));
+        self.trim(self.max);
+        at
     }
 }
 
@@ -88,30 +142,12 @@ impl EventLog for MemoryLog {
     fn append<'a>(
         &'a self,
         topic: &'a str,
-        event: EncodedEvent,
+        record: Record,
         idempotency_key: Option<&'a str>,
     ) -> LogFuture<'a, Position, AppendError> {
         Box::pin(async move {
-            let at = {
-                let mut kept = self.kept();
-                let written = idempotency_key.and_then(|key| {
-                    let mut entries = kept.entries.iter();
-                    entries.find(|(_, written)| written.as_deref() == Some(key))
-                });
-                if let Some((entry, _)) = written {
-                    return Ok(entry.at);
-                }
-                let at = Position::new(kept.head.hi(), kept.head.lo() + 1);
-                kept.head = at;
-                let topic = topic.into();
-                let entry = Entry { at, topic, event };
-                kept.entries
-                    .push_back((entry, idempotency_key.map(str::to_owned)));
-                let max = kept.max;
-                kept.trim(max);
-                at
-            };
-            self.appended.notify_waiters();
+            let at = self.kept().append(topic, record, idempotency_key);
+            self.0.appended.notify_waiters();
             Ok(at)
         })
     }
@@ -120,34 +156,69 @@ impl EventLog for MemoryLog {
         Box::pin(async { Ok(self.kept().head) })
     }
 
-    fn read(&self, after: Position, upto: Option<Position>, max: usize) -> LogFuture<'_, Page> {
+    fn first(&self) -> LogFuture<'_, Option<Entry>> {
+        Box::pin(async { Ok(self.kept().entries.front().map(|(entry, _)| entry.clone())) })
+    }
+
+    fn read(&self, after: Position, max: usize) -> LogFuture<'_, Page> {
         Box::pin(async move {
             let kept = self.kept();
-            if !kept.reaches(after) {
-                return Ok(Page::Gap);
-            }
-            let mut entries = kept.entries_after(after, max);
-            entries.retain(|entry| upto.is_none_or(|upto| entry.at <= upto));
-            Ok(Page::Entries(entries))
+            Ok(match kept.reaches(after) {
+                true => Page::Entries(kept.entries_after(after, max)),
+                false => Page::Gap,
+            })
         })
     }
 
-    fn wait(&self, after: Position, max: usize, time: Duration) -> LogFuture<'_, Vec<Entry>> {
+    fn tail(&self, after: Position) -> LogFuture<'_, Box<dyn Tail>> {
         Box::pin(async move {
-            let found = timeout(time, async {
+            let losses = self.kept().losses;
+            let tail: Box<dyn Tail> = Box::new(MemoryTail {
+                log: self.clone(),
+                after,
+                losses,
+            });
+            Ok(tail)
+        })
+    }
+}
+
+impl MemoryTail {
+    /// Returns the next entries, or `None` if there are none yet.
+    fn poll_next(&mut self, max: usize) -> Option<Page> {
+        let kept = self.log.kept();
+        if !kept.reaches(self.after) || kept.losses != self.losses {
+            return Some(Page::Gap);
+        }
+        let entries = kept.entries_after(self.after, max);
+        self.after = entries.last()?.at;
+        Some(Page::Entries(entries))
+    }
+}
+
+impl Tail for MemoryTail {
+    fn next(&mut self, max: usize) -> LogFuture<'_, Page> {
+        Box::pin(async move {
+            let inner = self.log.0.clone();
+            let next = timeout(HEARTBEAT, async {
                 loop {
-                    let appended = self.appended.notified();
-                    let entries = self.kept().entries_after(after, max);
-                    if !entries.is_empty() {
-                        return entries;
+                    let appended = inner.appended.notified();
+                    if let Some(page) = self.poll_next(max) {
+                        return page;
                     }
                     appended.await;
                 }
             });
-            Ok(found.await.unwrap_or_default())
+            match next.await {
+                Ok(page) => Ok(page),
+                Err(_) => Ok(self.poll_next(max).unwrap_or(Page::Entries(Vec::new()))),
+            }
         })
     }
 }
+
+/// The time after which a tail without entries returns an empty page.
+const HEARTBEAT: Duration = Duration::from_secs(1);
 
 impl fmt::Debug for MemoryLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

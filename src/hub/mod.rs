@@ -21,35 +21,60 @@
 //!
 //! [`Hub`] and [`Subscription`] are also exported from the crate root.
 
+mod backing;
 mod builder;
+mod changes;
+mod demand;
 mod distributed;
 mod encoded_events;
+mod follow;
+mod handle;
+mod history;
 #[expect(clippy::module_inception, reason = "the file defines `Hub`")]
 mod hub;
 mod info;
+mod item;
+mod keys;
+mod latest;
+mod listener;
 mod log;
+mod many;
+mod memory;
 mod memory_log;
 mod metrics;
+mod on_lag;
+mod one;
+mod order;
+mod place;
 mod position;
 mod publish_error;
+mod publish_options;
+mod replay;
 mod reset;
+mod runs;
+mod seats;
+mod sets;
 mod shared;
-mod state;
 mod subscription;
 mod sync;
 mod topic;
-mod wakers;
+mod topics;
+mod watchers;
 
 pub use self::{
     builder::HubBuilder,
+    demand::{Demand, DemandChange},
     distributed::DistributedHub,
     encoded_events::EncodedEvents,
+    handle::SubscriptionHandle,
     hub::Hub,
     info::TopicInfo,
-    log::{AppendError, Entry, EventLog, EventLogError, LogFuture, Page},
+    log::{AppendError, Entry, EventLog, EventLogError, LogFuture, Page, Record, Tail},
     memory_log::MemoryLog,
+    on_lag::OnLag,
     position::{InvalidPosition, Position},
     publish_error::PublishError,
+    publish_options::PublishOptions,
     reset::ResetReason,
-    subscription::{OnLag, Subscription},
+    subscription::Subscription,
 };

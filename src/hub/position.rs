@@ -45,6 +45,20 @@ impl Position {
     pub const fn lo(self) -> u64 {
         self.lo
     }
+
+    /// Returns the position directly before this one.
+    pub(super) const fn before(self) -> Self {
+        match self.lo.checked_sub(1) {
+            Some(lo) => Self { hi: self.hi, lo },
+            None => Self {
+                hi: self.hi.saturating_sub(1),
+                lo: u64::MAX,
+            },
+        }
+    }
+
+    /// The greatest position.
+    pub(super) const MAX: Self = Self::new(u64::MAX, u64::MAX);
 }
 
 impl fmt::Display for Position {

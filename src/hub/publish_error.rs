@@ -17,6 +17,8 @@ pub enum PublishError<E = Infallible> {
     /// The log did not store the event, or may not have stored it. Only a
     /// [`DistributedHub`](super::DistributedHub) returns this.
     Append(AppendError),
+    /// The topic is [finished](super::Hub::finish).
+    Finished,
     /// The hub is [closed](super::Hub::close).
     Closed,
 }
@@ -27,6 +29,7 @@ impl<E: fmt::Display> fmt::Display for PublishError<E> {
             Self::Encode(error) => error.fmt(f),
             Self::NotOneEvent => EncodeEventError::<E>::NotOneEvent.fmt(f),
             Self::Append(error) => error.fmt(f),
+            Self::Finished => f.write_str("the server has finished the topic"),
             Self::Closed => f.write_str("the server has closed the hub"),
         }
     }
@@ -37,7 +40,7 @@ impl<E: Error> Error for PublishError<E> {
         match self {
             Self::Encode(error) => error.source(),
             Self::Append(error) => Some(error),
-            Self::NotOneEvent | Self::Closed => None,
+            Self::NotOneEvent | Self::Finished | Self::Closed => None,
         }
     }
 }

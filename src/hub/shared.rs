@@ -1,53 +1,505 @@
-//! The state that the handles and subscriptions of a hub share.
+//! The state that the handles and subscriptions of a hub share, and the steps that change it.
 
 use std::{
-    sync::{Arc, PoisonError},
+    collections::{BTreeMap, VecDeque},
+    mem,
+    sync::{Arc, atomic::Ordering::SeqCst},
     task::Waker,
+    time::Duration,
 };
 
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::time::Instant;
 
 use super::{
-    log::EventLog,
+    backing::Backing,
+    encoded_events::EncodedEvents,
+    history::{History, Limits},
+    item::Item,
+    memory::{CacheOwner, Memory},
     metrics::HubMetrics,
+    order::Order,
+    position::Position,
     reset::ResetEvent,
-    state::State,
-    sync::{AtomicU64, Mutex, MutexGuard},
+    seats::{PAGE, Seats, Waiting},
+    sets::Sets,
+    sync::{AtomicU64, Mutex, MutexGuard, lock},
+    topic::{Finish, Footprint, Topic, TopicState, UNJOINED},
+    topics::Topics,
+    watchers::Watchers,
 };
+use crate::wake::wake_all;
 
 pub(super) struct Shared {
-    pub(super) state: Mutex<State>,
-    /// Counts the changes that wake subscribers. It is incremented under the lock, before any waker
-    /// is taken. A subscriber that finds it unchanged since it left its waker therefore knows that
-    /// the waker is still in its place.
-    pub(super) version: AtomicU64,
-    /// True if the history has a maximum age, so that entries need the time of their publication.
-    pub(super) ages: bool,
+    pub(super) limits: Limits,
+    /// The time for which a finished topic keeps its history.
+    pub(super) finished_for: Duration,
+    pub(super) started: Instant,
+    pub(super) order: Order,
+    pub(super) topics: Topics,
+    pub(super) memory: Memory,
+    pub(super) sets: Sets,
+    /// Incremented when continuity is lost: every subscription of an earlier generation is reset.
+    pub(super) generation: AtomicU64,
+    /// The beginning of the present generation.
+    pub(super) beginning: Mutex<Beginning>,
+    /// The listeners that only wait for the end of the hub.
+    pub(super) idle: Mutex<Seats>,
+    /// Finished topics, and the time at which their history is dropped.
+    pub(super) finished: Mutex<VecDeque<(Instant, Arc<Topic>)>>,
+    pub(super) watchers: Watchers,
     pub(super) reset: ResetEvent,
     pub(super) metrics: HubMetrics,
     /// The log that is read if the history does not reach back far enough.
     pub(super) backing: Option<Backing>,
 }
 
-pub(super) struct Backing {
-    pub(super) log: Arc<dyn EventLog>,
-    /// Limits concurrent reads, because after a restart all clients reconnect at the same time.
-    pub(super) readers: Semaphore,
+/// The beginning of a generation.
+#[derive(Debug, Default)]
+pub(super) struct Beginning {
+    /// The position before the oldest event that was loaded.
+    pub(super) floor: Position,
+    /// The events that were loaded, until their topics have taken them.
+    pub(super) loaded: BTreeMap<Arc<str>, Loaded>,
+}
+
+/// The events of a topic that were loaded from the log.
+#[derive(Debug, Default)]
+pub(super) struct Loaded {
+    pub(super) history: History,
+    /// The position of the topic's end.
+    pub(super) finish: Option<Position>,
+}
+
+/// An entry to add to a topic.
+pub(super) enum Addition {
+    Item(Item),
+    /// The end of the topic.
+    Finish,
+    /// The removal of the history.
+    Remove,
+}
+
+/// The result of [`Shared::add`].
+pub(super) enum Added {
+    /// The entry has this position and this size in bytes. These are to be notified.
+    New(Position, usize, Notify),
+    /// An event with the same idempotency key is in the history.
+    Before(Position),
+    /// The topic is finished.
+    Finished,
+    Closed,
+}
+
+/// Those to notify of a change of a topic.
+#[must_use = "nobody is notified until the wakers are woken"]
+pub(super) struct Notify {
+    topic: Arc<Topic>,
+    /// The first page.
+    waiting: Waiting,
+    /// All armed seats, if they are more than one page.
+    armed: Vec<u32>,
+}
+
+impl Notify {
+    /// Takes those who wait for a change of `topic`.
+    fn take(topic: &Arc<Topic>, state: &mut TopicState) -> Self {
+        let mut waiting = Waiting::default();
+        let armed = topic.take_waiting(state, &mut waiting);
+        Self {
+            topic: topic.clone(),
+            waiting,
+            armed,
+        }
+    }
+
+    /// Signals the change to all listeners, one page after the other, and returns all wakers. No
+    /// lock may be held.
+    fn signal(self) -> Vec<Waker> {
+        let mut wakers = self.waiting.into_wakers();
+        for page in self.armed.chunks(PAGE).skip(1) {
+            let mut waiting = Waiting::default();
+            self.topic.lock().seats.take_page(page, &mut waiting);
+            wakers.append(&mut waiting.into_wakers());
+        }
+        wakers
+    }
 }
 
 impl Shared {
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        // The only foreign code under this lock is the `clone` of a waker and the `as_ref` of a
-        // topic's name. If one panics, the state is still consistent.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Returns the microseconds since the creation of the hub, or 0 if nobody needs them.
+    pub(super) fn now(&self) -> u64 {
+        if self.memory.has_age() {
+            self.started.elapsed().as_micros() as u64
+        } else {
+            0
+        }
     }
 
-    pub(super) fn now(&self) -> Option<Instant> {
-        self.ages.then(Instant::now)
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(SeqCst)
     }
-}
 
-/// Wakes the wakers. The caller must not hold the lock, because a waker runs foreign code.
-pub(super) fn wake(woken: Vec<Waker>) {
-    woken.into_iter().for_each(Waker::wake);
+    /// Locks a topic, after its history has joined the present generation.
+    #[inline]
+    pub(super) fn lock<'a>(&self, topic: &'a Topic) -> MutexGuard<'a, TopicState> {
+        let mut state = topic.lock();
+        if state.generation != self.generation() {
+            self.join_generation(topic, &mut state);
+        }
+        state
+    }
+
+    /// Locks a topic for a subscription of a generation. Returns `None` if there is a new one.
+    #[inline]
+    pub(super) fn lock_in<'a>(
+        &self,
+        topic: &'a Topic,
+        generation: u64,
+    ) -> Option<MutexGuard<'a, TopicState>> {
+        let state = self.lock(topic);
+        (state.generation == generation).then_some(state)
+    }
+
+    /// Replaces the history of a topic by what was loaded for it.
+    #[cold]
+    fn join_generation(&self, topic: &Topic, state: &mut TopicState) {
+        let mut beginning = lock(&self.beginning);
+        let generation = self.generation();
+        // Positions of an earlier generation say nothing about this one.
+        state.floor = match state.generation == generation | UNJOINED {
+            true => state.floor.max(beginning.floor),
+            false => beginning.floor,
+        };
+        state.generation = generation;
+        let loaded = beginning.loaded.remove(&topic.name).unwrap_or_default();
+        drop(beginning);
+        state.forget_runs();
+        state.history = loaded.history;
+        state.finish = loaded.finish.map(|at| Finish {
+            at,
+            time: 0,
+            is_over: false,
+        });
+        state.began = state.floor;
+        state.before_last = state.last().map_or(state.floor, Position::before);
+        if !state.is_removed {
+            self.report(topic, state);
+        }
+    }
+
+    /// Returns the topic with this name, which is created if there is none.
+    pub(super) fn topic(&self, name: &str) -> Arc<Topic> {
+        let (topic, is_new) = self.topics.get_or_create(name);
+        if is_new {
+            self.metrics.topics(1);
+        }
+        topic
+    }
+
+    /// Calls `change` with the topic of this name. The topic is in the table afterwards, unless it
+    /// is void.
+    pub(super) fn with_topic<T>(
+        &self,
+        name: &str,
+        change: impl FnOnce(&Arc<Topic>, &mut TopicState) -> T,
+    ) -> T {
+        loop {
+            let topic = self.topic(name);
+            let mut state = self.lock(&topic);
+            if state.is_removed {
+                drop(state);
+                self.remove_row(&topic, Position::default());
+                continue;
+            }
+            let result = change(&topic, &mut state);
+            self.tidy(&topic, state);
+            return result;
+        }
+    }
+
+    /// Takes a seat in a topic, which `take` does.
+    pub(super) fn join<T>(
+        &self,
+        name: &str,
+        take: impl FnOnce(&Arc<Topic>, &mut TopicState) -> T,
+    ) -> T {
+        let (seat, is_first) = self.with_topic(name, |topic, state| {
+            let is_first = state.seats.is_empty();
+            (take(topic, state), is_first)
+        });
+        if is_first {
+            self.watchers.changed(name);
+        }
+        seat
+    }
+
+    /// Gives up a seat in a topic.
+    pub(super) fn leave(&self, topic: &Arc<Topic>, seat: u32) {
+        let _held; // dropped after the lock is released
+        let mut state = self.lock(topic);
+        _held = state.seats.leave(seat);
+        let is_last = state.seats.is_empty();
+        if is_last {
+            state.forget_runs();
+        }
+        self.tidy(topic, state);
+        if is_last {
+            self.watchers.changed(&topic.name);
+        }
+    }
+
+    /// Closes the present subscriptions of a topic. Returns their number.
+    pub(super) fn close_topic(&self, name: &str) -> usize {
+        let Some(topic) = self.topics.get(name) else {
+            return 0;
+        };
+        let mut state = self.lock(&topic);
+        state.epoch += 1;
+        state.closed_epoch = state.epoch;
+        let seats = state.seats.len();
+        let notify = Notify::take(&topic, &mut state);
+        drop(state);
+        wake_all(notify.signal());
+        seats
+    }
+
+    /// Completes a change of a topic: reports its memory, and lists or removes it.
+    pub(super) fn tidy(&self, topic: &Arc<Topic>, mut state: MutexGuard<'_, TopicState>) {
+        if state.is_removed {
+            return;
+        }
+        if state.is_void() {
+            state.is_removed = true;
+            let lost = state.complete_since();
+            let before = mem::take(&mut state.reported);
+            drop(state);
+            self.memory.report(before, Footprint::default());
+            self.remove_row(topic, lost);
+            return;
+        }
+        self.report(topic, &mut state);
+        let eldest = state.eldest().filter(|_| !state.is_listed);
+        if let Some((at, time)) = eldest {
+            state.is_listed = true;
+            drop(state);
+            self.memory.list(at, time, topic.clone());
+        }
+    }
+
+    /// Reports the memory of a topic after a change.
+    pub(super) fn report(&self, topic: &Topic, state: &mut TopicState) {
+        let now = topic.footprint(state);
+        let before = mem::replace(&mut state.reported, now);
+        self.memory.report(before, now);
+    }
+
+    fn remove_row(&self, topic: &Topic, lost: Position) {
+        if self.topics.remove(topic, lost) {
+            self.metrics.topics(-1);
+        }
+    }
+
+    /// Adds an entry to a topic, at the next position or at `at`.
+    pub(super) fn add(&self, name: &str, addition: Addition, at: Option<Position>) -> Added {
+        let now = self.now();
+        self.with_topic(name, |topic, state| {
+            if let Addition::Item(item) = &addition {
+                let key = item.idempotency_key();
+                if let Some(at) = key.and_then(|key| state.history.written(key)) {
+                    return Added::Before(at);
+                }
+            }
+            if let Some(finish) = state.finish {
+                if at.is_none() && !finish.is_over {
+                    return Added::Finished;
+                }
+                state.restart();
+            }
+            let Ok(at) = self.order.give(at) else {
+                return Added::Closed;
+            };
+            let mut bytes = 0;
+            match addition {
+                Addition::Item(item) => {
+                    let stored = item.store(at, now);
+                    bytes = stored.events.len();
+                    state.push(stored, self.limits);
+                }
+                Addition::Finish => {
+                    state.finish = Some(Finish {
+                        at,
+                        time: now,
+                        is_over: false,
+                    });
+                }
+                Addition::Remove => state.clear(at),
+            }
+            Added::New(at, bytes, Notify::take(topic, state))
+        })
+    }
+
+    /// Completes an addition: signals it to the listeners, and then lets everybody read up to it.
+    /// Returns the wakers to wake.
+    ///
+    /// The order matters. A reader of several topics that may read up to an event must have its
+    /// signal already.
+    pub(super) fn complete(&self, at: Position, notify: Notify) -> Vec<Waker> {
+        let mut wakers = notify.signal();
+        wakers.append(&mut self.order.added(at));
+        wakers
+    }
+
+    /// Drops caches, and then the oldest events, until the history is within its limits. The event
+    /// at `newest` is kept, unless it is too old.
+    pub(super) fn enforce_limits(&self, newest: Position) {
+        while let Some((owner, must_go)) = self.memory.take_oldest_cache() {
+            self.check_cache(owner, must_go);
+        }
+        if !self.memory.is_over() && !self.memory.has_age() {
+            return;
+        }
+        let now = self.now();
+        while let Some((listed, topic)) = self.memory.take_eldest(now) {
+            let mut state = self.lock(&topic);
+            state.is_listed = false;
+            let Some((at, time)) = state.eldest() else {
+                self.tidy(&topic, state);
+                continue;
+            };
+            // If the row was wrong, there may be an older event in another topic.
+            let is_first = at <= listed;
+            let is_kept = at == newest && !self.memory.is_too_old(time, now);
+            if is_first && !is_kept && !state.trim() {
+                state.restart(); // forgets that the topic was finished
+            }
+            self.tidy(&topic, state);
+            if is_first && is_kept {
+                return;
+            }
+        }
+    }
+
+    /// Drops a cache, or keeps it if there is one and it need not go.
+    fn check_cache(&self, owner: CacheOwner, must_go: bool) {
+        match &owner {
+            CacheOwner::Topic(topic) => {
+                let mut state = topic.lock();
+                if must_go || !state.has_runs() {
+                    state.forget_runs();
+                    state.is_cached = false;
+                    if !state.is_removed {
+                        self.report(topic, &mut state);
+                    }
+                    return;
+                }
+            }
+            CacheOwner::Set(set) => {
+                // A set that is being given up must not have another owner.
+                let _sets = self.sets.lock();
+                let Some(set) = set.upgrade() else { return };
+                if must_go {
+                    return set.clear(&self.memory);
+                }
+            }
+        }
+        self.memory.keep_cache(owner);
+    }
+
+    /// Reads several events of a topic, joined for this reader and for others at the same place.
+    #[cold]
+    pub(super) fn read_joined(
+        &self,
+        topic: &Arc<Topic>,
+        state: &mut TopicState,
+        after: Position,
+        upto: Position,
+    ) -> Option<(Position, EncodedEvents)> {
+        let read = state.read_joined(after, upto);
+        self.report(topic, state);
+        if state.has_runs() && !mem::replace(&mut state.is_cached, true) {
+            self.memory.cache(CacheOwner::Topic(topic.clone()));
+        }
+        read
+    }
+
+    /// Remembers a finished topic, whose history is dropped later.
+    pub(super) fn finished(&self, topic: Arc<Topic>) {
+        if let Some(over) = Instant::now().checked_add(self.finished_for) {
+            lock(&self.finished).push_back((over, topic));
+        }
+    }
+
+    /// Drops the histories of topics that were finished long enough ago.
+    pub(super) fn end_finished(&self) {
+        loop {
+            let topic = {
+                let mut finished = lock(&self.finished);
+                match finished.front() {
+                    Some((over, _)) if *over <= Instant::now() => finished.pop_front(),
+                    _ => return,
+                }
+            };
+            let Some((_, topic)) = topic else { return };
+            let mut state = self.lock(&topic);
+            if let Some(finish) = &mut state.finish {
+                finish.is_over = true;
+                state.clear(Position::default());
+            }
+            self.tidy(&topic, state);
+        }
+    }
+
+    /// Drops the history of a topic, which may be finished. Returns whether there was one.
+    pub(super) fn remove(&self, name: &str) -> bool {
+        let Some(topic) = self.topics.get(name) else {
+            return false;
+        };
+        let mut state = self.lock(&topic);
+        let had_history = !state.history.is_empty() || state.finish.is_some();
+        state.clear(Position::default());
+        state.restart();
+        let notify = Notify::take(&topic, &mut state);
+        self.tidy(&topic, state);
+        wake_all(notify.signal());
+        had_history
+    }
+
+    /// Notifies the subscriptions of every topic, and those without topics.
+    pub(super) fn notify_all(&self) {
+        let mut waiting = Waiting::default();
+        lock(&self.idle).take_armed(&mut waiting);
+        wake_all(waiting.into_wakers());
+        for topic in self.topics.iter() {
+            let notify = Notify::take(&topic, &mut self.lock(&topic));
+            wake_all(notify.signal());
+        }
+    }
+
+    /// Closes the hub.
+    pub(super) fn close(&self) {
+        self.order.close();
+        if let Some(backing) = &self.backing {
+            backing.closed.notify_waiters();
+        }
+        self.notify_all();
+    }
+
+    /// Begins a new generation at `head`, with the events that the log still holds.
+    pub(super) fn begin_generation(&self, head: Position, beginning: Beginning) {
+        let names: Vec<Arc<str>> = beginning.loaded.keys().cloned().collect();
+        {
+            let mut present = lock(&self.beginning);
+            self.topics
+                .begin_generation(self.generation() + 1, beginning.floor);
+            *present = beginning;
+            self.order.move_to(head);
+            self.generation.fetch_add(1, SeqCst);
+        }
+        for name in names {
+            self.with_topic(&name, |_, _| {});
+        }
+        self.enforce_limits(head);
+        self.metrics.holds(self.memory.bytes());
+        self.notify_all();
+    }
 }

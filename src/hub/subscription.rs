@@ -1,25 +1,31 @@
 //! One subscription to some topics of a hub.
 
 use std::{
-    fmt, mem,
+    fmt,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering::SeqCst},
-    task::{Context, Poll, RawWakerVTable, Waker, ready},
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
 };
 
 use futures_core::Stream;
 
 use super::{
     encoded_events::EncodedEvents,
-    log::{LogFuture, PAGE, Page},
+    handle::SubscriptionHandle,
+    latest::LatestEvery,
+    many::Many,
+    on_lag::OnLag,
+    one::{Left, One, Read},
     position::Position,
+    replay::{Replay, Replayed},
     reset::ResetReason,
     shared::Shared,
-    state::{Read, Seats},
+    topic::{Topic, TopicCounts},
 };
 use crate::{
     request::LastEventId,
-    wire::{Output, encode_to, set_last_id},
+    wire::{EndEarly, Output, encode_to, remove_ids, set_last_id},
 };
 
 /// A stream of the events that are published to some topics, returned by
@@ -30,60 +36,65 @@ use crate::{
 /// available, it yields a reset event instead, as [`OnLag`] and [`ResetReason`] describe.
 ///
 /// Events that are ready are yielded together, until they reach 32 KiB. An event of 32 KiB or more
-/// is yielded alone. A replay from the log of a [`DistributedHub`](crate::hub::DistributedHub)
-/// yields up to 500 entries together, of any size.
+/// is yielded alone.
 ///
-/// A subscription holds a position and not a queue. It ends when the hub is
-/// [closed](crate::Hub::close) and all events are read, when it lags with [`OnLag::Disconnect`],
-/// or when the log cannot be read. Dropping it removes it from its topics.
+/// A subscription holds a position and not a queue. A read takes time in proportion to the events
+/// that it yields, whatever the number of topics. Dropping the subscription removes it from its
+/// topics.
+///
+/// # The end
+///
+/// | if | it ends | with [`CloseReason`](crate::CloseReason) |
+/// |---|---|---|
+/// | all its topics are [finished](crate::Hub::finish) | after their last events | `End` |
+/// | the hub is [closed](crate::Hub::close) | after the last events | `End` |
+/// | it lags with [`OnLag::Disconnect`] | at once | `Lagged` |
+/// | [`Hub::close_topic`](crate::Hub::close_topic) closes its last topic | at once | `ByServer` |
+/// | the log of a [`DistributedHub`](crate::hub::DistributedHub) cannot be read for 30 s | after that | `Error` |
+///
+/// Only after `End` does the response send the event of [`Sse::end_with`](crate::Sse::end_with).
 #[must_use = "streams do nothing until they are polled"]
 pub struct Subscription {
     hub: Arc<Shared>,
-    seats: Seats,
-    /// The seat of its waker if it has no topics.
-    idle: Option<usize>,
+    places: Places,
     /// The position up to which it has read.
     after: Position,
+    /// The generation of the hub that `after` belongs to.
+    generation: u64,
     on_lag: OnLag,
     stage: Stage,
-    /// The waker that is registered with all its topics. `None` if there may be more to read.
+    /// True if the client has an id to come back with.
+    has_id: bool,
+    /// The stored waker. `None` if there may be more to read.
     left: Option<Left>,
-    replay: Option<Box<Replay>>,
+    extra: Option<Box<Extra>>,
 }
 
-/// A read from the log, for events that are no longer in the history.
-struct Replay {
-    /// The mutex makes the subscription `Sync`, since an [`EventLog`](super::EventLog) promises only
-    /// `Send` futures. It is never locked.
-    page: Mutex<LogFuture<'static, Page>>,
-    /// The last position to read.
-    upto: Position,
-    /// The number of pages so far, including this one.
-    pages: usize,
+/// The places of a subscription in its topics. Most subscriptions have one topic, whose place needs
+/// no allocation.
+enum Places {
+    One(One),
+    Many(Box<Many>),
 }
 
-/// The maximum number of pages of one replay. A client that missed more gets a reset.
-const MAX_PAGES: usize = 20;
-
-/// A registered waker, and the version of the hub at its registration.
-///
-/// While the version is unchanged, nothing was published and the waker is still registered. No
-/// other waker can have the same address then. So a poll with a waker of that address has nothing
-/// to read, and the next publish wakes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Left {
-    waker: (usize, usize),
-    version: u64,
+/// The state that few subscriptions need.
+#[derive(Default)]
+struct Extra {
+    start: Start,
+    latest: Option<LatestEvery>,
+    replay: Option<Replay>,
 }
 
-impl Left {
-    fn new(waker: &Waker, version: u64) -> Self {
-        let vtable: *const RawWakerVTable = waker.vtable();
-        Self {
-            waker: (waker.data() as usize, vtable as usize),
-            version,
-        }
-    }
+/// The start of a subscription without a last event ID.
+#[derive(Clone, Copy, Default)]
+enum Start {
+    /// With the next event that is published.
+    #[default]
+    Next,
+    /// With the last events.
+    Last(usize),
+    /// With the first event of each topic.
+    First,
 }
 
 /// The progress of a subscription.
@@ -91,39 +102,17 @@ impl Left {
 enum Stage {
     /// Before the first read, without a last event ID.
     New,
-    /// Before the first read, with an id that this hub has given out.
+    /// Before the first event, with an id that this hub has given out.
     Resuming,
     /// Before the first read, with an id that this hub never gave out.
     Unknown,
     /// With an id that is not yet looked up in the log.
     Claims,
-    /// With an id that the log has. The events after it are being replayed.
-    Proven,
     /// With an id that the log does not reach back to.
     Expired,
-    /// After the first read.
     Live,
     /// After the end.
     Over,
-}
-
-/// The policy for a subscription that lags, because events were dropped before it read them.
-///
-/// A subscription that resumes from an expired or unknown id gets a reset under the first two
-/// policies, and the newest events under the third.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum OnLag {
-    /// Yields one reset event, then the events that are published from now on.
-    #[default]
-    Reset,
-    /// Ends the subscription. The client reconnects with its last event ID and gets a reset then.
-    Disconnect,
-    /// Yields the newest event of each topic that the client does not have yet. Use it for topics
-    /// whose newest event is the whole state.
-    ///
-    /// A subscription that starts without a last event ID yields the newest events too.
-    Latest,
 }
 
 impl Subscription {
@@ -131,27 +120,33 @@ impl Subscription {
         hub: Arc<Shared>,
         topics: impl IntoIterator<Item = T>,
     ) -> Self {
-        // The iterator is foreign code, so it is consumed before the lock is taken.
         let mut names: Vec<T> = topics.into_iter().collect();
         names.sort_unstable_by(|a, b| a.as_ref().cmp(b.as_ref()));
         names.dedup_by(|a, b| a.as_ref() == b.as_ref());
-        let mut state = hub.state();
-        let seats: Seats = names.iter().map(|name| state.join(name.as_ref())).collect();
-        let idle = seats.is_empty().then(|| state.idle.join());
-        let after = state.head;
-        let held = state.held();
-        drop(state);
-        hub.metrics.holds(held);
+        hub.end_finished();
+        let generation = hub.generation();
+        let (places, after) = match &names[..] {
+            [name] => {
+                let (one, after) = One::join(&hub, name.as_ref());
+                (Places::One(one), after)
+            }
+            names => {
+                let (many, after) = Many::join(&hub, names);
+                (Places::Many(Box::new(many)), after)
+            }
+        };
         hub.metrics.subscribed();
+        hub.metrics.holds(hub.memory.bytes());
         Self {
             hub,
-            seats,
-            idle,
+            places,
             after,
+            generation,
             on_lag: OnLag::default(),
             stage: Stage::New,
+            has_id: false,
             left: None,
-            replay: None,
+            extra: None,
         }
     }
 
@@ -164,10 +159,11 @@ impl Subscription {
         if last.is_empty() {
             return self;
         }
-        let head = self.hub.state().head;
+        let head = self.hub.order.last();
         let in_log = self.hub.backing.is_some();
         let given = |at: &Position| in_log || (at.hi() == head.hi() && *at <= head);
         self.left = None;
+        self.has_id = true;
         self.stage = match last.parse::<Position>().filter(given) {
             Some(position) => {
                 self.after = position;
@@ -179,6 +175,49 @@ impl Subscription {
             }
             None => Stage::Unknown,
         };
+        if let Places::Many(many) = &mut self.places {
+            many.start_again();
+        }
+        self
+    }
+
+    /// Starts with the last `events` events of its topics, all topics together, if the client sent
+    /// no last event ID. If the history has fewer, it starts with the oldest one.
+    ///
+    /// Use it for clients that have no state yet, such as a page that shows the last ten messages.
+    /// With a last event ID, [`after`](Self::after) takes precedence, in whatever order both are
+    /// called.
+    ///
+    /// ```
+    /// # use futures_util::{FutureExt as _, StreamExt as _};
+    /// # use http_sse::{Event, Hub};
+    /// let hub = Hub::new();
+    /// let ids = ["1", "2", "3"].map(|text| hub.publish("chat", Event::data(text)).unwrap());
+    ///
+    /// let mut newcomer = hub.subscribe(["chat"]).replay(2);
+    /// let events = newcomer.next().now_or_never().unwrap().unwrap();
+    /// let last_two = format!("data: 2\nid: {}\n\ndata: 3\nid: {}\n\n", ids[1], ids[2]);
+    /// assert_eq!(events, &*last_two);
+    /// ```
+    pub fn replay(mut self, events: usize) -> Self {
+        self.left = None;
+        self.extra().start = Start::Last(events);
+        self
+    }
+
+    /// Starts with the first event of each topic, if the client sent no last event ID.
+    ///
+    /// If the history of a topic no longer reaches back to its first event, the subscription yields
+    /// a reset with [`ResetReason::Expired`] instead. A topic that was removed is a new topic
+    /// afterwards. A [`DistributedHub`](crate::hub::DistributedHub) starts with the first event that
+    /// its log had when the server started.
+    ///
+    /// With a last event ID, [`after`](Self::after) takes precedence, in whatever order both are
+    /// called. So this is the way to stream something that has a beginning and an
+    /// [end](crate::Hub::finish), to clients that may reload at any time.
+    pub fn from_start(mut self) -> Self {
+        self.left = None;
+        self.extra().start = Start::First;
         self
     }
 
@@ -188,224 +227,395 @@ impl Subscription {
         self
     }
 
-    /// Replays a page of the log if the history does not reach back to the id, or if the hub does
-    /// not know the id. Returns `None` if there is nothing to yield from it.
-    fn poll_replay(&mut self, cx: &mut Context<'_>) -> Poll<Option<EncodedEvents>> {
-        let proven = self.stage == Stage::Proven;
-        let (page, upto, pages) = match &mut self.replay {
-            None => {
-                let state = self.hub.state();
-                let is_there = proven || state.knows(self.after);
-                if is_there && !state.loses(&self.seats, self.after) {
-                    self.stage = Stage::Resuming;
-                    return Poll::Ready(None);
-                }
-                let upto = state.head.max(self.after);
-                drop(state);
-                self.begin_replay(upto, 1);
-                return Poll::Ready(None);
-            }
-            Some(replay) => {
-                let page = replay
-                    .page
-                    .get_mut()
-                    .unwrap_or_else(PoisonError::into_inner);
-                let page = ready!(page.as_mut().poll(cx));
-                (page, replay.upto, replay.pages)
-            }
-        };
-        self.replay = None;
-        self.stage = match page {
-            Ok(Page::Entries(_)) if pages <= MAX_PAGES => Stage::Proven,
-            Ok(Page::Entries(_) | Page::Gap) => Stage::Expired,
-            Err(_) => Stage::Over,
-        };
-        let Ok(Page::Entries(entries)) = page else {
-            return Poll::Ready(None);
-        };
-        if self.stage == Stage::Expired {
-            return Poll::Ready(None);
-        }
-        // A page that is not full reaches up to `upto`.
-        let last = entries.last().map_or(upto, |last| last.at);
-        self.after = if entries.len() < PAGE {
-            last.max(upto)
-        } else {
-            last
-        };
-        let (names, lost) = {
-            let state = self.hub.state();
-            (
-                state.names(&self.seats),
-                state.loses(&self.seats, self.after),
-            )
-        };
-        if lost {
-            let upto = self.hub.state().head.max(self.after);
-            self.begin_replay(upto, pages + 1);
-        }
-        let mine = entries.iter().filter(|entry| names.contains(&entry.topic));
-        let mine: Vec<_> = mine.map(EncodedEvents::from).collect();
-        Poll::Ready((!mine.is_empty()).then(|| EncodedEvents::join(mine.iter())))
+    /// Yields at most the newest event of each topic, once per `interval`. The first events are
+    /// yielded at once.
+    ///
+    /// Use it for topics whose newest event is the whole state, such as a price, if clients should
+    /// not get more events than they can show. Skipped events are counted in
+    /// [`TopicInfo::skipped`](super::TopicInfo::skipped). It implies [`OnLag::Latest`].
+    ///
+    /// The subscription yields current events, but a slow client gets them late, because the
+    /// buffers of sockets and servers hold older ones. See
+    /// [slow clients](crate::guide::slow_clients) for their sizes.
+    ///
+    /// # Panics
+    ///
+    /// The subscription panics when it is polled outside a tokio runtime with time enabled.
+    pub fn latest_every(mut self, interval: Duration) -> Self {
+        self.left = None;
+        self.on_lag = OnLag::Latest;
+        self.extra().latest = Some(LatestEvery::new(interval));
+        self
     }
 
-    fn begin_replay(&mut self, upto: Position, pages: usize) {
-        let (hub, after) = (self.hub.clone(), self.after);
-        let page = Box::pin(async move {
-            let Some(backing) = &hub.backing else {
-                return Ok(Page::Gap);
-            };
-            let _turn = backing.readers.acquire().await?;
-            backing.log.read(after, Some(upto), PAGE).await
-        });
-        let page: LogFuture<'static, Page> = page;
-        let page = Mutex::new(page);
-        self.replay = Some(Box::new(Replay { page, upto, pages }));
+    /// Returns a handle that adds and removes topics while the subscription is streamed.
+    pub fn handle(&mut self) -> SubscriptionHandle {
+        self.left = None;
+        if let Places::One(one) = &self.places {
+            let (mut many, _) = Many::join(&self.hub, &[&one.topic.name]);
+            many.start_again();
+            one.leave(&self.hub);
+            self.places = Places::Many(Box::new(many));
+        }
+        let Places::Many(many) = &mut self.places else {
+            unreachable!("a subscription of one topic was turned into one of several")
+        };
+        let changes = many.changes(&self.hub);
+        SubscriptionHandle::new(self.hub.clone(), many.listener.clone(), changes)
     }
 
-    /// Polls for the next item in any stage.
-    #[cold]
-    fn poll_other(&mut self, cx: &mut Context<'_>) -> Poll<Option<EncodedEvents>> {
-        while matches!(self.stage, Stage::Claims | Stage::Proven) {
-            if let Some(events) = ready!(self.poll_replay(cx)) {
-                return Poll::Ready(Some(events));
+    /// Returns whether there is nothing to stream: all topics are finished, and their histories were
+    /// dropped. Then answer with [`Sse::stop`](crate::Sse::stop), so that an `EventSource` does not
+    /// reconnect. [`Sse::stop_if`](crate::Sse::stop_if) does both.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        let is_over = |topic| {
+            let finish = self.hub.lock(topic).finish;
+            finish.is_some_and(|finish| finish.is_over)
+        };
+        match &self.places {
+            Places::One(one) => is_over(&one.topic),
+            Places::Many(many) => {
+                let mut places = many.places().peekable();
+                places.peek().is_some() && places.all(|place| is_over(&place.topic))
             }
         }
-        let read = ready!(self.poll_read(cx.waker()));
-        Poll::Ready(read.map(|read| read.unwrap_or_else(|reason| self.reset(reason))))
     }
 
-    /// Returns the next events of a single topic, and registers the waker if there are no more. This
-    /// is the fast path.
+    fn extra(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+
     #[inline]
-    fn read_on(&mut self, waker: &Waker) -> Option<EncodedEvents> {
-        let Seats::One([seat]) = self.seats else {
-            return None;
-        };
-        let _replaced; // dropped after the lock is released
-        let mut state = self.hub.state();
-        if self.stage != Stage::Live || state.closed {
-            return None;
+    fn version(&self) -> u64 {
+        match &self.places {
+            Places::One(one) => one.topic.version(),
+            Places::Many(many) => many.listener.version(),
         }
-        let (last, events) = state.read_one(seat, self.after)?;
-        self.after = last;
-        let waits;
-        (waits, _replaced) = state.wait_one(seat, last, waker);
-        if waits {
-            self.left = Some(Left::new(waker, self.hub.version.load(SeqCst)));
-        }
-        Some(events)
     }
 
-    /// Returns the next events, or the reason for a reset.
-    fn poll_read(&mut self, waker: &Waker) -> Poll<Option<Result<EncodedEvents, ResetReason>>> {
-        let mut replaced = Vec::new(); // dropped after the lock is released
-        let mut state = self.hub.state();
-        let stage = mem::replace(&mut self.stage, Stage::Live);
-        let lost = match stage {
-            Stage::Over => {
-                self.stage = Stage::Over;
-                return Poll::Ready(None);
-            }
-            Stage::Unknown => Some(ResetReason::Unknown),
-            Stage::Expired => Some(ResetReason::Expired),
-            Stage::New if self.on_lag == OnLag::Latest => Some(ResetReason::Unknown),
-            Stage::New | Stage::Resuming | Stage::Claims | Stage::Proven | Stage::Live => {
-                match state.read(&self.seats, self.after) {
-                    Read::Events(last, events) => {
-                        self.after = last;
-                        if !state.closed && !state.has_more(&self.seats, last) {
-                            state.wait(&self.seats, waker, &mut replaced);
-                            self.left = Some(Left::new(waker, self.hub.version.load(SeqCst)));
-                        }
-                        return Poll::Ready(Some(Ok(events)));
+    /// Polls for the next item.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<EncodedEvents>> {
+        loop {
+            match self.stage {
+                Stage::Over => return Poll::Ready(None),
+                Stage::Claims => {
+                    if let Some(events) = ready!(self.poll_replay(cx)) {
+                        return Poll::Ready(Some(events));
                     }
-                    Read::Nothing => None,
-                    Read::Lost if stage == Stage::Resuming => Some(ResetReason::Expired),
-                    Read::Lost => Some(ResetReason::Lagged),
+                    continue;
                 }
-            }
-        };
-        if let Some(reset) = lost {
-            // An unknown id counts as older than every event.
-            let after = match reset {
-                ResetReason::Unknown => Position::default(),
-                ResetReason::Expired | ResetReason::Lagged => self.after,
-            };
-            let lagged = reset == ResetReason::Lagged;
-            if lagged {
-                state.lagged += 1;
-                state.count(&self.seats, after, |topic| topic.lagged += 1);
-            }
-            self.after = state.head;
-            match self.on_lag {
-                OnLag::Latest => {
-                    if reset == ResetReason::Expired {
-                        state.count(&self.seats, after, |topic| topic.resets += 1);
-                    }
-                    if let Some(events) = state.newest(&self.seats, after) {
-                        return Poll::Ready(Some(Ok(events)));
+                Stage::Unknown => {
+                    if let Some(reset) = self.lose(ResetReason::Unknown) {
+                        return Poll::Ready(Some(reset));
                     }
                 }
-                OnLag::Disconnect if lagged => {
+                Stage::Expired => {
+                    if let Some(reset) = self.lose(ResetReason::Expired) {
+                        return Poll::Ready(Some(reset));
+                    }
+                }
+                Stage::New => self.start(),
+                Stage::Resuming | Stage::Live => {}
+            }
+            let mut limit = None;
+            if let Some(latest) = self.latest() {
+                limit = latest.batch();
+                if limit.is_none() {
+                    ready!(latest.poll_due(cx));
+                    limit = Some(self.begin_batch());
+                }
+            }
+            match self.read(limit, cx.waker()) {
+                Read::Events(events, left) => {
+                    self.stage = Stage::Live;
+                    self.has_id = true;
+                    self.left = left.filter(|_| limit.is_none());
+                    if let Some(latest) = self.latest() {
+                        latest.yielded();
+                    }
+                    return Poll::Ready(Some(events));
+                }
+                Read::Nothing(left) => {
+                    self.stage = Stage::Live;
+                    match self.latest().map(LatestEvery::end_batch) {
+                        None => self.left = left,
+                        Some(true) => continue, // to wait for the next interval
+                        Some(false) => match self.wait(cx.waker()) {
+                            Some(left) => self.left = left,
+                            None => continue, // there is something new
+                        },
+                    }
+                    return Poll::Pending;
+                }
+                Read::Finished => {
                     self.stage = Stage::Over;
                     return Poll::Ready(None);
                 }
-                OnLag::Reset | OnLag::Disconnect => {
-                    state.count(&self.seats, after, |topic| topic.resets += 1);
-                    return Poll::Ready(Some(Err(reset)));
+                Read::Closed => return Poll::Ready(Some(self.end_early(EndEarly::Closed))),
+                Read::Lost | Read::NewGeneration => {
+                    let reason = match self.stage {
+                        Stage::Resuming => ResetReason::Expired,
+                        _ => ResetReason::Lagged,
+                    };
+                    if let Some(reset) = self.lose(reason) {
+                        return Poll::Ready(Some(reset));
+                    }
                 }
             }
         }
-        if state.closed {
-            self.stage = Stage::Over;
-            return Poll::Ready(None);
+    }
+
+    fn read(&mut self, limit: Option<Position>, waker: &Waker) -> Read {
+        let (hub, after) = (&*self.hub, &mut self.after);
+        match &mut self.places {
+            Places::One(one) => one.read(hub, self.generation, after, limit, waker),
+            Places::Many(many) => many.read(hub, self.generation, after, limit, waker),
         }
-        state.wait(&self.seats, waker, &mut replaced);
-        if let Some(seat) = self.idle {
-            replaced.extend(state.idle.arm(seat, waker));
+    }
+
+    /// Waits for something new. Returns `None` if there is something already.
+    fn wait(&mut self, waker: &Waker) -> Option<Option<Left>> {
+        match &mut self.places {
+            Places::One(one) => one
+                .wait(&self.hub, self.generation, self.after, waker)
+                .map(Some),
+            Places::Many(many) => many.wait_for_news(&self.hub, waker),
         }
-        self.left = Some(Left::new(waker, self.hub.version.load(SeqCst)));
-        Poll::Pending
+    }
+
+    fn latest(&mut self) -> Option<&mut LatestEvery> {
+        self.extra.as_mut()?.latest.as_mut()
+    }
+
+    /// Skips to the newest events, and returns the position up to which they are yielded together.
+    fn begin_batch(&mut self) -> Position {
+        let hub = &self.hub;
+        let (batch, skipped) = match &mut self.places {
+            Places::One(one) => one.skip_and_count(hub, &mut self.after),
+            Places::Many(many) => {
+                let complete = hub.order.complete();
+                (complete, many.skip_and_count(hub, self.after))
+            }
+        };
+        hub.metrics.skipped(skipped);
+        if let Some(latest) = self.latest() {
+            latest.begin_batch(batch);
+        }
+        batch
+    }
+
+    /// Begins without a last event ID.
+    fn start(&mut self) {
+        let start = self.extra.as_ref().map_or(Start::Next, |extra| extra.start);
+        let hub = &self.hub;
+        match start {
+            Start::Next if self.on_lag == OnLag::Latest => {
+                self.skip_to_newest(None, false);
+            }
+            Start::Next => {}
+            Start::Last(events) => match &mut self.places {
+                Places::One(one) => self.after = one.before_last(hub, events),
+                Places::Many(many) => {
+                    self.after = Position::default();
+                    many.start_before_last(hub, events);
+                }
+            },
+            Start::First => match &mut self.places {
+                Places::One(one) => self.after = hub.lock(&one.topic).began,
+                Places::Many(many) => {
+                    self.after = Position::default();
+                    many.start_at(hub, |state| state.began);
+                }
+            },
+        }
+        // A first event that is no longer available has expired.
+        self.stage = if matches!(start, Start::First) {
+            Stage::Resuming
+        } else {
+            Stage::Live
+        };
+    }
+
+    /// Continues after a loss: as the policy says, or with a reset, which it returns.
+    #[cold]
+    fn lose(&mut self, reason: ResetReason) -> Option<EncodedEvents> {
+        let generation = self.hub.generation();
+        let is_new = generation != self.generation;
+        let after = (!is_new && reason != ResetReason::Unknown).then_some(self.after);
+        let is_lag = reason == ResetReason::Lagged;
+        if is_lag {
+            self.hub.metrics.lagged();
+        }
+        let disconnects = is_lag && self.on_lag == OnLag::Disconnect && self.has_id;
+        let gets_newest = is_lag && self.on_lag == OnLag::Latest;
+        let count = |counts: &mut TopicCounts| {
+            counts.lagged += u64::from(is_lag);
+            counts.resets += u64::from(!disconnects && !gets_newest);
+        };
+        if reason != ResetReason::Unknown {
+            self.count(count, after);
+        }
+        if disconnects {
+            return Some(self.end_early(EndEarly::Lagged));
+        }
+        self.stage = Stage::Live;
+        self.generation = generation;
+        if self.on_lag == OnLag::Latest && self.skip_to_newest(after, is_new) {
+            return None;
+        }
+        Some(self.reset(reason, is_new))
+    }
+
+    /// Changes the counters of each topic that has lost events after `after`.
+    fn count(&self, change: impl Fn(&mut TopicCounts), after: Option<Position>) {
+        let count = |topic: &Topic, from: Position| {
+            let mut state = self.hub.lock(topic);
+            if after.is_none_or(|after| state.loses(after.max(from))) {
+                change(&mut state.counts);
+            }
+        };
+        match &self.places {
+            Places::One(one) => count(&one.topic, Position::default()),
+            Places::Many(many) => many
+                .places()
+                .for_each(|place| count(&place.topic, place.from)),
+        }
+    }
+
+    /// Skips to the newest event of each topic after `after`, or of all if it is `None`. Returns
+    /// `false` if the newest event of a topic was lost. If `all_lost` is set, every topic without an
+    /// event counts as such.
+    fn skip_to_newest(&mut self, after: Option<Position>, all_lost: bool) -> bool {
+        match &mut self.places {
+            Places::One(one) => {
+                let from = after.unwrap_or_default();
+                let newest = one.before_newest(&self.hub, from, all_lost);
+                self.after = newest.unwrap_or(self.after);
+                newest.is_some()
+            }
+            Places::Many(many) => {
+                self.after = after.unwrap_or_default();
+                many.skip_to_newest(&self.hub, after, all_lost)
+            }
+        }
     }
 
     /// Returns the reset event. Its id is the position after which the client gets every event.
-    fn reset(&self, reason: ResetReason) -> EncodedEvents {
+    fn reset(&mut self, reason: ResetReason, is_new_generation: bool) -> EncodedEvents {
         self.hub.metrics.reset(reason);
+        let complete = self.hub.order.complete();
+        // An id that was not looked up may be anything.
+        let is_read = reason == ResetReason::Lagged && !is_new_generation;
+        self.after = if is_read {
+            complete.max(self.after)
+        } else {
+            complete
+        };
+        if let Places::Many(many) = &mut self.places {
+            many.start_again();
+        }
+        self.has_id = true;
         let mut output = Output::default();
         let Ok(events) = encode_to(&mut output, (self.hub.reset.0)(reason));
         let mut wire = output.take_all();
+        let removed = remove_ids(&mut wire);
         set_last_id(&mut wire, self.after.hi(), self.after.lo());
-        EncodedEvents::new(wire.freeze(), events.max(1))
+        EncodedEvents::new(wire.freeze(), events.saturating_sub(removed).max(1))
+    }
+
+    /// Ends the subscription although its topics go on. Returns the last item.
+    #[cold]
+    fn end_early(&mut self, why: EndEarly) -> EncodedEvents {
+        self.stage = Stage::Over;
+        EncodedEvents::end_early(why)
+    }
+
+    /// Replays events from the log if the history does not reach back to the id, or if the hub does
+    /// not know the id. Returns `None` when there is nothing more to yield from it.
+    fn poll_replay(&mut self, cx: &mut Context<'_>) -> Poll<Option<EncodedEvents>> {
+        let topics = || match &self.places {
+            Places::One(one) => vec![one.topic.clone()],
+            Places::Many(many) => many.places().map(|place| place.topic.clone()).collect(),
+        };
+        if self
+            .extra
+            .as_ref()
+            .is_none_or(|extra| extra.replay.is_none())
+        {
+            self.generation = self.hub.generation();
+            let replay = Replay::new(self.hub.clone(), topics(), self.after);
+            self.extra().replay = Some(replay);
+        }
+        let replay = self.extra().replay.as_mut();
+        let replayed = match replay {
+            Some(replay) => ready!(replay.poll(cx)),
+            None => Replayed::Gap,
+        };
+        match replayed {
+            Replayed::Events(last, events) => {
+                self.after = last;
+                self.has_id = true;
+                return Poll::Ready(Some(events));
+            }
+            Replayed::Live(after) => {
+                self.after = after;
+                self.stage = Stage::Resuming;
+            }
+            Replayed::Gap => self.stage = Stage::Expired,
+            Replayed::Unavailable => {
+                return Poll::Ready(Some(self.end_early(EndEarly::Failed)));
+            }
+        }
+        self.extra().replay = None;
+        Poll::Ready(None)
     }
 }
 
 impl Stream for Subscription {
     type Item = EncodedEvents;
 
+    #[inline]
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<EncodedEvents>> {
+        let this = &mut *self;
         // A body polls again right after it has read everything. That poll needs no lock.
-        let left = Some(Left::new(cx.waker(), self.hub.version.load(SeqCst)));
-        if self.left == left {
+        if this.left.is_some() && this.left == Some(Left::new(cx.waker(), this.version())) {
             return Poll::Pending;
         }
-        if let Some(events) = self.read_on(cx.waker()) {
-            return Poll::Ready(Some(events));
+        this.left = None;
+        if let (Places::One(one), Stage::Live, None) = (&this.places, this.stage, &this.extra) {
+            let read = one.read(
+                &this.hub,
+                this.generation,
+                &mut this.after,
+                None,
+                cx.waker(),
+            );
+            match read {
+                Read::Events(events, left) => {
+                    this.left = left;
+                    this.has_id = true;
+                    return Poll::Ready(Some(events));
+                }
+                Read::Nothing(left) => {
+                    this.left = left;
+                    return Poll::Pending;
+                }
+                _ => {}
+            }
         }
-        self.poll_other(cx)
+        this.poll(cx)
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let mut wakers: Vec<Waker> = Vec::new(); // dropped after the lock is released
-        let mut state = self.hub.state();
-        wakers.extend(self.seats.iter().filter_map(|seat| state.leave(*seat)));
-        wakers.extend(self.idle.and_then(|seat| state.idle.leave(seat)));
-        let held = state.held();
-        drop(state);
-        self.hub.metrics.holds(held);
+        match &mut self.places {
+            Places::One(one) => one.leave(&self.hub),
+            Places::Many(many) => many.leave(&self.hub),
+        }
         self.hub.metrics.left();
+        self.hub.metrics.holds(self.hub.memory.bytes());
     }
 }
 

@@ -1,57 +1,103 @@
-//! One topic: its history, and the subscribers that wait for more.
+//! One topic: its history, its end, and the subscribers that wait for more.
 
-use std::{collections::VecDeque, mem, sync::Arc};
+use std::{
+    mem,
+    sync::{Arc, atomic::Ordering::SeqCst},
+};
 
-use tokio::time::Instant;
-
-use super::{encoded_events::EncodedEvents, position::Position, wakers::Wakers};
+use super::{
+    encoded_events::EncodedEvents,
+    history::{History, Limits, Stored},
+    position::Position,
+    runs::{Run, Runs},
+    seats::{Seats, Waiting},
+    sync::{AtomicU64, Mutex, MutexGuard, lock},
+};
 use crate::wire::BUDGET;
 
 /// A topic of a hub.
 #[derive(Debug)]
 pub(super) struct Topic {
     pub(super) name: Arc<str>,
-    /// Sorted by position.
-    pub(super) entries: VecDeque<Stored>,
-    /// Every event of the topic after this position is in `entries`.
-    pub(super) complete_since: Position,
-    pub(super) waiting: Wakers,
-    /// The total size of `entries`, in bytes.
-    pub(super) bytes: usize,
+    /// Its place in the table of topics. No two topics of a hub have the same, at any time.
+    pub(super) key: TopicKey,
+    /// Counts the changes that wake subscribers. It is incremented under the lock, before any waker
+    /// is taken. A subscriber that finds it unchanged since it left its waker therefore knows that
+    /// the waker is still in its seat.
+    version: AtomicU64,
+    state: Mutex<TopicState>,
+}
+
+/// Marks the generation of a topic that has not looked for loaded events.
+pub(super) const UNJOINED: u64 = 1 << 63;
+
+/// The hash of a topic's name, and a number that is not used twice.
+pub(super) type TopicKey = (u64, u64);
+
+#[derive(Debug)]
+pub(super) struct TopicState {
+    /// The generation of the hub that the history belongs to, with [`UNJOINED`] if the topic was
+    /// created in it and has not looked for loaded events.
+    pub(super) generation: u64,
+    pub(super) history: History,
+    /// Events up to here were never known to the topic.
+    pub(super) floor: Position,
+    /// The position before the first event of the topic.
+    pub(super) began: Position,
+    /// The position of the last event but one, even if it was dropped since.
+    pub(super) before_last: Position,
+    pub(super) finish: Option<Finish>,
+    pub(super) seats: Seats,
+    /// Joined events of the history. `None` if there are none.
+    runs: Option<Box<Runs>>,
+    pub(super) counts: TopicCounts,
+    /// Incremented when all present subscriptions end. Each remembers the value at its start.
+    pub(super) epoch: u32,
+    /// The first epoch after the subscriptions were last closed by the server.
+    pub(super) closed_epoch: u32,
+    /// Set when the topic was removed from the table. Whoever finds it looks it up again.
+    pub(super) is_removed: bool,
+    /// True if the topic has a row among the eldest.
+    pub(super) is_listed: bool,
+    /// True if the topic is in the list of caches.
+    pub(super) is_cached: bool,
+    /// The memory as it was last reported.
+    pub(super) reported: Footprint,
+}
+
+/// The answer of a topic that has several new events.
+#[derive(Debug)]
+pub(super) struct Several;
+
+/// The end of a topic.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Finish {
+    pub(super) at: Position,
+    /// The microseconds from the creation of the hub to the end, if the history has a maximum age.
+    pub(super) time: u64,
+    /// True if the history of the finished topic was dropped. The name can then be used again.
+    pub(super) is_over: bool,
+}
+
+/// The counters of a topic, since it was created.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct TopicCounts {
     pub(super) published: u64,
     pub(super) resets: u64,
     pub(super) lagged: u64,
-    /// The position of the last event but one, even if it was dropped since.
-    before_last: Position,
-    /// Joined events, the newest run first.
-    runs: VecDeque<Run>,
-    /// The total size of `runs`, in bytes.
-    pub(super) run_bytes: usize,
+    pub(super) skipped: u64,
 }
 
-/// The maximum number of cached runs. Readers at the same position read the same few in turn.
-const MAX_RUNS: usize = 8;
-
-/// One published item.
-#[derive(Debug)]
-pub(super) struct Stored {
-    pub(super) at: Position,
-    /// The time of its publication, if the history has a maximum age.
-    pub(super) time: Option<Instant>,
-    pub(super) events: EncodedEvents,
-}
-
-/// Consecutive events of a topic, joined for the first reader and shared with later ones. It serves
-/// readers that have read up to `from` or later, but not as far as `first`.
-#[derive(Debug)]
-struct Run {
-    /// The position of the event before the run.
-    from: Position,
-    /// The position of the first event in the run.
-    first: Position,
-    /// The position of the last event in the run.
-    last: Position,
-    events: EncodedEvents,
+/// The memory of a topic, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Footprint {
+    /// The memory that the hub's bound limits: the history, and the topic itself if nobody is
+    /// subscribed to it.
+    pub(super) history: usize,
+    /// The memory of live subscriptions, and of the topic itself if it has any.
+    pub(super) live: usize,
+    /// The memory of caches.
+    pub(super) caches: usize,
 }
 
 /// The size of a read so far, in bytes. A read takes as many events as fill a frame, so that a body
@@ -69,124 +115,218 @@ impl Piece {
 }
 
 impl Topic {
-    pub(super) fn new(name: Arc<str>, complete_since: Position) -> Self {
+    pub(super) fn new(name: Arc<str>, key: TopicKey, generation: u64, floor: Position) -> Self {
         Self {
             name,
-            entries: VecDeque::new(),
-            complete_since,
-            waiting: Wakers::default(),
-            bytes: 0,
-            published: 0,
-            resets: 0,
-            lagged: 0,
-            before_last: complete_since,
-            runs: VecDeque::new(),
-            run_bytes: 0,
+            key,
+            version: AtomicU64::new(0),
+            state: Mutex::new(TopicState {
+                generation: generation | UNJOINED,
+                history: History::default(),
+                floor,
+                began: floor,
+                before_last: floor,
+                finish: None,
+                seats: Seats::default(),
+                runs: None,
+                counts: TopicCounts::default(),
+                epoch: 0,
+                closed_epoch: 0,
+                is_removed: false,
+                is_listed: false,
+                is_cached: false,
+                reported: Footprint::default(),
+            }),
         }
     }
 
-    /// Returns whether the topic has neither history nor subscribers.
+    #[inline]
+    pub(super) fn lock(&self) -> MutexGuard<'_, TopicState> {
+        lock(&self.state)
+    }
+
+    #[inline]
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(SeqCst)
+    }
+
+    /// Takes those who wait for a change. The caller has the lock, and has made the change.
+    pub(super) fn take_waiting(&self, state: &mut TopicState, waiting: &mut Waiting) -> Vec<u32> {
+        self.version.fetch_add(1, SeqCst);
+        state.seats.take_armed(waiting)
+    }
+
+    /// Returns the memory of the topic. The caller has the lock.
+    pub(super) fn footprint(&self, state: &TopicState) -> Footprint {
+        let own = TOPIC + self.name.len();
+        let is_live = !state.seats.is_empty();
+        Footprint {
+            history: state.history.heap_bytes() + if is_live { 0 } else { own },
+            live: state.seats.heap_bytes() + if is_live { own } else { 0 },
+            caches: state.runs.as_ref().map_or(0, |runs| runs.heap_bytes()),
+        }
+    }
+}
+
+impl TopicState {
+    /// Returns whether the topic has neither history nor subscribers, and was not finished.
     pub(super) fn is_void(&self) -> bool {
-        self.entries.is_empty() && self.waiting.is_empty()
+        self.history.is_empty() && self.seats.is_empty() && self.finish.is_none()
     }
 
-    pub(super) fn push(&mut self, entry: Stored) {
-        self.bytes += entry.events.len();
-        self.published += 1;
-        self.before_last = self.last().unwrap_or(self.complete_since);
-        self.entries.push_back(entry);
+    /// Returns the position and time of what goes first when there is too much: the oldest event, or
+    /// the end of a finished topic without subscribers.
+    pub(super) fn eldest(&self) -> Option<(Position, u64)> {
+        let oldest = self.history.oldest().map(|oldest| (oldest.at, oldest.time));
+        let end = self.finish.filter(|_| self.seats.is_empty());
+        oldest.or_else(|| end.map(|end| (end.at, end.time)))
     }
 
-    /// Drops the oldest entry.
-    pub(super) fn trim(&mut self) -> Option<Stored> {
-        let entry = self.entries.pop_front()?;
-        self.bytes -= entry.events.len();
-        self.complete_since = entry.at;
-        Some(entry)
+    /// Returns the position after which every event of the topic is in its history.
+    #[inline]
+    pub(super) fn complete_since(&self) -> Position {
+        self.floor.max(self.history.trimmed())
+    }
+
+    /// Returns whether events after `after` are no longer available.
+    #[inline]
+    pub(super) fn loses(&self, after: Position) -> bool {
+        self.complete_since() > after
+    }
+
+    /// Returns whether a subscription whose client has everything up to `after` has lost events. For
+    /// a client with nothing, `after` is 0-0, and only dropped events count.
+    pub(super) fn has_lost(&self, after: Position) -> bool {
+        if after == Position::default() {
+            self.history.trimmed() > after
+        } else {
+            self.loses(after)
+        }
     }
 
     /// Returns the position of the last event in the history.
+    #[inline]
     pub(super) fn last(&self) -> Option<Position> {
-        self.entries.back().map(|entry| entry.at)
+        self.history.newest().map(|stored| stored.at)
     }
 
     /// Returns whether the history has events after `after`.
+    #[inline]
     pub(super) fn has_more(&self, after: Position) -> bool {
         self.last().is_some_and(|last| last > after)
     }
 
-    /// Returns the index of the first entry after `after`.
-    pub(super) fn index_after(&self, after: Position) -> usize {
-        // Subscribers that keep up are within the last few entries.
-        const FEW: usize = 8;
-        let entries = &self.entries;
-        let few = entries.len().saturating_sub(FEW);
-        match entries.get(few) {
-            Some(entry) if entry.at <= after => {
-                let newer = entries.iter().rev().take_while(|entry| entry.at > after);
-                entries.len() - newer.count()
-            }
-            _ => entries.partition_point(|entry| entry.at <= after),
+    /// Returns the position of the first event after `after`.
+    pub(super) fn first_after(&self, after: Position) -> Option<Position> {
+        self.history.after(after).next().map(|stored| stored.at)
+    }
+
+    /// Adds an item, and drops others beyond the limits. The item itself is kept.
+    pub(super) fn push(&mut self, stored: Stored, limits: Limits) {
+        self.counts.published += 1;
+        self.before_last = self.last().unwrap_or_else(|| self.complete_since());
+        self.runs = None;
+        self.history.push(stored, limits);
+    }
+
+    /// Drops the oldest event. Returns `false` if there is none.
+    pub(super) fn trim(&mut self) -> bool {
+        self.runs = None;
+        self.history.trim()
+    }
+
+    /// Drops the whole history. Events up to `lost` are then no longer available, nor are those that
+    /// it had.
+    pub(super) fn clear(&mut self, lost: Position) {
+        self.runs = None;
+        self.history.clear(lost);
+    }
+
+    /// Starts a finished topic anew. Positions from before are expired.
+    pub(super) fn restart(&mut self) {
+        if let Some(finish) = self.finish.take() {
+            self.floor = self.floor.max(finish.at);
+            self.began = finish.at;
+            self.epoch += 1; // ends the subscriptions of the finished topic
+            self.counts = TopicCounts::default();
         }
     }
 
-    /// Returns the events after `after`, up to one frame, and the position of the last of them.
-    /// Returns `None` if there are none.
+    /// Returns the event after `after` if it is the only one, or a piece that was joined before.
+    /// `Err` means that there are several, which are not joined yet.
     #[inline]
-    pub(super) fn read(&mut self, after: Position) -> Option<(Position, EncodedEvents)> {
-        let last = self.entries.back()?;
-        if last.at <= after {
-            return None;
+    pub(super) fn read(
+        &self,
+        after: Position,
+        upto: Position,
+    ) -> Result<Option<(Position, EncodedEvents)>, Several> {
+        let Some(newest) = self.history.newest() else {
+            return Ok(None);
+        };
+        if newest.at <= after {
+            return Ok(None);
         }
-        if self.before_last <= after {
-            return Some((last.at, last.events.clone())); // the common case: one new event
+        if self.before_last <= after && newest.at <= upto {
+            return Ok(Some((newest.at, newest.events.clone()))); // the common case
         }
-        let serves = |run: &&Run| run.from <= after && after < run.first;
-        if let Some(run) = self.runs.iter().find(serves) {
-            return Some((run.last, run.events.clone()));
+        let run = self
+            .runs
+            .as_ref()
+            .and_then(|runs| runs.get(after, self.generation));
+        match run.filter(|(last, _)| *last <= upto) {
+            Some(run) => Ok(Some(run)),
+            None => Err(Several),
         }
-        Some(self.read_anew(after))
     }
 
-    #[cold]
-    fn read_anew(&mut self, after: Position) -> (Position, EncodedEvents) {
-        let start = self.index_after(after);
-        let end = self.end_of_run(start);
-        let (first, last) = (self.entries[start].at, self.entries[end - 1].at);
-        if end - start == 1 {
-            return (last, self.entries[start].events.clone());
-        }
-        let run = self.entries.range(start..end);
-        let events = EncodedEvents::join(run.map(|entry| &entry.events));
-        if self.waiting.len() > 1 {
-            let from = match start.checked_sub(1) {
-                Some(before) => self.entries[before].at,
-                None => self.complete_since,
-            };
-            if self.runs.len() == MAX_RUNS {
-                let oldest = self.runs.pop_back();
-                self.run_bytes -= oldest.map_or(0, |run| run.events.len());
-            }
-            self.run_bytes += events.len();
-            self.runs.push_front(Run {
-                from,
+    /// Returns the events after `after` up to `upto`, at most one frame, and the position of the
+    /// last of them. Returns `None` if there are none.
+    pub(super) fn read_joined(
+        &mut self,
+        after: Position,
+        upto: Position,
+    ) -> Option<(Position, EncodedEvents)> {
+        let mut piece = Piece::default();
+        let mut last = after;
+        let wanted = self.history.after(after);
+        let fits = wanted.take_while(|stored| stored.at <= upto && piece.takes(&stored.events));
+        let fits: Vec<&EncodedEvents> = fits
+            .inspect(|stored| last = stored.at)
+            .map(|stored| &stored.events)
+            .collect();
+        let events = match fits[..] {
+            [] => return None,
+            [events] => return Some((last, events.clone())),
+            _ => EncodedEvents::join(fits.iter().copied()),
+        };
+        if self.seats.len() > 1 {
+            let first = self.first_after(after)?;
+            let from = self.history.last_until(after);
+            let run = Run {
+                from: from.unwrap_or_else(|| self.complete_since()),
                 first,
                 last,
                 events: events.clone(),
-            });
+            };
+            self.runs.get_or_insert_default().push(run, self.generation);
         }
-        (last, events)
+        Some((last, events))
     }
 
-    /// Drops the runs and returns their size in bytes.
-    pub(super) fn forget_runs(&mut self) -> usize {
-        self.runs = VecDeque::new();
-        mem::take(&mut self.run_bytes)
+    /// Drops the joined events.
+    pub(super) fn forget_runs(&mut self) {
+        self.runs = None;
     }
 
-    fn end_of_run(&self, start: usize) -> usize {
-        let mut piece = Piece::default();
-        let fits = self.entries.range(start..);
-        start + fits.take_while(|entry| piece.takes(&entry.events)).count()
+    pub(super) fn has_runs(&self) -> bool {
+        self.runs.is_some()
     }
 }
+
+/// The memory of a topic without its name, history and seats, in bytes: the topic itself, its rows
+/// in the tables of topics and of eldest events, and the counters of shared memory.
+const TOPIC: usize = mem::size_of::<Topic>() + 4 * mem::size_of::<usize>() + ROWS;
+
+/// The memory of a row among the topics and of one among the eldest events, in bytes. The nodes of
+/// both tables are filled by two thirds on average.
+const ROWS: usize = 100;

@@ -164,7 +164,6 @@ impl<'a> Encoder<'a> {
     /// When the source then returns `None`, the stream ends cleanly with the reason for `why`. This
     /// writes nothing and counts as no event. If the source yields more items, they are still sent.
     #[cfg(any(feature = "hub", test))]
-    #[allow(dead_code, reason = "only a hub ends its streams early")]
     #[cold]
     pub(crate) fn end_early(&mut self, why: EndEarly) {
         self.output.end_early(why);
@@ -291,8 +290,7 @@ pub(crate) const OPENING: Bytes = Bytes::from_static(b":\n");
 
 /// Gives the last event in `wire` the id `hi-lo`.
 ///
-/// The id overrides an earlier one of the event, because the client uses the last (9.2.6 of the
-/// HTML standard). If `wire` ends with a comment line, the id becomes an event of its own.
+/// If `wire` ends with a comment line, the id becomes an event of its own.
 #[cfg(feature = "hub")]
 pub(crate) fn set_last_id(wire: &mut bytes::BytesMut, hi: u64, lo: u64) {
     if wire.ends_with(b"\n\n") {
@@ -303,6 +301,32 @@ pub(crate) fn set_last_id(wire: &mut bytes::BytesMut, hi: u64, lo: u64) {
     wire.extend_from_slice(b"-");
     wire.extend_from_slice(itoa::Buffer::new().format(lo).as_bytes());
     wire.extend_from_slice(b"\n\n");
+}
+
+/// Removes the ids from encoded events, because an id that follows takes their place. Returns the
+/// number of events that had nothing else, and are removed too.
+#[cfg(feature = "hub")]
+pub(crate) fn remove_ids(wire: &mut bytes::BytesMut) -> u64 {
+    if !wire.starts_with(b"id: ") && memchr::memmem::find(wire, b"\nid: ").is_none() {
+        return 0;
+    }
+    let mut rest = bytes::BytesMut::with_capacity(wire.len() + 32);
+    let mut is_empty = true;
+    let mut removed = 0;
+    for line in wire.split_inclusive(|&byte| byte == b'\n') {
+        let ends_event = line == b"\n";
+        if line.starts_with(b"id: ") {
+            continue;
+        }
+        if ends_event && is_empty {
+            removed += 1;
+            continue;
+        }
+        rest.extend_from_slice(line);
+        is_empty = ends_event;
+    }
+    *wire = rest;
+    removed
 }
 
 /// Encodes a comment as a block of its own, ended by an empty line.

@@ -29,10 +29,13 @@ pub use self::{
     item::{Encode, IntoSourceError, encode},
     retry::{InvalidRetry, Retry},
 };
-#[cfg(feature = "hub")]
-pub(crate) use self::{encode::set_last_id, output::BUDGET};
 pub(crate) use self::{
     encode::{OPENING, comment_block},
     item::encode_to,
     output::{EndEarly, Output},
+};
+#[cfg(feature = "hub")]
+pub(crate) use self::{
+    encode::{remove_ids, set_last_id},
+    output::BUDGET,
 };

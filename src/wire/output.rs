@@ -91,13 +91,18 @@ pub(crate) struct Output {
 }
 
 /// The reason for which a source ends although it is not complete.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "only a hub ends its streams early")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    not(feature = "hub"),
+    allow(dead_code, reason = "only a hub ends its streams early")
+)]
 pub(crate) enum EndEarly {
     /// The client read too slowly.
     Lagged,
     /// The source can yield no more.
     Failed,
+    /// The server closed the source.
+    Closed,
 }
 
 #[derive(Debug, Default)]

@@ -116,7 +116,8 @@ async fn bursts(hub: &Hub) -> Vec<Vec<Burst>> {
 
 /// Returns a subscription that waits for an event and does not read when it is woken.
 fn stalled(hub: &Hub, on_lag: OnLag) -> (Subscription, Arc<Wakes>) {
-    let mut subscription = hub.subscribe(["a"]).on_lag(on_lag);
+    let head = hub.head().to_string().parse().unwrap();
+    let mut subscription = hub.subscribe(["a"]).after(head).on_lag(on_lag);
     let wakes = Arc::new(Wakes::default());
     let waker = Waker::from(wakes.clone());
     let mut cx = Context::from_waker(&waker);
@@ -154,6 +155,7 @@ async fn a_stalled_subscriber_delays_no_other() {
             };
             let read = stalled.next().now_or_never().unwrap();
             let read = read.map(|events| String::from_utf8(events.as_bytes().to_vec()).unwrap());
+            let read = read.filter(|read| !read.is_empty()); // the last item has no events
             assert_eq!(read, expected);
             assert!(stalled.next().now_or_never().unwrap().is_none());
         }

@@ -141,15 +141,16 @@ fn a_hub_records_its_metrics() {
         assert_eq!(
             telemetry.metrics(),
             [
-                "sse_hub_lagged_total 1".to_owned(),
-                format!("sse_hub_memory_bytes {memory}"),
-                format!("sse_hub_published_bytes_total {bytes}"),
-                "sse_hub_published_total 3".to_owned(),
-                "sse_hub_resets_total{reason=\"expired\"} 0".to_owned(),
-                "sse_hub_resets_total{reason=\"lagged\"} 1".to_owned(),
-                "sse_hub_resets_total{reason=\"unknown\"} 1".to_owned(),
-                "sse_hub_subscriptions 1".to_owned(),
-                "sse_hub_topics 1".to_owned(),
+                "sse_hub_lagged_total{hub=\"default\"} 1".to_owned(),
+                format!("sse_hub_memory_bytes{{hub=\"default\"}} {memory}"),
+                format!("sse_hub_published_bytes_total{{hub=\"default\"}} {bytes}"),
+                "sse_hub_published_total{hub=\"default\"} 3".to_owned(),
+                "sse_hub_resets_total{hub=\"default\",reason=\"expired\"} 0".to_owned(),
+                "sse_hub_resets_total{hub=\"default\",reason=\"lagged\"} 1".to_owned(),
+                "sse_hub_resets_total{hub=\"default\",reason=\"unknown\"} 1".to_owned(),
+                "sse_hub_skipped_total{hub=\"default\"} 0".to_owned(),
+                "sse_hub_subscriptions{hub=\"default\"} 1".to_owned(),
+                "sse_hub_topics{hub=\"default\"} 1".to_owned(),
             ]
         );
     });

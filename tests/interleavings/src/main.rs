@@ -1,7 +1,8 @@
-//! The step from history to live events and the wake-up of subscribers, under many schedules.
+//! The order of a hub, the step from history to live events, and the wake-up of subscribers, under
+//! many schedules.
 //!
 //! [shuttle](https://docs.rs/shuttle) chooses the schedules, at random and by PCT. The hub uses
-//! shuttle's lock and atomic for this (`src/hub/sync.rs`).
+//! shuttle's locks and atomics for this (`src/hub/sync.rs`).
 //!
 //! ```text
 //! RUSTFLAGS="--cfg shuttle" cargo run --release
@@ -11,7 +12,7 @@ use futures_util::StreamExt as _;
 use http_sse::{Event, Hub, Subscription, hub::Position};
 use shuttle::{future::block_on, thread};
 
-const ITERATIONS: usize = 20_000;
+const ITERATIONS: usize = 10_000;
 
 fn main() {
     for (name, case) in [
@@ -21,6 +22,12 @@ fn main() {
             live_events_follow_the_history,
         ),
         ("a new task is woken", a_new_task_is_woken),
+        (
+            "several topics are read in one order",
+            several_topics_are_read_in_one_order,
+        ),
+        ("a finished topic ends", a_finished_topic_ends),
+        ("an added topic is read", an_added_topic_is_read),
         (
             "closing wakes all subscribers",
             closing_wakes_all_subscribers,
@@ -32,26 +39,35 @@ fn main() {
     }
 }
 
+/// Returns the positions of the events in the next piece, or none at the end.
+async fn next(subscription: &mut Subscription) -> Vec<u64> {
+    let Some(events) = subscription.next().await else {
+        return Vec::new();
+    };
+    let wire = std::str::from_utf8(events.as_bytes()).unwrap();
+    let positions = wire.split_terminator("\n\n").map(|event| {
+        let (_, at) = event.rsplit_once("\nid: ").unwrap();
+        at.parse::<Position>().unwrap().lo()
+    });
+    positions.collect()
+}
+
 /// Reads the events from position `first` to `last`, and asserts that each comes once and in order.
 /// Shuttle reports a lost wake-up as a deadlock.
 async fn read(subscription: &mut Subscription, first: u64, last: u64) {
-    let mut next = first;
-    while next <= last {
-        let events = subscription.next().await.expect("the hub is open");
-        for event in std::str::from_utf8(events.as_bytes())
-            .unwrap()
-            .split_terminator("\n\n")
-        {
-            let (_, at) = event.rsplit_once("\nid: ").unwrap();
-            let at: Position = at.parse().unwrap();
-            assert_eq!(at.lo(), next);
-            next += 1;
+    let mut expected = first;
+    while expected <= last {
+        let positions = next(subscription).await;
+        assert!(!positions.is_empty(), "the hub is open");
+        for at in positions {
+            assert_eq!(at, expected);
+            expected += 1;
         }
     }
 }
 
-fn publish(hub: &Hub, topic: &str) {
-    hub.publish(topic, Event::data("x")).unwrap();
+fn publish(hub: &Hub, topic: &str) -> u64 {
+    hub.publish(topic, Event::data("x")).unwrap().lo()
 }
 
 fn no_wake_up_is_lost() {
@@ -66,7 +82,7 @@ fn no_wake_up_is_lost() {
     let publishers: Vec<_> = (0..2)
         .map(|_| {
             let hub = hub.clone();
-            thread::spawn(move || (0..2).for_each(|_| publish(&hub, "a")))
+            thread::spawn(move || (0..2).for_each(|_| _ = publish(&hub, "a")))
         })
         .collect();
     for thread in publishers.into_iter().chain(readers) {
@@ -79,7 +95,7 @@ fn live_events_follow_the_history() {
     publish(&hub, "a");
     let publisher = thread::spawn({
         let hub = hub.clone();
-        move || (0..3).for_each(|_| publish(&hub, "a"))
+        move || (0..3).for_each(|_| _ = publish(&hub, "a"))
     });
     let reader = thread::spawn({
         let hub = hub.clone();
@@ -99,7 +115,7 @@ fn a_new_task_is_woken() {
     let mut subscription = hub.subscribe(["a"]);
     let publisher = thread::spawn({
         let hub = hub.clone();
-        move || (0..3).for_each(|_| publish(&hub, "a"))
+        move || (0..3).for_each(|_| _ = publish(&hub, "a"))
     });
     let mut at = 1;
     while at <= 3 {
@@ -112,6 +128,102 @@ fn a_new_task_is_woken() {
         at += count;
     }
     publisher.join().unwrap();
+}
+
+/// Publishes to two topics at the same time. The events of both are read without a gap, by two
+/// subscriptions that share joined events, and after a resume.
+fn several_topics_are_read_in_one_order() {
+    let hub = Hub::new();
+    let readers: Vec<_> = (0..2)
+        .map(|_| {
+            let mut subscription = hub.subscribe(["a", "b"]);
+            thread::spawn(move || block_on(read(&mut subscription, 1, 4)))
+        })
+        .collect();
+    let publishers: Vec<_> = ["a", "b"]
+        .into_iter()
+        .map(|topic| {
+            let hub = hub.clone();
+            thread::spawn(move || (0..2).for_each(|_| _ = publish(&hub, topic)))
+        })
+        .collect();
+    let first = Position::new(hub.head().hi(), 0).to_string();
+    let mut resumed = hub.subscribe(["a", "b"]).after(first.parse().unwrap());
+    block_on(read(&mut resumed, 1, 4));
+    for thread in publishers.into_iter().chain(readers) {
+        thread.join().unwrap();
+    }
+}
+
+/// Finishes two topics while they are read. A reader gets what was published, and then the end.
+fn a_finished_topic_ends() {
+    let hub = Hub::new();
+    let readers: Vec<_> = [vec!["a"], vec!["a", "b"]]
+        .into_iter()
+        .map(|topics| {
+            let mut subscription = hub.subscribe(topics);
+            thread::spawn(move || {
+                block_on(async {
+                    let mut all = Vec::new();
+                    loop {
+                        let positions = next(&mut subscription).await;
+                        if positions.is_empty() {
+                            return all;
+                        }
+                        all.extend(positions);
+                    }
+                })
+            })
+        })
+        .collect();
+    let other = thread::spawn({
+        let hub = hub.clone();
+        move || {
+            let at = publish(&hub, "b");
+            hub.finish("b").unwrap();
+            at
+        }
+    });
+    let at = publish(&hub, "a");
+    hub.finish("a").unwrap();
+    let mut both = [at, other.join().unwrap()];
+    both.sort_unstable();
+    let mut read = readers.into_iter().map(|reader| reader.join().unwrap());
+    assert_eq!(read.next().unwrap(), [at]);
+    assert_eq!(read.next().unwrap(), both);
+}
+
+/// Adds a topic while it is published to. Everything after the call is read.
+fn an_added_topic_is_read() {
+    let hub = Hub::new();
+    let mut subscription = hub.subscribe(["a"]);
+    let handle = subscription.handle();
+    let reader = thread::spawn(move || {
+        block_on(async {
+            let mut all = Vec::new();
+            loop {
+                let positions = next(&mut subscription).await;
+                if positions.is_empty() {
+                    return all;
+                }
+                all.extend(positions);
+            }
+        })
+    });
+    let publisher = thread::spawn({
+        let hub = hub.clone();
+        move || [publish(&hub, "b"), publish(&hub, "a")]
+    });
+    assert!(handle.add("b"));
+    let last = publish(&hub, "b");
+    let [of_b, of_a] = publisher.join().unwrap();
+    hub.close();
+    let mut read = reader.join().unwrap();
+    assert!(read.is_sorted(), "{read:?}");
+    read.retain(|at| *at != of_b); // may be from before the call
+    let mut expected = [of_a, last];
+    expected.sort_unstable();
+    assert_eq!(read, expected);
 }
 
 fn closing_wakes_all_subscribers() {

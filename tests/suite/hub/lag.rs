@@ -30,6 +30,8 @@ fn a_lagging_subscriber_is_reset_once_by_default() {
 fn a_lagging_subscriber_can_be_disconnected() {
     let hub = hub_of_three();
     let mut slow = hub.subscribe(["a"]).on_lag(OnLag::Disconnect);
+    let first = publish(&hub, "a", "x");
+    assert_eq!(read(&mut slow), (wire("x", first), true));
     let at: Vec<_> = (0..4).map(|_| publish(&hub, "a", "x")).collect();
     assert_eq!(read(&mut slow), (String::new(), false));
     assert_eq!(read(&mut slow), (String::new(), false));

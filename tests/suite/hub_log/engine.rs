@@ -1,20 +1,20 @@
 //! A log whose entries and answers a test sets.
 
 use std::{
-    sync::{Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use futures_util::future::BoxFuture;
 use http_sse::{
     EncodedEvent, Event,
-    hub::{AppendError, Entry, EventLog, EventLogError, Page, Position},
+    hub::{AppendError, Entry, EventLog, EventLogError, Page, Position, Record, Tail},
 };
 use tokio::time::{Instant, sleep};
 
 /// A log whose entries and answers a test sets.
-#[derive(Default)]
-pub(super) struct Engine(Mutex<EngineState>);
+#[derive(Clone, Default)]
+pub(super) struct Engine(Arc<Mutex<EngineState>>);
 
 #[derive(Default)]
 pub(super) struct EngineState {
@@ -26,10 +26,12 @@ pub(super) struct EngineState {
     pub(super) is_unavailable: bool,
     /// The duration of a read.
     pub(super) delay: Duration,
-    /// The times of the calls of the reader that follows the log.
+    /// True if no call ever returns.
+    pub(super) hangs: bool,
+    /// The times of the pages of the tail, and of the calls that did not get one.
     pub(super) followed: Vec<Instant>,
-    /// Counts of the reads for single clients: all, those in progress, and their maximum.
-    pub(super) replays: [usize; 3],
+    /// Counts of the reads: all, those in progress, and their maximum.
+    pub(super) reads: [usize; 3],
 }
 
 impl Engine {
@@ -41,7 +43,10 @@ impl Engine {
         self.state().entries.push(Entry {
             at,
             topic: topic.into(),
-            event: EncodedEvent::new(Event::data(data.to_owned())).unwrap(),
+            record: Record::Event {
+                event: EncodedEvent::new(Event::data(data.to_owned())).unwrap(),
+                coalesce: None,
+            },
         });
     }
 }
@@ -57,6 +62,15 @@ impl EngineState {
         entries.take(max).cloned().collect()
     }
 
+    /// Returns the entries after `after`, if the log reaches back to it.
+    pub(super) fn page(&self, after: Position, max: usize) -> Page {
+        let is_known = |entry: &Entry| entry.at == after;
+        if after != self.floor && !self.entries.iter().any(is_known) {
+            return Page::Gap;
+        }
+        Page::Entries(self.entries_after(after, max))
+    }
+
     pub(super) fn check_available(&self) -> Result<(), EventLogError> {
         if self.is_unavailable {
             return Err("the engine is unavailable".into());
@@ -65,81 +79,115 @@ impl EngineState {
     }
 }
 
+impl Engine {
+    /// Waits for the delay of a call, or forever.
+    async fn delay(&self) {
+        let (delay, hangs) = {
+            let state = self.state();
+            (state.delay, state.hangs)
+        };
+        // has a deadline: the test that sets it is about the deadline of the hub
+        let time = if hangs {
+            Duration::from_secs(1_000_000)
+        } else {
+            delay
+        };
+        sleep(time).await;
+    }
+}
+
 impl EventLog for Engine {
     fn append<'a>(
         &'a self,
         topic: &'a str,
-        event: EncodedEvent,
+        record: Record,
         _key: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Position, AppendError>> {
         Box::pin(async move {
+            if self.state().hangs {
+                self.delay().await;
+            }
             let mut state = self.state();
             let at = Position::new(state.head().hi(), state.head().lo() + 1);
             let topic = topic.into();
-            state.entries.push(Entry { at, topic, event });
+            state.entries.push(Entry { at, topic, record });
             Ok(at)
         })
     }
 
     fn head(&self) -> BoxFuture<'_, Result<Position, EventLogError>> {
-        Box::pin(async { Ok(self.state().head()) })
-    }
-
-    fn read(
-        &self,
-        after: Position,
-        upto: Option<Position>,
-        max: usize,
-    ) -> BoxFuture<'_, Result<Page, EventLogError>> {
-        Box::pin(async move {
-            let delay = {
-                let mut state = self.state();
-                if upto.is_some() {
-                    let [all, now, most] = &mut state.replays;
-                    (*all, *now) = (*all + 1, *now + 1);
-                    *most = (*most).max(*now);
-                } else {
-                    state.followed.push(Instant::now());
-                    assert!(state.followed.len() < 10_000, "the log is read for ever");
-                    state.check_available()?;
-                }
-                state.delay
-            };
-            sleep(delay).await;
-            let mut state = self.state();
-            if upto.is_some() {
-                state.replays[1] -= 1;
+        Box::pin(async {
+            if self.state().hangs {
+                self.delay().await;
             }
-            state.check_available()?;
-            let known = |entry: &Entry| entry.at == after;
-            if after != state.floor && !state.entries.iter().any(known) {
-                return Ok(Page::Gap);
-            }
-            let mut entries = state.entries_after(after, max);
-            entries.retain(|entry| upto.is_none_or(|upto| entry.at <= upto));
-            Ok(Page::Entries(entries))
+            self.state().check_available()?;
+            Ok(self.state().head())
         })
     }
 
-    fn wait(
-        &self,
-        after: Position,
-        max: usize,
-        timeout: Duration,
-    ) -> BoxFuture<'_, Result<Vec<Entry>, EventLogError>> {
+    fn first(&self) -> BoxFuture<'_, Result<Option<Entry>, EventLogError>> {
+        Box::pin(async {
+            self.state().check_available()?;
+            Ok(self.state().entries.first().cloned())
+        })
+    }
+
+    fn read(&self, after: Position, max: usize) -> BoxFuture<'_, Result<Page, EventLogError>> {
         Box::pin(async move {
-            let end = Instant::now() + timeout;
-            if timeout > Duration::ZERO {
-                self.state().followed.push(Instant::now());
+            {
+                let mut state = self.state();
+                let [all, now, most] = &mut state.reads;
+                (*all, *now) = (*all + 1, *now + 1);
+                *most = (*most).max(*now);
             }
+            self.delay().await;
+            let mut state = self.state();
+            state.reads[1] -= 1;
+            state.check_available()?;
+            Ok(state.page(after, max))
+        })
+    }
+
+    fn tail(&self, after: Position) -> BoxFuture<'_, Result<Box<dyn Tail>, EventLogError>> {
+        Box::pin(async move {
+            let mut state = self.state();
+            if state.is_unavailable {
+                state.followed.push(Instant::now());
+                assert!(state.followed.len() < 10_000, "the log is read for ever");
+            }
+            state.check_available()?;
+            let log = self.clone();
+            let tail: Box<dyn Tail> = Box::new(EngineTail { log, after });
+            Ok(tail)
+        })
+    }
+}
+
+/// A reader that polls every 10 ms.
+struct EngineTail {
+    log: Engine,
+    after: Position,
+}
+
+impl Tail for EngineTail {
+    fn next(&mut self, max: usize) -> BoxFuture<'_, Result<Page, EventLogError>> {
+        Box::pin(async move {
+            let end = Instant::now() + Duration::from_secs(1);
             loop {
-                let entries = {
-                    let state = self.state();
+                let page = {
+                    let state = self.log.state();
                     state.check_available()?;
-                    state.entries_after(after, max)
+                    state.page(self.after, max)
                 };
-                if !entries.is_empty() || Instant::now() >= end {
-                    return Ok(entries);
+                match page {
+                    Page::Gap => return Ok(Page::Gap),
+                    Page::Entries(entries) if entries.is_empty() && Instant::now() < end => {}
+                    Page::Entries(entries) => {
+                        self.log.state().followed.push(Instant::now());
+                        self.log.delay().await;
+                        self.after = entries.last().map_or(self.after, |last| last.at);
+                        return Ok(Page::Entries(entries));
+                    }
                 }
                 sleep(Duration::from_millis(10)).await;
             }

@@ -11,10 +11,10 @@ use std::{
 
 use futures_util::{StreamExt as _, future::BoxFuture};
 use http_sse::{
-    EncodedEvent, Event, Hub,
+    Event, Hub,
     hub::{
         AppendError, DistributedHub, Entry, EventLog, EventLogError, MemoryLog, OnLag, Page,
-        Position, PublishError,
+        Position, PublishError, PublishOptions, Record, Tail,
     },
 };
 use proptest::{prelude::RngExt as _, test_runner::TestRng};
@@ -27,10 +27,11 @@ use crate::{
 };
 
 /// A log that fails at random, loses answers and drops entries.
+#[derive(Clone)]
 struct Faulty {
     log: MemoryLog,
-    chance: Mutex<TestRng>,
-    faults: AtomicU64,
+    chance: Arc<Mutex<TestRng>>,
+    faults: Arc<AtomicU64>,
 }
 
 impl Faulty {
@@ -53,12 +54,12 @@ impl EventLog for Faulty {
     fn append<'a>(
         &'a self,
         topic: &'a str,
-        event: EncodedEvent,
+        record: Record,
         key: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Position, AppendError>> {
         Box::pin(async move {
             self.fails(20).map_err(AppendError::NotWritten)?;
-            let at = within("the log in memory", self.log.append(topic, event, key)).await;
+            let at = within("the log in memory", self.log.append(topic, record, key)).await;
             self.fails(20).map_err(AppendError::Unknown)?;
             at
         })
@@ -71,31 +72,45 @@ impl EventLog for Faulty {
         })
     }
 
-    fn read(
-        &self,
-        after: Position,
-        upto: Option<Position>,
-        max: usize,
-    ) -> BoxFuture<'_, Result<Page, EventLogError>> {
+    fn first(&self) -> BoxFuture<'_, Result<Option<Entry>, EventLogError>> {
         Box::pin(async move {
             self.fails(10)?;
-            let page = within("the log in memory", self.log.read(after, upto, max)).await;
+            within("the log in memory", self.log.first()).await
+        })
+    }
+
+    fn read(&self, after: Position, max: usize) -> BoxFuture<'_, Result<Page, EventLogError>> {
+        Box::pin(async move {
+            self.fails(10)?;
+            let page = within("the log in memory", self.log.read(after, max)).await;
             self.delay().await;
             page
         })
     }
 
-    fn wait(
-        &self,
-        after: Position,
-        max: usize,
-        timeout: Duration,
-    ) -> BoxFuture<'_, Result<Vec<Entry>, EventLogError>> {
+    fn tail(&self, after: Position) -> BoxFuture<'_, Result<Box<dyn Tail>, EventLogError>> {
         Box::pin(async move {
-            self.fails(50)?;
-            let entries = within("an entry", self.log.wait(after, max, timeout)).await;
-            self.delay().await;
-            entries
+            self.fails(10)?;
+            let log = self.clone();
+            let tail = within("the log in memory", self.log.tail(after)).await?;
+            let tail: Box<dyn Tail> = Box::new(FaultyTail { log, tail });
+            Ok(tail)
+        })
+    }
+}
+
+/// A reader of a [`Faulty`] log.
+struct FaultyTail {
+    log: Faulty,
+    tail: Box<dyn Tail>,
+}
+
+impl Tail for FaultyTail {
+    fn next(&mut self, max: usize) -> BoxFuture<'_, Result<Page, EventLogError>> {
+        Box::pin(async move {
+            self.log.fails(50)?;
+            self.log.delay().await;
+            within("an entry", self.tail.next(max)).await
         })
     }
 }
@@ -109,8 +124,8 @@ async fn clients_that_switch_servers_get_each_event_once_or_a_reset() {
     let mut chance = chance();
     let log = Arc::new(Faulty {
         log: MemoryLog::new(7, 2_000),
-        chance: Mutex::new(fork(&mut chance)),
-        faults: AtomicU64::new(0),
+        chance: Arc::new(Mutex::new(fork(&mut chance))),
+        faults: Arc::default(),
     });
     let mut nodes = Vec::new();
     while nodes.len() < 3 {
@@ -129,9 +144,10 @@ async fn clients_that_switch_servers_get_each_event_once_or_a_reset() {
             let name = topic.to_string();
             for n in 0_u64..2_000 {
                 let text = format!("{topic} {n}");
+                let options = PublishOptions::new().idempotency_key(text.clone());
                 for tries in 0.. {
                     assert!(tries < 100, "the log never accepts {text}");
-                    let published = hub.publish_once(&name, Event::data(text.clone()), &text);
+                    let published = hub.publish_with(&name, Event::data(text.clone()), &options);
                     if within("the result of a publication", published)
                         .await
                         .is_ok()

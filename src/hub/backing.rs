@@ -1,0 +1,122 @@
+//! The log behind a hub, and the reads of it that clients share.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    future::Future,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, OnceCell, Semaphore},
+    time::timeout,
+};
+
+use super::{
+    log::{EventLog, EventLogError, PAGE, Page},
+    position::Position,
+    sync::{Mutex, lock},
+};
+
+/// The log behind a hub.
+pub(super) struct Backing {
+    pub(super) log: Arc<dyn EventLog>,
+    /// Held by the one task that delivers what is new.
+    pub(super) follower: tokio::sync::Mutex<()>,
+    /// Notified when the hub is closed.
+    pub(super) closed: Notify,
+    /// Limits concurrent reads, because after a restart all clients reconnect at the same time.
+    readers: Semaphore,
+    /// The pages that are being read, by the position that they follow.
+    pages: Mutex<BTreeMap<Position, Weak<OnceCell<Page>>>>,
+    /// The last positions that were read from the log, in order.
+    known: Mutex<VecDeque<Position>>,
+    /// The head of the log when it last lost entries at its end. A client with an earlier id may have
+    /// missed one of them.
+    lost_at: Mutex<Position>,
+}
+
+/// The maximum number of reads for clients at the same time.
+const READERS: usize = 4;
+
+/// The number of positions that are known without a read of the log. They take 1 MiB.
+const KNOWN: usize = 1 << 16;
+
+/// The longest time that a call of the log may take.
+pub(super) const CALL: Duration = Duration::from_secs(5);
+
+impl Backing {
+    pub(super) fn new(log: Arc<dyn EventLog>) -> Self {
+        Self {
+            log,
+            follower: tokio::sync::Mutex::default(),
+            closed: Notify::new(),
+            readers: Semaphore::new(READERS),
+            pages: Mutex::default(),
+            known: Mutex::default(),
+            lost_at: Mutex::default(),
+        }
+    }
+
+    /// Returns the page after a position. Clients that ask for the same page at the same time share
+    /// one read.
+    pub(super) async fn page(&self, after: Position) -> Result<Arc<OnceCell<Page>>, EventLogError> {
+        let page = {
+            let mut pages = lock(&self.pages);
+            if let Some(page) = pages.get(&after).and_then(Weak::upgrade) {
+                page
+            } else {
+                pages.retain(|_, page| page.strong_count() > 0);
+                let page = Arc::new(OnceCell::new());
+                pages.insert(after, Arc::downgrade(&page));
+                page
+            }
+        };
+        page.get_or_try_init(async || {
+            let _turn = self.readers.acquire().await?;
+            in_time(self.log.read(after, PAGE)).await
+        })
+        .await?;
+        Ok(page)
+    }
+
+    /// Remembers the positions of entries.
+    pub(super) fn know(&self, positions: impl Iterator<Item = Position>) {
+        let mut known = lock(&self.known);
+        known.extend(positions);
+        while known.len() > KNOWN {
+            known.pop_front();
+        }
+    }
+
+    /// Remembers only these positions.
+    pub(super) fn know_only(&self, positions: Vec<Position>) {
+        lock(&self.known).clear();
+        self.know(positions.into_iter());
+    }
+
+    /// Remembers that the log has lost entries at its end, which is now `head`.
+    pub(super) fn lost(&self, head: Position) {
+        *lock(&self.lost_at) = head;
+    }
+
+    /// Returns whether a client with this id may have missed entries that the log has lost.
+    pub(super) fn has_lost(&self, after: Position) -> bool {
+        after < *lock(&self.lost_at)
+    }
+
+    /// Returns whether an entry has this position, as far as that is known.
+    pub(super) fn knows(&self, at: Position) -> bool {
+        lock(&self.known).binary_search(&at).is_ok()
+    }
+}
+
+/// Waits for a call of the log, which fails after [`CALL`].
+pub(super) async fn in_time<T>(
+    call: impl Future<Output = Result<T, EventLogError>>,
+) -> Result<T, EventLogError> {
+    match timeout(CALL, call).await {
+        Ok(result) => result,
+        Err(_) => Err("the log did not answer in time".into()),
+    }
+}

@@ -1,0 +1,169 @@
+//! The task that delivers the entries of a log to the subscribers of a hub.
+
+use std::{future::Future as _, pin::pin, task::Poll};
+
+use tokio::time::sleep;
+
+use super::{
+    backing::{Backing, in_time},
+    item::Item,
+    log::{Entry, EventLogError, PAGE, Page, Record, Tail},
+    position::Position,
+    replay::BACK_OFF,
+    shared::{Added, Addition, Beginning, Shared},
+    sync::lock,
+};
+use crate::wake::wake_all;
+
+impl Shared {
+    /// Delivers the entries of the log until the hub is closed.
+    pub(super) async fn follow(&self) {
+        let Some(backing) = &self.backing else {
+            return;
+        };
+        let mut follow = pin!(async {
+            let _only = backing.follower.lock().await;
+            let mut back_off = BACK_OFF.0;
+            loop {
+                let before = self.order.last();
+                // Ends with an error or after a gap.
+                let followed = self.follow_tail(backing).await;
+                if followed.is_ok() || self.order.last() != before {
+                    back_off = BACK_OFF.0;
+                }
+                if followed.is_err() {
+                    sleep(back_off).await;
+                    back_off = (2 * back_off).min(BACK_OFF.1);
+                }
+            }
+        });
+        let mut closed = pin!(backing.closed.notified());
+        std::future::poll_fn(|cx| {
+            let is_notified = closed.as_mut().poll(cx).is_ready();
+            if is_notified || self.order.is_closed() {
+                return Poll::Ready(());
+            }
+            follow.as_mut().poll(cx)
+        })
+        .await;
+    }
+
+    /// Delivers entries until the log fails, or until it has lost some and was loaded again.
+    async fn follow_tail(&self, backing: &Backing) -> Result<(), EventLogError> {
+        let mut tail: Box<dyn Tail> = in_time(backing.log.tail(self.order.last())).await?;
+        loop {
+            match in_time(tail.next(PAGE)).await? {
+                Page::Entries(entries) => self.deliver(backing, entries),
+                Page::Gap => {
+                    let last = self.order.last();
+                    self.load().await?;
+                    if lock(&self.beginning).floor <= last {
+                        // It was not trimmed beyond what was read, so entries at its end are lost.
+                        backing.lost(self.order.last());
+                    }
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Loads the entries of the log into the history, and begins a new generation with them.
+    pub(super) async fn load(&self) -> Result<(), EventLogError> {
+        let Some(backing) = &self.backing else {
+            return Ok(());
+        };
+        let mut head = in_time(backing.log.head()).await?;
+        let mut beginning = Beginning::at(head);
+        let mut positions = Vec::new();
+        if let Some(first) = in_time(backing.log.first()).await? {
+            beginning = Beginning::at(first.at.before());
+            let mut last = first.at;
+            positions.push(last);
+            self.load_entry(&mut beginning, first);
+            while last < head {
+                let page = in_time(backing.log.read(last, PAGE)).await?;
+                let entries = match page {
+                    Page::Entries(entries) if !entries.is_empty() => entries,
+                    // The log has changed meanwhile, so that nothing is proven up to its head.
+                    Page::Entries(_) | Page::Gap => {
+                        beginning = Beginning::at(head);
+                        positions.clear();
+                        break;
+                    }
+                };
+                for entry in entries {
+                    last = entry.at;
+                    positions.push(last);
+                    self.load_entry(&mut beginning, entry);
+                }
+            }
+            head = head.max(last);
+        }
+        if positions.is_empty() {
+            positions.push(head);
+        }
+        backing.know_only(positions);
+        self.begin_generation(head, beginning);
+        Ok(())
+    }
+
+    /// Adds an entry to what is loaded.
+    fn load_entry(&self, beginning: &mut Beginning, entry: Entry) {
+        let loaded = beginning.loaded.entry(entry.topic).or_default();
+        if let Some(finish) = loaded.finish.take() {
+            loaded.history.clear(finish); // the topic began anew
+        }
+        match entry.record {
+            Record::Event { event, coalesce } => {
+                let item = Item::new(event.as_bytes(), coalesce);
+                let stored = item.store(entry.at, self.now());
+                loaded.history.push(stored, self.limits);
+            }
+            Record::Finish => loaded.finish = Some(entry.at),
+            Record::Remove => loaded.history.clear(entry.at),
+        }
+    }
+
+    /// Delivers entries to the subscribers. Entries that were already delivered are skipped.
+    fn deliver(&self, backing: &Backing, entries: Vec<Entry>) {
+        let last = self.order.last();
+        let (mut items, mut bytes) = (0, 0);
+        let mut wakers = Vec::new();
+        backing.know(entries.iter().map(|entry| entry.at).filter(|at| *at > last));
+        for entry in entries {
+            if entry.at <= self.order.last() {
+                continue;
+            }
+            let addition = match entry.record {
+                Record::Event { event, coalesce } => {
+                    items += 1;
+                    Addition::Item(Item::new(event.as_bytes(), coalesce))
+                }
+                Record::Finish => Addition::Finish,
+                Record::Remove => Addition::Remove,
+            };
+            match self.add(&entry.topic, addition, Some(entry.at)) {
+                Added::New(at, size, notify) => {
+                    bytes += size;
+                    wakers.append(&mut self.complete(at, notify));
+                }
+                Added::Before(_) | Added::Finished => {}
+                Added::Closed => break,
+            }
+        }
+        self.enforce_limits(self.order.last());
+        self.metrics.published(items, bytes);
+        self.metrics.holds(self.memory.bytes());
+        wake_all(wakers);
+    }
+}
+
+impl Beginning {
+    /// Returns a generation without events, after `floor`.
+    fn at(floor: Position) -> Self {
+        Self {
+            floor,
+            ..Self::default()
+        }
+    }
+}

@@ -1,0 +1,716 @@
+//! The places of a subscription of several topics, or of topics that change.
+
+use std::{cmp::Reverse, collections::BinaryHeap, mem, sync::Arc, task::Waker};
+
+use super::{
+    changes::{Change, Changes},
+    encoded_events::EncodedEvents,
+    listener::{Listener, WHOLE},
+    one::{Left, Read},
+    place::Place,
+    position::Position,
+    runs::Run,
+    sets::{MAX_TOPICS, Set},
+    shared::Shared,
+    sync::lock,
+    topic::{Piece, Several, TopicState},
+};
+
+/// The places of a subscription of several topics.
+///
+/// A place is either in `unread`, or its seat is armed: then the topic had nothing to read, and
+/// signals its next event to the listener. A read therefore visits only the topics with news,
+/// whatever the number of topics.
+#[derive(Debug)]
+pub(super) struct Many {
+    pub(super) listener: Arc<Listener>,
+    places: Vec<Option<Place>>,
+    /// The number of places that are not over.
+    open: usize,
+    /// The places that may have events to read, by the position of the first one. The position is
+    /// one that was read already if the first event is not known.
+    unread: BinaryHeap<Reverse<(Position, u32)>>,
+    /// The places that were added with an earlier position than that of the subscription.
+    behind: Vec<u32>,
+    /// The greatest `Place::from`. Up to there, the subscription may skip events.
+    from: Position,
+    /// The set of its topics, whose subscriptions share joined events. `None` until it is needed.
+    set: Option<Set>,
+    /// The seat among those that wait for the end of the hub.
+    idle: Option<u32>,
+    /// The changes of a handle. `None` if there never was one.
+    changes: Option<Arc<Changes>>,
+    /// True if all places were visited after the hub was closed.
+    knows_close: bool,
+    /// Set if a place ended because the server closed it.
+    was_closed: bool,
+}
+
+/// The outcome of a visit to a topic.
+enum Visit {
+    /// The position of the first event to read.
+    Unread(Position),
+    /// There is nothing to read, and the seat is armed.
+    Armed,
+    /// The place is over.
+    Over,
+    Lost,
+    NewGeneration,
+}
+
+impl Many {
+    /// Takes seats in some topics. Returns also the position up to which all events were published.
+    pub(super) fn join<T: AsRef<str>>(hub: &Shared, names: &[T]) -> (Self, Position) {
+        let listener = Arc::new(Listener::default());
+        let after = hub.order.complete();
+        let places = names.iter().zip(0..).map(|(name, index)| {
+            let mut place = join(hub, name.as_ref(), &listener, index);
+            // An event can be published while an earlier one is under way in another topic.
+            place.from = place.from.max(after);
+            Some(place)
+        });
+        let places = places.collect();
+        let mut many = Self::new(listener, places);
+        if names.is_empty() {
+            many.wait_for_end(hub);
+        }
+        (many, after)
+    }
+
+    fn new(listener: Arc<Listener>, places: Vec<Option<Place>>) -> Self {
+        let froms = places.iter().flatten().map(|place| place.from);
+        let indices = 0..places.len() as u32;
+        Self {
+            listener,
+            open: places.len(),
+            from: froms.max().unwrap_or_default(),
+            unread: indices
+                .map(|index| Reverse((Position::default(), index)))
+                .collect(),
+            places,
+            behind: Vec::new(),
+            set: None,
+            idle: None,
+            changes: None,
+            knows_close: false,
+            was_closed: false,
+        }
+    }
+
+    /// Waits for the end of the hub without a topic.
+    fn wait_for_end(&mut self, hub: &Shared) {
+        if self.idle.is_none() {
+            let mut idle = lock(&hub.idle);
+            let seat = idle.join_listener(self.listener.clone(), WHOLE);
+            idle.arm(seat);
+            self.idle = Some(seat);
+        }
+    }
+
+    /// Returns the list for the changes of a handle. The subscription waits for them from now on.
+    pub(super) fn changes(&mut self, hub: &Shared) -> Arc<Changes> {
+        self.wait_for_end(hub);
+        self.leave_set(hub);
+        let places = self.places.len() as u32;
+        self.changes
+            .get_or_insert_with(|| Arc::new(Changes::new(places)))
+            .clone()
+    }
+
+    pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
+        self.places.iter().flatten()
+    }
+
+    /// Reads the next events after `after`, up to `limit` if there is one, and moves `after`.
+    pub(super) fn read(
+        &mut self,
+        hub: &Shared,
+        generation: u64,
+        after: &mut Position,
+        limit: Option<Position>,
+        waker: &Waker,
+    ) -> Read {
+        loop {
+            // Loaded before the news are taken: every event up to here was signalled.
+            let complete = hub.order.complete();
+            self.take_news(hub, *after);
+            // Asked after that: if the hub is closed later, there is a signal.
+            let is_closed = hub.order.is_closed();
+            if is_closed && !mem::replace(&mut self.knows_close, true) {
+                self.take_news(hub, *after); // topics that were added before the end
+                self.visit_all();
+            }
+            let complete = if is_closed { Position::MAX } else { complete };
+            let upto = limit.map_or(complete, |limit| limit.min(complete));
+            let read = match self.read_behind(hub, generation, *after) {
+                Read::Nothing(_) => self.read_unread(hub, generation, after, upto),
+                read => read,
+            };
+            match read {
+                Read::Events(events, _) if self.unread.is_empty() && !self.is_over(is_closed) => {
+                    return Read::Events(events, self.wait(hub, waker));
+                }
+                Read::Nothing(_) if self.unread.is_empty() => {
+                    if self.is_over(is_closed) {
+                        return if self.was_closed {
+                            Read::Closed
+                        } else {
+                            Read::Finished
+                        };
+                    }
+                    let left = self.wait(hub, waker);
+                    if left.is_some() {
+                        return Read::Nothing(left);
+                    }
+                    // There are signals again.
+                }
+                Read::Nothing(_) => {
+                    if limit.is_some() || self.wait_for_completion(hub, waker) {
+                        return Read::Nothing(None);
+                    }
+                }
+                read => return read,
+            }
+        }
+    }
+
+    /// Returns whether there will be no more events.
+    fn is_over(&self, is_closed: bool) -> bool {
+        is_closed || (self.open == 0 && self.changes.is_none() && self.idle.is_none())
+    }
+
+    /// Waits for a signal. Returns `None` if there is one already, or if the hub was closed.
+    fn wait(&self, hub: &Shared, waker: &Waker) -> Option<Left> {
+        let waker = waker.clone();
+        let left = Left::new(&waker, 0);
+        let (version, _replaced) = self.listener.wait(waker);
+        // If the hub is closed after this, all seats are armed, and there is a signal.
+        let knows_end = self.knows_close || !hub.order.is_closed();
+        version
+            .filter(|_| knows_end)
+            .map(|version| left.at(version))
+    }
+
+    /// Waits until the first unread event is complete. Returns `false` if it already is.
+    fn wait_for_completion(&self, hub: &Shared, waker: &Waker) -> bool {
+        let Some(Reverse((first, _))) = self.unread.peek() else {
+            return false;
+        };
+        // A change of the topics or the end of the hub must wake it too.
+        self.wait(hub, waker).is_some() && hub.order.wait(*first, waker.clone()).is_ok()
+    }
+
+    /// Takes the signals and changes since the last read.
+    fn take_news(&mut self, hub: &Shared, after: Position) {
+        let mut news = Vec::new();
+        self.listener.take(&mut news);
+        let news = news.into_iter().filter(|index| *index != WHOLE);
+        self.unread
+            .extend(news.map(|index| Reverse((Position::default(), index))));
+        if let Some(changes) = self.changes.clone() {
+            for change in changes.take() {
+                self.change(hub, &changes, change, after);
+            }
+        }
+    }
+
+    /// Applies a change that a handle has made.
+    fn change(&mut self, hub: &Shared, changes: &Changes, change: Change, after: Position) {
+        self.leave_set(hub);
+        match change {
+            Change::Add(index, place, is_behind) => {
+                if self
+                    .places()
+                    .any(|other| Arc::ptr_eq(&other.topic, &place.topic))
+                {
+                    hub.leave(&place.topic, place.seat);
+                    changes.give_back_place(index);
+                    return;
+                }
+                let rows = self.places.len().max(index as usize + 1);
+                self.places.resize_with(rows, || None);
+                if is_behind && place.from < after {
+                    self.behind.push(index);
+                } else {
+                    self.from = self.from.max(place.from);
+                    self.unread.push(Reverse((Position::default(), index)));
+                }
+                self.places[index as usize] = Some(place);
+                self.open += 1;
+            }
+            Change::Remove(name) => {
+                let named = |place: &Option<Place>| {
+                    place.as_ref().is_some_and(|place| place.topic.name == name)
+                };
+                let Some(index) = self.places.iter().position(named) else {
+                    return;
+                };
+                if let Some(place) = self.places[index].take() {
+                    self.open -= usize::from(!place.is_over);
+                    hub.leave(&place.topic, place.seat);
+                    changes.give_back_place(index as u32);
+                    self.behind.retain(|behind| *behind != index as u32);
+                }
+            }
+        }
+    }
+
+    /// Marks all places as perhaps unread.
+    pub(super) fn visit_all(&mut self) {
+        let open = self.places.iter().zip(0..).filter_map(|(place, index)| {
+            let place = place.as_ref()?;
+            (!place.is_over).then_some(Reverse((Position::default(), index)))
+        });
+        self.unread = open.collect();
+    }
+
+    /// Reads the events of places that begin before the position of the subscription.
+    fn read_behind(&mut self, hub: &Shared, generation: u64, after: Position) -> Read {
+        while let Some(index) = self.behind.last() {
+            let place = self.places[*index as usize].as_mut().expect(BEHIND);
+            let Some(state) = hub.lock_in(&place.topic, generation) else {
+                return Read::NewGeneration;
+            };
+            if state.loses(place.from) {
+                return Read::Lost;
+            }
+            let mut piece = Piece::default();
+            let missed = state.history.after(place.from);
+            let missed = missed.take_while(|stored| stored.at <= after);
+            let missed: Vec<_> = missed
+                .take_while(|stored| piece.takes(&stored.events))
+                .collect();
+            if let Some(last) = missed.last() {
+                let from = last.at;
+                let events = EncodedEvents::join(missed.iter().map(|stored| &stored.events));
+                drop(state);
+                place.from = from;
+                return Read::Events(events, None);
+            }
+            place.from = after;
+            self.unread.push(Reverse((Position::default(), *index)));
+            self.behind.pop();
+        }
+        Read::Nothing(None)
+    }
+
+    /// Reads the next events of places that may have some.
+    fn read_unread(
+        &mut self,
+        hub: &Shared,
+        generation: u64,
+        after: &mut Position,
+        upto: Position,
+    ) -> Read {
+        if let [Reverse((_, index))] = *self.unread.as_slice() {
+            self.unread.clear();
+            return self.read_single(hub, generation, index, after, upto);
+        }
+        if self.unread.is_empty() {
+            return Read::Nothing(None);
+        }
+        // The first event of every place must be known.
+        let mut visited = 0;
+        while let Some(Reverse((first, index))) = self.unread.peek().copied() {
+            if first > *after {
+                break;
+            }
+            self.unread.pop();
+            match self.visit(hub, generation, index, *after) {
+                Visit::Unread(first) => {
+                    self.unread.push(Reverse((first, index)));
+                    visited += 1;
+                }
+                Visit::Armed | Visit::Over => {}
+                visit => {
+                    self.unread.push(Reverse((Position::default(), index)));
+                    return visit.into();
+                }
+            }
+        }
+        if let [Reverse((_, index))] = *self.unread.as_slice() {
+            self.unread.clear();
+            return self.read_single(hub, generation, index, after, upto);
+        }
+        // No place has lost events, so that the joined ones are still in the histories.
+        let is_complete = visited == self.unread.len();
+        if is_complete && self.shares() && self.from <= *after {
+            let joined = self.set(hub).get(*after, generation);
+            if let Some((last, events)) = joined.filter(|(last, _)| *last <= upto) {
+                *after = last;
+                return Read::Events(events, None);
+            }
+        }
+        self.merge(hub, generation, after, upto)
+    }
+
+    /// Reads the next events of a single topic, which shares joined events by itself.
+    fn read_single(
+        &mut self,
+        hub: &Shared,
+        generation: u64,
+        index: u32,
+        after: &mut Position,
+        upto: Position,
+    ) -> Read {
+        let Some(place) = self.places.get_mut(index as usize).and_then(Option::as_mut) else {
+            return Read::Nothing(None); // it was removed
+        };
+        if place.is_over {
+            return Read::Nothing(None);
+        }
+        let Some(mut state) = hub.lock_in(&place.topic, generation) else {
+            self.unread.push(Reverse((Position::default(), index)));
+            return Read::NewGeneration;
+        };
+        let from = place.from.max(*after);
+        if state.closed_epoch <= place.epoch && state.loses(from) {
+            self.unread.push(Reverse((Position::default(), index)));
+            return Read::Lost;
+        }
+        let read = match state.read(from, upto) {
+            Ok(read) => read,
+            Err(Several) => hub.read_joined(&place.topic, &mut state, from, upto),
+        };
+        let read = read.filter(|_| state.epoch == place.epoch);
+        let last = read.as_ref().map_or(from, |(last, _)| *last);
+        match visit(
+            &mut state,
+            place.seat,
+            place.epoch,
+            &mut place.is_over,
+            last,
+        ) {
+            Visit::Unread(first) => self.unread.push(Reverse((first, index))),
+            Visit::Over => {
+                let was_closed = state.closed_epoch > place.epoch;
+                drop(state);
+                self.place_is_over(hub, was_closed);
+            }
+            Visit::Armed | Visit::Lost | Visit::NewGeneration => {}
+        }
+        match read {
+            Some((last, events)) => {
+                *after = last;
+                Read::Events(events, None)
+            }
+            None => Read::Nothing(None),
+        }
+    }
+
+    /// Reads the next events of several topics, in their order.
+    fn merge(
+        &mut self,
+        hub: &Shared,
+        generation: u64,
+        after: &mut Position,
+        upto: Position,
+    ) -> Read {
+        let mut events: Vec<EncodedEvents> = Vec::new();
+        let mut piece = Piece::default();
+        let (mut first, mut last) = (None, *after);
+        let (mut is_full, mut is_lasting) = (false, true);
+        while let Some(Reverse((unread, index))) = self.unread.peek().copied() {
+            if unread > upto || is_full {
+                break;
+            }
+            // A place that starts again can be listed twice.
+            while self
+                .unread
+                .peek()
+                .is_some_and(|Reverse((_, next))| *next == index)
+            {
+                self.unread.pop();
+            }
+            let before_next = self.unread.peek().map(|Reverse((next, _))| next.before());
+            let until = before_next.map_or(upto, |before| before.min(upto));
+            let Some(place) = self.places.get_mut(index as usize).and_then(Option::as_mut) else {
+                continue; // it was removed
+            };
+            let Some(mut state) = hub.lock_in(&place.topic, generation) else {
+                self.unread.push(Reverse((unread, index)));
+                return Read::NewGeneration;
+            };
+            let from = place.from.max(last);
+            if state.closed_epoch <= place.epoch && state.loses(from) {
+                self.unread.push(Reverse((Position::default(), index)));
+                if events.is_empty() {
+                    return Read::Lost;
+                }
+                break;
+            }
+            if state.epoch == place.epoch {
+                for stored in state.history.after(from) {
+                    if stored.at > until {
+                        break;
+                    }
+                    is_full = !piece.takes(&stored.events);
+                    if is_full {
+                        break;
+                    }
+                    first.get_or_insert(stored.at);
+                    last = stored.at;
+                    // A later event can take the place of this one.
+                    is_lasting &= stored
+                        .keys
+                        .as_ref()
+                        .is_none_or(|keys| keys.coalesce.is_none());
+                    events.push(stored.events.clone());
+                }
+            }
+            match visit(
+                &mut state,
+                place.seat,
+                place.epoch,
+                &mut place.is_over,
+                last,
+            ) {
+                Visit::Unread(first) => self.unread.push(Reverse((first, index))),
+                Visit::Over => {
+                    let was_closed = state.closed_epoch > place.epoch;
+                    drop(state);
+                    self.place_is_over(hub, was_closed);
+                }
+                Visit::Armed | Visit::Lost | Visit::NewGeneration => {}
+            }
+        }
+        let Some(first) = first else {
+            return Read::Nothing(None);
+        };
+        let from = mem::replace(after, last);
+        if let [events] = &events[..] {
+            return Read::Events(events.clone(), None);
+        }
+        let events = EncodedEvents::join(events.iter());
+        if is_lasting && self.shares() && self.from <= from {
+            let run = Run {
+                from,
+                first,
+                last,
+                events: events.clone(),
+            };
+            self.set(hub).share(run, generation, &hub.memory);
+        }
+        Read::Events(events, None)
+    }
+
+    /// Looks for the first event of a place after `after`. Arms its seat if there is none.
+    fn visit(&mut self, hub: &Shared, generation: u64, index: u32, after: Position) -> Visit {
+        let Some(place) = self.places.get_mut(index as usize).and_then(Option::as_mut) else {
+            return Visit::Over; // it was removed
+        };
+        if place.is_over {
+            return Visit::Over;
+        }
+        let Some(mut state) = hub.lock_in(&place.topic, generation) else {
+            return Visit::NewGeneration;
+        };
+        let from = place.from.max(after);
+        if state.closed_epoch <= place.epoch && state.loses(from) {
+            return Visit::Lost;
+        }
+        let visit = visit(
+            &mut state,
+            place.seat,
+            place.epoch,
+            &mut place.is_over,
+            from,
+        );
+        if matches!(visit, Visit::Over) {
+            let was_closed = state.closed_epoch > place.epoch;
+            drop(state);
+            self.place_is_over(hub, was_closed);
+        }
+        visit
+    }
+
+    /// Returns whether other subscriptions may have the same topics, so that joined events are
+    /// shared.
+    fn shares(&self) -> bool {
+        self.places.len() <= MAX_TOPICS && self.changes.is_none()
+    }
+
+    fn set(&mut self, hub: &Shared) -> &Set {
+        let open = self.places.iter().flatten().filter(|place| !place.is_over);
+        let keys = open.map(|place| (place.topic.key, place.epoch));
+        self.set
+            .get_or_insert_with(|| hub.sets.join(keys.collect()))
+    }
+
+    /// Counts a place that is over. The others have another set of topics.
+    fn place_is_over(&mut self, hub: &Shared, was_closed: bool) {
+        self.open -= 1;
+        self.was_closed |= was_closed;
+        self.leave_set(hub);
+    }
+
+    fn leave_set(&mut self, hub: &Shared) {
+        if let Some(set) = self.set.take() {
+            hub.sets.leave(set, &hub.memory);
+        }
+    }
+
+    /// Moves every place with events after `after` before its newest event. Returns `false` if the
+    /// newest event of a place was lost. If `all_lost` is set, a topic without events has lost it.
+    /// `None` stands for a client that has received nothing.
+    pub(super) fn skip_to_newest(
+        &mut self,
+        hub: &Shared,
+        after: Option<Position>,
+        all_lost: bool,
+    ) -> bool {
+        let mut is_known = true;
+        for place in self.places.iter_mut().flatten().filter(|place| !place.is_over) {
+            let state = hub.lock(&place.topic);
+            let from = after.map_or(Position::default(), |after| place.from.max(after));
+            match state.last().filter(|last| *last > from) {
+                Some(newest) => place.from = newest.before(),
+                None if all_lost || state.has_lost(from) => is_known = false,
+                None => place.from = from.max(state.complete_since()),
+            }
+            self.from = self.from.max(place.from);
+        }
+        self.visit_all();
+        is_known
+    }
+
+    /// Moves the places with news before their newest events. Returns the number of items between.
+    pub(super) fn skip_and_count(&mut self, hub: &Shared, after: Position) -> u64 {
+        let mut all_skipped = 0;
+        self.take_news(hub, after);
+        for Reverse((_, index)) in self.unread.iter() {
+            let Some(place) = self
+                .places
+                .get_mut(*index as usize)
+                .and_then(Option::as_mut)
+            else {
+                continue;
+            };
+            let mut state = hub.lock(&place.topic);
+            let from = place.from.max(after);
+            let Some(newest) = state.last().filter(|last| *last > from) else {
+                continue;
+            };
+            place.from = newest.before();
+            self.from = self.from.max(place.from);
+            let published = state.counts.published;
+            let skipped = published.saturating_sub(place.seen + 1);
+            state.counts.skipped += skipped;
+            all_skipped += skipped;
+            place.seen = published;
+        }
+        // The first events are no longer those that were known.
+        let unread = mem::take(&mut self.unread).into_iter();
+        self.unread = unread
+            .map(|Reverse((_, index))| Reverse((Position::default(), index)))
+            .collect();
+        all_skipped
+    }
+
+    /// Waits for news. Returns `None` if there are some.
+    pub(super) fn wait_for_news(&self, hub: &Shared, waker: &Waker) -> Option<Option<Left>> {
+        if self.unread.is_empty() {
+            return self.wait(hub, waker).map(Some);
+        }
+        self.wait_for_completion(hub, waker).then_some(None)
+    }
+
+    /// Moves every place before the last events of all of them together.
+    pub(super) fn start_before_last(&mut self, hub: &Shared, events: usize) {
+        let mut last: Vec<Position> = Vec::new();
+        for place in self.places() {
+            let state = hub.lock(&place.topic);
+            if state.epoch == place.epoch && !place.is_over {
+                let newest = state.history.newest_first().take(events);
+                last.extend(newest.map(|stored| stored.at));
+            }
+        }
+        last.sort_unstable_by(|a, b| b.cmp(a));
+        last.truncate(events);
+        let oldest = last.last().copied();
+        let before = oldest.map_or_else(|| hub.order.complete(), Position::before);
+        self.start_at(hub, |state| before.max(state.complete_since()));
+    }
+
+    /// Sets the start of each place, which `start` returns.
+    pub(super) fn start_at(&mut self, hub: &Shared, start: impl Fn(&TopicState) -> Position) {
+        for place in self.places.iter_mut().flatten() {
+            place.from = start(&hub.lock(&place.topic));
+            self.from = self.from.max(place.from);
+        }
+        self.visit_all();
+    }
+
+    /// Starts again after a reset, at the position of the subscription.
+    pub(super) fn start_again(&mut self) {
+        self.behind.clear();
+        for place in self.places.iter_mut().flatten() {
+            place.from = Position::default();
+        }
+        self.from = Position::default();
+        self.visit_all();
+    }
+
+    /// Gives up all seats.
+    pub(super) fn leave(&mut self, hub: &Shared) {
+        self.leave_set(hub);
+        for place in self.places.drain(..).flatten() {
+            hub.leave(&place.topic, place.seat);
+        }
+        if let Some(seat) = self.idle.take() {
+            let _held = lock(&hub.idle).leave(seat);
+        }
+        let changes = self.changes.take();
+        for change in changes.iter().flat_map(|changes| changes.close()) {
+            if let Change::Add(_, place, _) = change {
+                hub.leave(&place.topic, place.seat);
+            }
+        }
+    }
+}
+
+impl From<Visit> for Read {
+    fn from(visit: Visit) -> Self {
+        match visit {
+            Visit::Lost => Self::Lost,
+            Visit::NewGeneration => Self::NewGeneration,
+            Visit::Unread(_) | Visit::Armed | Visit::Over => Self::Nothing(None),
+        }
+    }
+}
+
+/// Takes a seat in a topic for a place of a listener.
+pub(super) fn join(hub: &Shared, name: &str, listener: &Arc<Listener>, index: u32) -> Place {
+    hub.join(name, |topic, state| Place {
+        topic: topic.clone(),
+        seat: state.seats.join_listener(listener.clone(), index),
+        epoch: state.epoch,
+        from: state.last().unwrap_or_else(|| state.complete_since()),
+        seen: state.counts.published,
+        is_over: false,
+    })
+}
+
+/// Looks for the first event of a place after `after`. Arms its seat if there is none.
+fn visit(
+    state: &mut TopicState,
+    seat: u32,
+    epoch: u32,
+    is_over: &mut bool,
+    after: Position,
+) -> Visit {
+    let is_ended = state.epoch != epoch;
+    let first = state.first_after(after).filter(|_| !is_ended);
+    if let Some(first) = first {
+        return Visit::Unread(first);
+    }
+    if is_ended || state.finish.is_some() {
+        *is_over = true;
+        return Visit::Over;
+    }
+    state.seats.arm(seat);
+    Visit::Armed
+}
+
+/// The invariant by which a place that is behind exists.
+const BEHIND: &str = "a place that is removed is no longer behind";
