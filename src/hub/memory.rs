@@ -126,6 +126,11 @@ impl Memory {
         lock(&self.eldest).insert((at, topic.key), (time, topic));
     }
 
+    /// Removes the row of a topic that was removed. It may have been taken meanwhile.
+    pub(super) fn unlist(&self, at: Position, topic: &Topic) {
+        let _row = lock(&self.eldest).remove(&(at, topic.key));
+    }
+
     /// Takes the first row if it is to be dropped: because it is too old, or because there is too
     /// much. Its position may be before that of the topic's oldest event.
     pub(super) fn take_eldest(&self, now: u64) -> Option<(Position, Arc<Topic>)> {

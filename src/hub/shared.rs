@@ -272,16 +272,19 @@ impl Shared {
             state.is_removed = true;
             let lost = state.complete_since();
             let before = mem::take(&mut state.reported);
+            let listed = state.listed.take();
             drop(state);
+            if let Some(at) = listed {
+                self.memory.unlist(at, topic);
+            }
             self.memory.report(before, Footprint::default());
             self.remove_row(topic, lost);
             return;
         }
         self.report(topic, &mut state);
-        let eldest = state.eldest().filter(|_| !state.is_listed);
+        let eldest = state.eldest().filter(|_| state.listed.is_none());
         if let Some((at, time)) = eldest {
-            state.is_listed = true;
-            drop(state);
+            state.listed = Some(at);
             self.memory.list(at, time, topic.clone());
         }
     }
@@ -361,7 +364,7 @@ impl Shared {
         let now = self.now();
         while let Some((listed, topic)) = self.memory.take_eldest(now) {
             let mut state = self.lock(&topic);
-            state.is_listed = false;
+            state.listed = None;
             let Some((at, time)) = state.eldest() else {
                 self.tidy(&topic, state);
                 continue;

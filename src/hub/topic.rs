@@ -57,10 +57,10 @@ pub(super) struct TopicState {
     pub(super) closed_epoch: u32,
     /// Set when the topic was removed from the table. Whoever finds it looks it up again.
     pub(super) is_removed: bool,
-    /// True if the topic has a row among the eldest.
-    pub(super) is_listed: bool,
     /// True if the topic is in the list of caches.
     pub(super) is_cached: bool,
+    /// The position of the topic's row among the eldest.
+    pub(super) listed: Option<Position>,
     /// The memory as it was last reported.
     pub(super) reported: Footprint,
 }
@@ -133,8 +133,8 @@ impl Topic {
                 epoch: 0,
                 closed_epoch: 0,
                 is_removed: false,
-                is_listed: false,
                 is_cached: false,
+                listed: None,
                 reported: Footprint::default(),
             }),
         }
