@@ -146,7 +146,9 @@ const HAS_INDEX: &str = "a row has this index";
 /// Adds a row to a chunk that has room for it.
 fn push<T>(chunk: &mut Vec<T>, row: T) {
     let rows = chunk.len();
-    if rows >= SLOW_GROWTH && rows == chunk.capacity() {
+    if rows == 0 {
+        chunk.reserve_exact(1); // `push` would make room for four, and many tables have one row
+    } else if rows >= SLOW_GROWTH && rows == chunk.capacity() {
         // `push` would double the chunk. An eighth wastes less memory per row.
         chunk.reserve_exact((rows / 8).min(CHUNK - rows));
     }

@@ -306,15 +306,16 @@ impl Hub {
 
     fn info(&self, topic: &Topic) -> Option<TopicInfo> {
         let state = self.0.lock(topic);
+        let losses = state.counts.losses();
         (!state.is_removed).then(|| TopicInfo {
             name: topic.name.clone(),
             subscribers: state.seats.len(),
             events: state.history.len(),
             bytes: state.history.bytes(),
             published: state.counts.published,
-            resets: state.counts.resets,
-            lagged: state.counts.lagged,
-            skipped: state.counts.skipped,
+            resets: losses.resets,
+            lagged: losses.lagged,
+            skipped: losses.skipped,
             is_finished: state.finish.is_some(),
         })
     }
@@ -338,8 +339,10 @@ impl Hub {
     pub(super) fn is_finished(&self, topic: &str) -> bool {
         self.0.end_finished();
         let topic = self.0.topics.get(topic);
-        let finish = topic.and_then(|topic| self.0.lock(&topic).finish);
-        finish.is_some_and(|finish| !finish.is_over)
+        topic.is_some_and(|topic| {
+            let state = self.0.lock(&topic);
+            state.finish.as_ref().is_some_and(|finish| !finish.is_over)
+        })
     }
 }
 

@@ -595,7 +595,9 @@ impl Many {
             self.from = self.from.max(place.from);
             let published = state.counts.published;
             let skipped = published.saturating_sub(place.seen + 1);
-            state.counts.skipped += skipped;
+            if skipped > 0 {
+                state.counts.losses_mut().skipped += skipped;
+            }
             all_skipped += skipped;
             place.seen = published;
         }

@@ -1,6 +1,7 @@
 //! The place of a subscription of a single topic.
 
 use std::{
+    num::NonZeroUsize,
     sync::Arc,
     task::{RawWakerVTable, Waker},
 };
@@ -47,7 +48,9 @@ pub(super) enum Read {
 /// from the waker that the task polls with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Left {
-    waker: (usize, usize),
+    data: usize,
+    /// Not zero, so that an `Option` of this is no larger.
+    vtable: NonZeroUsize,
     version: u64,
 }
 
@@ -56,7 +59,8 @@ impl Left {
     pub(super) fn new(stored: &Waker, version: u64) -> Self {
         let vtable: *const RawWakerVTable = stored.vtable();
         Self {
-            waker: (stored.data() as usize, vtable as usize),
+            data: stored.data() as usize,
+            vtable: NonZeroUsize::new(vtable as usize).unwrap_or(NonZeroUsize::MAX),
             version,
         }
     }
@@ -177,7 +181,9 @@ impl One {
         *after = newest.before();
         let published = state.counts.published;
         let skipped = published.saturating_sub(self.seen + 1);
-        state.counts.skipped += skipped;
+        if skipped > 0 {
+            state.counts.losses_mut().skipped += skipped;
+        }
         self.seen = published;
         (newest, skipped)
     }

@@ -85,6 +85,9 @@ impl Seats {
         let row = &mut self.seats[seat as usize];
         if !row.listed {
             row.listed = true;
+            if self.armed.is_empty() {
+                self.armed.reserve_exact(1); // many topics have one subscriber
+            }
             self.armed.push(seat);
         }
     }

@@ -175,12 +175,13 @@ impl Shared {
         drop(beginning);
         state.forget_runs();
         state.history = loaded.history;
-        state.finish = loaded.finish.map(|at| Finish {
-            at,
-            time: 0,
-            is_over: false,
+        state.finish = loaded.finish.map(|at| {
+            Box::new(Finish {
+                at,
+                time: 0,
+                is_over: false,
+            })
         });
-        state.began = state.floor;
         state.before_last = state.last().map_or(state.floor, Position::before);
         if !state.is_removed {
             self.report(topic, state);
@@ -272,19 +273,21 @@ impl Shared {
             state.is_removed = true;
             let lost = state.complete_since();
             let before = mem::take(&mut state.reported);
-            let listed = state.listed.take();
+            let listed = mem::take(&mut state.listed);
             drop(state);
-            if let Some(at) = listed {
-                self.memory.unlist(at, topic);
+            if listed != Position::default() {
+                self.memory.unlist(listed, topic);
             }
             self.memory.report(before, Footprint::default());
             self.remove_row(topic, lost);
             return;
         }
         self.report(topic, &mut state);
-        let eldest = state.eldest().filter(|_| state.listed.is_none());
+        let eldest = state
+            .eldest()
+            .filter(|_| state.listed == Position::default());
         if let Some((at, time)) = eldest {
-            state.listed = Some(at);
+            state.listed = at;
             self.memory.list(at, time, topic.clone());
         }
     }
@@ -312,7 +315,7 @@ impl Shared {
                     return Added::Before(at);
                 }
             }
-            if let Some(finish) = state.finish {
+            if let Some(finish) = &state.finish {
                 if at.is_none() && !finish.is_over {
                     return Added::Finished;
                 }
@@ -329,11 +332,11 @@ impl Shared {
                     state.push(stored, self.limits);
                 }
                 Addition::Finish => {
-                    state.finish = Some(Finish {
+                    state.finish = Some(Box::new(Finish {
                         at,
                         time: now,
                         is_over: false,
-                    });
+                    }));
                 }
                 Addition::Remove => state.clear(at),
             }
@@ -364,7 +367,7 @@ impl Shared {
         let now = self.now();
         while let Some((listed, topic)) = self.memory.take_eldest(now) {
             let mut state = self.lock(&topic);
-            state.listed = None;
+            state.listed = Position::default();
             let Some((at, time)) = state.eldest() else {
                 self.tidy(&topic, state);
                 continue;

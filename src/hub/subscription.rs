@@ -21,7 +21,7 @@ use super::{
     replay::{Replay, Replayed},
     reset::ResetReason,
     shared::Shared,
-    topic::{Topic, TopicCounts},
+    topic::{Losses, Topic},
 };
 use crate::{
     request::LastEventId,
@@ -270,8 +270,8 @@ impl Subscription {
     #[must_use]
     pub fn is_over(&self) -> bool {
         let is_over = |topic| {
-            let finish = self.hub.lock(topic).finish;
-            finish.is_some_and(|finish| finish.is_over)
+            let state = self.hub.lock(topic);
+            state.finish.as_ref().is_some_and(|finish| finish.is_over)
         };
         match &self.places {
             Places::One(one) => is_over(&one.topic),
@@ -422,10 +422,10 @@ impl Subscription {
                 }
             },
             Start::First => match &mut self.places {
-                Places::One(one) => self.after = hub.lock(&one.topic).began,
+                Places::One(one) => self.after = hub.lock(&one.topic).floor,
                 Places::Many(many) => {
                     self.after = Position::default();
-                    many.start_at(hub, |state| state.began);
+                    many.start_at(hub, |state| state.floor);
                 }
             },
         }
@@ -449,9 +449,9 @@ impl Subscription {
         }
         let disconnects = is_lag && self.on_lag == OnLag::Disconnect && self.has_id;
         let gets_newest = is_lag && self.on_lag == OnLag::Latest;
-        let count = |counts: &mut TopicCounts| {
-            counts.lagged += u64::from(is_lag);
-            counts.resets += u64::from(!disconnects && !gets_newest);
+        let count = |losses: &mut Losses| {
+            losses.lagged += u64::from(is_lag);
+            losses.resets += u64::from(!disconnects && !gets_newest);
         };
         if reason != ResetReason::Unknown {
             self.count(count, after);
@@ -468,11 +468,11 @@ impl Subscription {
     }
 
     /// Changes the counters of each topic that has lost events after `after`.
-    fn count(&self, change: impl Fn(&mut TopicCounts), after: Option<Position>) {
+    fn count(&self, change: impl Fn(&mut Losses), after: Option<Position>) {
         let count = |topic: &Topic, from: Position| {
             let mut state = self.hub.lock(topic);
             if after.is_none_or(|after| state.loses(after.max(from))) {
-                change(&mut state.counts);
+                change(state.counts.losses_mut());
             }
         };
         match &self.places {

@@ -40,13 +40,12 @@ pub(super) struct TopicState {
     /// created in it and has not looked for loaded events.
     pub(super) generation: u64,
     pub(super) history: History,
-    /// Events up to here were never known to the topic.
+    /// The beginning of the topic. Events up to here were never known to it.
     pub(super) floor: Position,
-    /// The position before the first event of the topic.
-    pub(super) began: Position,
     /// The position of the last event but one, even if it was dropped since.
     pub(super) before_last: Position,
-    pub(super) finish: Option<Finish>,
+    /// `None` unless the topic was finished. Boxed, because most topics are not.
+    pub(super) finish: Option<Box<Finish>>,
     pub(super) seats: Seats,
     /// Joined events of the history. `None` if there are none.
     runs: Option<Box<Runs>>,
@@ -59,8 +58,8 @@ pub(super) struct TopicState {
     pub(super) is_removed: bool,
     /// True if the topic is in the list of caches.
     pub(super) is_cached: bool,
-    /// The position of the topic's row among the eldest.
-    pub(super) listed: Option<Position>,
+    /// The position of the topic's row among the eldest, or 0-0 if it has none.
+    pub(super) listed: Position,
     /// The memory as it was last reported.
     pub(super) reported: Footprint,
 }
@@ -70,7 +69,7 @@ pub(super) struct TopicState {
 pub(super) struct Several;
 
 /// The end of a topic.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Finish {
     pub(super) at: Position,
     /// The microseconds from the creation of the hub to the end, if the history has a maximum age.
@@ -80,12 +79,29 @@ pub(super) struct Finish {
 }
 
 /// The counters of a topic, since it was created.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct TopicCounts {
     pub(super) published: u64,
+    /// `None` until one is counted, because most topics never lose an event.
+    losses: Option<Box<Losses>>,
+}
+
+/// The counters of events that subscriptions did not get, and of what followed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Losses {
     pub(super) resets: u64,
     pub(super) lagged: u64,
     pub(super) skipped: u64,
+}
+
+impl TopicCounts {
+    pub(super) fn losses(&self) -> Losses {
+        self.losses.as_deref().copied().unwrap_or_default()
+    }
+
+    pub(super) fn losses_mut(&mut self) -> &mut Losses {
+        self.losses.get_or_insert_default()
+    }
 }
 
 /// The memory of a topic, in bytes.
@@ -124,7 +140,6 @@ impl Topic {
                 generation: generation | UNJOINED,
                 history: History::default(),
                 floor,
-                began: floor,
                 before_last: floor,
                 finish: None,
                 seats: Seats::default(),
@@ -134,7 +149,7 @@ impl Topic {
                 closed_epoch: 0,
                 is_removed: false,
                 is_cached: false,
-                listed: None,
+                listed: Position::default(),
                 reported: Footprint::default(),
             }),
         }
@@ -178,7 +193,7 @@ impl TopicState {
     /// the end of a finished topic without subscribers.
     pub(super) fn eldest(&self) -> Option<(Position, u64)> {
         let oldest = self.history.oldest().map(|oldest| (oldest.at, oldest.time));
-        let end = self.finish.filter(|_| self.seats.is_empty());
+        let end = self.finish.as_ref().filter(|_| self.seats.is_empty());
         oldest.or_else(|| end.map(|end| (end.at, end.time)))
     }
 
@@ -246,7 +261,6 @@ impl TopicState {
     pub(super) fn restart(&mut self) {
         if let Some(finish) = self.finish.take() {
             self.floor = self.floor.max(finish.at);
-            self.began = finish.at;
             self.epoch += 1; // ends the subscriptions of the finished topic
             self.counts = TopicCounts::default();
         }
