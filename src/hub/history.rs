@@ -186,7 +186,7 @@ impl History {
 
     /// Returns the heap memory of all events, in bytes.
     pub(super) fn heap_bytes(&self) -> usize {
-        let keys = self.keys.as_ref().map_or(0, |_| mem::size_of::<KeyTable>());
+        let keys = self.keys.as_deref().map_or(0, KeyTable::heap_bytes);
         self.heap
             + keys
             + self.capacity * mem::size_of::<Stored>()

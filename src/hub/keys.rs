@@ -18,15 +18,21 @@ pub(super) struct KeyTable {
     pub(super) coalesce: BTreeMap<Arc<str>, Position>,
 }
 
-/// The heap memory of a key besides its text, in bytes: its counters and its row in a table.
-const KEY: usize = 80;
+/// The heap memory of the counters of a key, in bytes.
+const COUNTERS: usize = 2 * mem::size_of::<usize>();
+
+/// The memory of a node in a table, in bytes, and the number of rows that fit into it.
+const NODE: (usize, usize) = (376, 11);
+
+/// The memory of a row in a table of several nodes, in bytes. The nodes are filled by two thirds.
+const ROW: usize = 58;
 
 impl Keys {
-    /// Returns the heap memory of the keys and of their rows in a table, in bytes.
+    /// Returns the heap memory of the keys without their rows in a table, in bytes.
     pub(super) fn heap_bytes(&self) -> usize {
         let keys = [&self.idempotency, &self.coalesce];
         let texts = keys.iter().filter_map(|key| key.as_deref());
-        mem::size_of::<Self>() + texts.map(|text| KEY + text.len()).sum::<usize>()
+        mem::size_of::<Self>() + texts.map(|text| COUNTERS + text.len()).sum::<usize>()
     }
 }
 
@@ -44,6 +50,17 @@ impl KeyTable {
                 }
             }
         }
+    }
+
+    /// Returns the heap memory of the tables without the keys, in bytes.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let tables = [&self.idempotency, &self.coalesce];
+        let nodes = tables.iter().map(|table| match table.len() {
+            0 => 0,
+            rows if rows <= NODE.1 => NODE.0,
+            rows => NODE.0 + rows * ROW,
+        });
+        mem::size_of::<Self>() + nodes.sum::<usize>()
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -173,7 +173,10 @@ impl Topic {
 
     /// Returns the memory of the topic. The caller has the lock.
     pub(super) fn footprint(&self, state: &TopicState) -> Footprint {
-        let own = TOPIC + self.name.len();
+        let mut own = TOPIC + self.name.len();
+        if !state.history.is_empty() || state.finish.is_some() {
+            own += ELDEST_ROW;
+        }
         let is_live = !state.seats.is_empty();
         Footprint {
             history: state.history.heap_bytes() + if is_live { 0 } else { own },
@@ -337,10 +340,10 @@ impl TopicState {
     }
 }
 
-/// The memory of a topic without its name, history and seats, in bytes: the topic itself, its rows
-/// in the tables of topics and of eldest events, and the counters of shared memory.
-const TOPIC: usize = mem::size_of::<Topic>() + 4 * mem::size_of::<usize>() + ROWS;
+/// The memory of a topic without its name, history and seats, in bytes: the topic itself, the counters
+/// of shared memory, and its row in the table of topics.
+const TOPIC: usize = mem::size_of::<Topic>() + 4 * mem::size_of::<usize>() + 46;
 
-/// The memory of a row among the topics and of one among the eldest events, in bytes. The nodes of
-/// both tables are filled by two thirds on average.
-const ROWS: usize = 100;
+/// The memory of a row among the eldest events, in bytes. As for the row in the table of topics, it is
+/// measured with 10,000 rows, because the nodes of a tree are not full.
+const ELDEST_ROW: usize = 88;
