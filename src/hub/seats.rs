@@ -42,13 +42,17 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// Signals the listeners and returns all wakers to wake.
-    pub(super) fn into_wakers(self) -> Vec<Waker> {
-        let mut wakers = self.wakers;
-        for (listener, place) in self.listeners {
-            wakers.extend(listener.signal(place));
+    /// Signals the listeners.
+    pub(super) fn signal(&mut self) {
+        for (listener, place) in self.listeners.drain(..) {
+            self.wakers.extend(listener.signal(place));
         }
-        wakers
+    }
+
+    /// Signals the listeners and returns all wakers to wake.
+    pub(super) fn into_wakers(mut self) -> Vec<Waker> {
+        self.signal();
+        self.wakers
     }
 }
 
@@ -103,16 +107,26 @@ impl Seats {
         }
     }
 
-    /// Takes the armed seats. The holders of the first [`PAGE`] are moved to `waiting`. If there are
-    /// more, all are returned, and the caller goes on with [`take_page`](Self::take_page).
+    /// Takes the armed seats. Up to a [`PAGE`] of them, their holders are moved to `waiting`. If there
+    /// are more, the seats are returned, and the caller goes on with [`take_page`](Self::take_page)
+    /// and [`reuse`](Self::reuse).
     pub(super) fn take_armed(&mut self, waiting: &mut Waiting) -> Vec<u32> {
         let mut armed = mem::take(&mut self.armed);
-        self.take_page(&armed[..armed.len().min(PAGE)], waiting);
-        if armed.len() <= PAGE {
-            armed.clear();
-            self.armed = mem::take(&mut armed);
+        if armed.len() > PAGE {
+            return armed;
         }
-        armed
+        self.take_page(&armed, waiting);
+        armed.clear();
+        self.armed = armed;
+        Vec::new()
+    }
+
+    /// Keeps the room of a list of armed seats, so that the next list need not grow under the lock.
+    pub(super) fn reuse(&mut self, mut armed: Vec<u32>) {
+        if self.armed.capacity() == 0 && !self.is_empty() {
+            armed.clear();
+            self.armed = armed;
+        }
     }
 
     /// Moves the holders of a page of armed seats to `waiting`.

@@ -94,9 +94,8 @@ pub(super) enum Added {
 #[must_use = "nobody is notified until the wakers are woken"]
 pub(super) struct Notify {
     topic: Arc<Topic>,
-    /// The first page.
     waiting: Waiting,
-    /// All armed seats, if they are more than one page.
+    /// The armed seats, if they are more than one page. None of them is in `waiting` yet.
     armed: Vec<u32>,
 }
 
@@ -114,14 +113,16 @@ impl Notify {
 
     /// Signals the change to all listeners, one page after the other, and returns all wakers. No
     /// lock may be held.
-    fn signal(self) -> Vec<Waker> {
-        let mut wakers = self.waiting.into_wakers();
-        for page in self.armed.chunks(PAGE).skip(1) {
-            let mut waiting = Waiting::default();
-            self.topic.lock().seats.take_page(page, &mut waiting);
-            wakers.append(&mut waiting.into_wakers());
+    fn signal(mut self) -> Vec<Waker> {
+        if !self.armed.is_empty() {
+            self.waiting.wakers.reserve_exact(self.armed.len());
+            for page in self.armed.chunks(PAGE) {
+                self.topic.lock().seats.take_page(page, &mut self.waiting);
+                self.waiting.signal();
+            }
+            self.topic.lock().seats.reuse(self.armed);
         }
-        wakers
+        self.waiting.into_wakers()
     }
 }
 
@@ -473,7 +474,10 @@ impl Shared {
     /// Notifies the subscriptions of every topic, and those without topics.
     pub(super) fn notify_all(&self) {
         let mut waiting = Waiting::default();
-        lock(&self.idle).take_armed(&mut waiting);
+        let armed = lock(&self.idle).take_armed(&mut waiting);
+        for page in armed.chunks(PAGE) {
+            lock(&self.idle).take_page(page, &mut waiting);
+        }
         wake_all(waiting.into_wakers());
         for topic in self.topics.iter() {
             let notify = Notify::take(&topic, &mut self.lock(&topic));
