@@ -9,7 +9,7 @@ use std::{
 
 use allocation_counter::{AllocationInfo, measure};
 use futures_util::{FutureExt as _, Stream as _, StreamExt as _};
-use http_sse::{Event, Hub, LastEventId, Sse, Subscription};
+use http_sse::{Event, Hub, LastEventId, Sse, Subscription, hub::PublishOptions};
 
 use crate::deadline::watch;
 
@@ -152,36 +152,126 @@ fn a_stalled_subscriber_has_no_extra_cost() {
     assert!(beyond < 1_250_000); // for 4,600 entries, and 132 bytes for each subscription
 }
 
-/// Compares the hub's estimate of its memory with the heap. The estimate does not count the unused
-/// part of a block. The heap is 1.1 to 2.43 times the estimate.
-#[test]
-fn the_memory_of_a_hub_is_at_least_two_fifths_of_its_heap() {
-    watch();
-    for (topics, events, len) in [
-        (1, 10_000, 10),
-        (1, 10_000, 200),
-        (1, 1_000, 10_000),
-        (100, 100, 200),
-        (10_000, 1, 10),
-        (10_000, 1, 1_000),
-    ] {
-        let hub = Hub::builder()
-            .history(usize::MAX)
-            .history_bytes(usize::MAX)
-            .build();
+/// The work of a hub whose memory is compared with the heap.
+#[derive(Clone, Copy, Debug)]
+struct Load {
+    topics: usize,
+    /// Events per topic.
+    events: usize,
+    /// Bytes of data per event.
+    len: usize,
+    /// Waiting subscribers per topic.
+    subscribers: usize,
+    has_keys: bool,
+    /// The bound on memory, in bytes.
+    bound: usize,
+}
+
+impl Load {
+    const fn new(topics: usize, events: usize, len: usize) -> Self {
+        Self {
+            topics,
+            events,
+            len,
+            subscribers: 0,
+            has_keys: false,
+            bound: usize::MAX,
+        }
+    }
+
+    /// Returns the ratio of the heap to the memory that the hub reports.
+    fn ratio(self) -> f64 {
+        let mut subscriptions = Vec::with_capacity(self.topics * self.subscribers);
+        let mut hub = None;
+        // The subscriptions have no heap of their own.
         let cost = measure(|| {
-            for _ in 0..events {
-                for topic in 0..topics {
-                    hub.publish(&topic.to_string(), Event::data("x".repeat(len)))
-                        .unwrap();
-                }
+            let hub = hub.insert(self.hub());
+            for topic in 0..self.topics {
+                let topic = topic.to_string();
+                subscriptions.extend((0..self.subscribers).map(|_| waiting(hub, &topic)));
             }
+            self.publish(hub);
         });
-        let (heap, estimated) = (cost.bytes_current as usize, hub.memory());
-        println!(
-            "{topics} topics with {events} events of {len} bytes: {heap}, estimated {estimated}"
-        );
-        assert!((estimated..estimated * 5 / 2).contains(&heap));
+        let (heap, memory) = (cost.bytes_current as usize, hub.unwrap().memory());
+        let ratio = heap as f64 / memory as f64;
+        println!("{self:?}: {heap} bytes, {ratio:.3} of the {memory} that are reported");
+        ratio
+    }
+
+    fn hub(self) -> Hub {
+        let limits = Hub::builder().history(usize::MAX).history_bytes(usize::MAX);
+        limits.memory(self.bound).build()
+    }
+
+    fn publish(self, hub: &Hub) {
+        for event in 0..self.events {
+            for topic in 0..self.topics {
+                let mut options = PublishOptions::new();
+                if self.has_keys {
+                    options = options
+                        .idempotency_key(format!("request {topic} {event}"))
+                        .coalesce(format!("row {event}"));
+                }
+                let data = Event::data("x".repeat(self.len));
+                let topic = topic.to_string();
+                hub.publish_with(&topic, data, &options).unwrap();
+            }
+        }
+    }
+}
+
+/// Compares the memory that a hub reports with its heap, for events of 20 B to 20 kB.
+#[test]
+fn the_memory_of_a_hub_is_within_10_percent_of_its_heap() {
+    watch();
+    for len in [20, 200, 2_000, 20_000] {
+        let events: usize = (8_000_000 / len).min(10_000);
+        for subscribers in [0, 2] {
+            for (topics, events) in [
+                (1, events),
+                (100, events / 100),
+                (2_000, events.div_ceil(2_000)),
+                (10_000, usize::from(len < 20_000 || subscribers == 0)),
+            ] {
+                let load = Load {
+                    subscribers,
+                    ..Load::new(topics, events, len)
+                };
+                assert!((0.9..1.1).contains(&load.ratio()))
+            }
+        }
+    }
+}
+
+/// Compares the memory that a hub reports with its heap, after the oldest events were dropped.
+#[test]
+fn the_memory_of_a_full_hub_is_within_10_percent_of_its_heap() {
+    const BOUND: usize = 1 << 20;
+    watch();
+    for (topics, len) in [(1, 20), (100, 20), (6_000, 20), (100, 2_000), (100, 20_000)] {
+        for subscribers in [0, 1] {
+            let load = Load {
+                subscribers,
+                bound: BOUND,
+                ..Load::new(topics, 4_000_000 / (len + 200) / topics, len)
+            };
+            assert!((0.9..1.1).contains(&load.ratio()))
+        }
+    }
+}
+
+/// Compares the memory that a hub reports with its heap, if each event has two keys.
+#[test]
+fn the_memory_of_a_hub_with_keys_is_within_10_percent_of_its_heap() {
+    watch();
+    for (topics, events) in [(1, 10_000), (100, 100), (1_000, 12), (3_000, 1)] {
+        for len in [20, 2_000] {
+            let load = Load {
+                has_keys: true,
+                ..Load::new(topics, events, len)
+            };
+            assert!((0.9..1.1).contains(&load.ratio()))
+        }
     }
 }
 
