@@ -80,6 +80,13 @@ impl EngineState {
 }
 
 impl Engine {
+    /// Waits forever if no call ever returns.
+    async fn hang(&self) {
+        if self.state().hangs {
+            self.delay().await;
+        }
+    }
+
     /// Waits for the delay of a call, or forever.
     async fn delay(&self) {
         let (delay, hangs) = {
@@ -104,9 +111,7 @@ impl EventLog for Engine {
         _key: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Position, AppendError>> {
         Box::pin(async move {
-            if self.state().hangs {
-                self.delay().await;
-            }
+            self.hang().await;
             let mut state = self.state();
             let at = Position::new(state.head().hi(), state.head().lo() + 1);
             let topic = topic.into();
@@ -117,9 +122,7 @@ impl EventLog for Engine {
 
     fn head(&self) -> BoxFuture<'_, Result<Position, EventLogError>> {
         Box::pin(async {
-            if self.state().hangs {
-                self.delay().await;
-            }
+            self.hang().await;
             self.state().check_available()?;
             Ok(self.state().head())
         })
@@ -127,6 +130,7 @@ impl EventLog for Engine {
 
     fn first(&self) -> BoxFuture<'_, Result<Option<Entry>, EventLogError>> {
         Box::pin(async {
+            self.hang().await;
             self.state().check_available()?;
             Ok(self.state().entries.first().cloned())
         })
@@ -150,6 +154,7 @@ impl EventLog for Engine {
 
     fn tail(&self, after: Position) -> BoxFuture<'_, Result<Box<dyn Tail>, EventLogError>> {
         Box::pin(async move {
+            self.hang().await;
             let mut state = self.state();
             if state.is_unavailable {
                 state.followed.push(Instant::now());
@@ -174,6 +179,7 @@ impl Tail for EngineTail {
         Box::pin(async move {
             let end = Instant::now() + Duration::from_secs(1);
             loop {
+                self.log.hang().await;
                 let page = {
                     let state = self.log.state();
                     state.check_available()?;

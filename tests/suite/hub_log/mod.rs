@@ -1,8 +1,12 @@
 //! Hubs of several servers on one log: the same order everywhere, and no gap without a reset.
 
+mod bounds;
 mod delivery;
 mod engine;
 mod faults;
+mod gaps;
+mod hangs;
+mod latest;
 mod memory_log;
 mod reading;
 

@@ -1,0 +1,177 @@
+//! Logs that go back: every subscription is reset, whatever its position and its topics.
+
+use std::sync::Arc;
+
+use futures_util::{FutureExt as _, StreamExt as _};
+use http_sse::{
+    Subscription,
+    hub::{MemoryLog, Position},
+};
+
+use super::{Node, engine::Engine, last, publish, read, reset, wire};
+
+/// The topics of the subscriptions. Only `x` has events.
+const TOPICS: [&[&str]; 4] = [&["x"], &["quiet"], &["x", "quiet"], &["quiet", "other"]];
+
+/// Subscriptions of all kinds of topics, at all kinds of positions.
+struct Subscriptions {
+    /// They have read everything.
+    current: Vec<Subscription>,
+    /// They were never polled.
+    new: Vec<Subscription>,
+    /// They resume from the middle of the log, and were never polled.
+    resuming: Vec<Subscription>,
+}
+
+impl Subscriptions {
+    async fn start(hub: &Node, middle: Position) -> Self {
+        let mut current: Vec<_> = TOPICS.map(|topics| hub.subscribe(topics)).into();
+        for middle in [Position::new(7, 0), middle, hub.head()] {
+            let resumed = TOPICS.map(|topics| hub.subscribe(topics).after(last(middle)));
+            current.extend(resumed);
+        }
+        for subscription in &mut current {
+            read(subscription).await;
+        }
+        Self {
+            current,
+            new: TOPICS.map(|topics| hub.subscribe(topics)).into(),
+            resuming: TOPICS
+                .map(|topics| hub.subscribe(topics).after(last(middle)))
+                .into(),
+        }
+    }
+
+    /// Asserts that each gets one reset, and then the events that are published.
+    async fn are_reset(self, hub: &Node, case: &str) {
+        let head = hub.head();
+        let (current, new) = (self.current.into_iter(), self.new.into_iter());
+        let lagged = current.chain(new).map(|it| (it, "lagged"));
+        let expired = self.resuming.into_iter().map(|it| (it, "expired"));
+        let mut all: Vec<_> = lagged.chain(expired).collect();
+        for (n, (subscription, reason)) in all.iter_mut().enumerate() {
+            assert_eq!(
+                read(subscription).await,
+                reset(reason, head),
+                "{case}, {n} of {TOPICS:?}"
+            );
+        }
+        let x = publish(hub, "x", "x").await;
+        let quiet = publish(hub, "quiet", "quiet").await;
+        for (n, (subscription, _)) in all.iter_mut().enumerate() {
+            let topics = TOPICS[n % TOPICS.len()];
+            let mut expected = String::new();
+            for (topic, at) in [("x", x), ("quiet", quiet)] {
+                if topics.contains(&topic) {
+                    expected += &wire(topic, at);
+                }
+            }
+            assert_eq!(read(subscription).await, expected, "{case}, {topics:?}");
+        }
+    }
+}
+
+/// Returns a log of 100 events, with positions from 7-1 to 7-100.
+fn log_of_100() -> Arc<Engine> {
+    let log = Engine::default();
+    log.state().floor = Position::new(7, 0);
+    (1..=100).for_each(|n| log.push(Position::new(7, n), "x", &n.to_string()));
+    Arc::new(log)
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_subscription_is_reset_if_the_log_goes_back() {
+    type Loss = fn(&Engine);
+    let losses: [(&str, Position, Loss); 4] = [
+        ("7-90", Position::new(7, 90), |log| {
+            log.state().entries.truncate(90);
+        }),
+        ("6-90", Position::new(6, 90), |log| {
+            log.state().entries.clear();
+            log.state().floor = Position::new(6, 0);
+            (1..=90).for_each(|n| log.push(Position::new(6, n), "x", "other"));
+        }),
+        ("7-90 with other entries", Position::new(7, 90), |log| {
+            log.state().entries.clear();
+            log.state().floor = Position::new(7, 89);
+            log.push(Position::new(7, 90), "other", "other");
+        }),
+        ("empty", Position::new(7, 0), |log| {
+            log.state().entries.clear();
+        }),
+    ];
+    for (case, head, lose) in losses {
+        for history in [3, 1_000] {
+            let log = log_of_100();
+            let hub = Node::start(&log, history).await;
+            let subscriptions = Subscriptions::start(&hub, Position::new(7, 50)).await;
+            lose(&log);
+            hub.reaches(head).await;
+            subscriptions.are_reset(&hub, case).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_subscription_is_reset_if_a_log_in_memory_loses_entries() {
+    for lost in [1, 10, 100] {
+        let log = Arc::new(MemoryLog::new(7, 1_000));
+        let hub = Node::start(&log, 1_000).await;
+        for n in 1..=100 {
+            publish(&hub, "x", &n.to_string()).await;
+        }
+        hub.reaches(Position::new(7, 100)).await;
+        let subscriptions = Subscriptions::start(&hub, Position::new(7, 50)).await;
+        log.lose(lost);
+        hub.reaches(Position::new(7, 100 - lost as u64)).await;
+        let case = format!("{lost} lost");
+        subscriptions.are_reset(&hub, &case).await;
+    }
+}
+
+/// The log goes back and grows beyond its former head before the server reads it again.
+#[tokio::test(start_paused = true)]
+async fn a_loss_is_noticed_if_the_log_has_grown_since() {
+    let log = Arc::new(MemoryLog::new(7, 1_000));
+    let hub = Node::start(&log, 1_000).await;
+    for n in 1..=5 {
+        publish(&hub, "x", &n.to_string()).await;
+    }
+    hub.reaches(Position::new(7, 5)).await;
+    let mut quiet = hub.subscribe(["quiet"]);
+    let mut both = hub.subscribe(["x", "quiet"]);
+    assert!(quiet.next().now_or_never().is_none());
+    assert!(both.next().now_or_never().is_none());
+    log.lose(2);
+    let mut at = Position::default();
+    for n in 6..=20 {
+        at = publish(&hub, "x", &n.to_string()).await;
+    }
+    for subscription in [&mut quiet, &mut both] {
+        assert_eq!(read(subscription).await, reset("lagged", at));
+    }
+    let next = publish(&hub, "quiet", "next").await;
+    for subscription in [&mut quiet, &mut both] {
+        assert_eq!(read(subscription).await, wire("next", next));
+    }
+}
+
+/// A server that has no subscription to a topic during the loss forgets the topic's events too.
+#[tokio::test(start_paused = true)]
+async fn lost_events_are_not_replayed() {
+    let log = log_of_100();
+    let hub = Node::start(&log, 1_000).await;
+    log.state().entries.truncate(98);
+    hub.reaches(Position::new(7, 98)).await;
+    let kept = |hub: &Node| hub.topic("x").map(|topic| topic.events);
+    assert_eq!(kept(&hub), Some(98));
+    let mut last_three = hub.subscribe(["x"]).replay(3);
+    let expected: String = (96..=98)
+        .map(|n: u64| wire(&n.to_string(), Position::new(7, n)))
+        .collect();
+    assert_eq!(read(&mut last_three).await, expected);
+    for id in ["7-99", "7-100"] {
+        let mut resumed = hub.subscribe(["x"]).after(last(id));
+        assert_eq!(read(&mut resumed).await, reset("expired", hub.head()));
+    }
+}
