@@ -474,15 +474,15 @@ impl Shared {
     /// Notifies the subscriptions of every topic, and those without topics.
     pub(super) fn notify_all(&self) {
         let mut waiting = Waiting::default();
-        let armed = lock(&self.idle).take_armed(&mut waiting);
-        for page in armed.chunks(PAGE) {
+        let idle = lock(&self.idle).take_armed(&mut waiting);
+        for page in idle.chunks(PAGE) {
             lock(&self.idle).take_page(page, &mut waiting);
         }
-        wake_all(waiting.into_wakers());
-        for topic in self.topics.iter() {
+        let of_topics = self.topics.iter().flat_map(|topic| {
             let notify = Notify::take(&topic, &mut self.lock(&topic));
-            wake_all(notify.signal());
-        }
+            notify.signal()
+        });
+        wake_all(waiting.into_wakers().into_iter().chain(of_topics));
     }
 
     /// Closes the hub.
