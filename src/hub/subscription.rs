@@ -120,14 +120,16 @@ impl Subscription {
         hub: Arc<Shared>,
         topics: impl IntoIterator<Item = T>,
     ) -> Self {
-        let mut names: Vec<T> = topics.into_iter().collect();
-        names.sort_unstable_by(|a, b| a.as_ref().cmp(b.as_ref()));
-        names.dedup_by(|a, b| a.as_ref() == b.as_ref());
+        let topics: Vec<T> = topics.into_iter().collect();
+        // `as_ref` runs foreign code, so it is called before a seat is taken.
+        let mut names: Vec<&str> = topics.iter().map(AsRef::as_ref).collect();
+        names.sort_unstable();
+        names.dedup();
         hub.end_finished();
         let generation = hub.generation();
         let (places, after) = match &names[..] {
             [name] => {
-                let (one, after) = One::join(&hub, name.as_ref());
+                let (one, after) = One::join(&hub, name);
                 (Places::One(one), after)
             }
             names => {
