@@ -1,13 +1,18 @@
 //! The events, gaps and resets that the subscribers of a hub get.
 
 mod bounds;
+mod caches;
+mod disconnect;
 mod ends;
+mod ids;
 mod lag;
+mod newest;
 mod order;
 mod resume;
+mod wakers;
 
 use futures_util::{FutureExt as _, StreamExt as _};
-use http_sse::{Event, Hub, LastEventId, Subscription, hub::Position};
+use http_sse::{Event, Hub, LastEventId, SseBody, Subscription, hub::Position};
 
 /// Reads all ready events. The flag is false if the subscription has ended.
 fn read(subscription: &mut Subscription) -> (String, bool) {
@@ -19,6 +24,19 @@ fn read(subscription: &mut Subscription) -> (String, bool) {
             None => return (all, true),
         }
     }
+}
+
+/// Returns everything that a body sends now. The flag is false if it has ended.
+fn sent(body: &mut SseBody<Subscription>) -> (String, bool) {
+    let mut all = Vec::new();
+    let is_open = loop {
+        match body.next().now_or_never() {
+            Some(Some(frame)) => all.extend_from_slice(&frame.unwrap()),
+            Some(None) => break false,
+            None => break true,
+        }
+    };
+    (String::from_utf8(all).unwrap(), is_open)
 }
 
 fn last(position: impl ToString) -> LastEventId {
