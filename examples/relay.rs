@@ -95,7 +95,7 @@ async fn main() -> io::Result<()> {
     let by_query = async move |Query(chat): Query<Chat>| relay(upstream, chat).await;
     let by_body = async move |Json(chat): Json<Chat>| relay(upstream, chat).await;
     let app = Router::new()
-        .route("/", get(Html(include_str!("llm.html"))))
+        .route("/", get(Html(include_str!("relay.html"))))
         .route("/chat", get(by_query).post(by_body));
     // Small writes must not wait for each other.
     let listener = listener.tap_io(|tcp| _ = tcp.set_nodelay(true));

@@ -74,6 +74,44 @@ fn llm_answers_and_stops_over_both_transports() {
 }
 
 #[test]
+fn relay_answers_and_stops_over_both_transports() {
+    let Some(browser) = start("relay") else {
+        return;
+    };
+    let (server, address) = Process::serve("relay");
+    browser.open(&format!("http://{address}/"));
+    let answer = || {
+        let answer = browser.run("return document.querySelector('#answer').textContent");
+        String::from(answer.as_str().unwrap())
+    };
+    let ask = |transport: &str| {
+        browser.run(&format!(
+            "document.querySelector('[value={transport}]').click();
+            document.querySelector('#prompt').value = 'Why?';
+            document.querySelector('#send').click()"
+        ));
+        browser.wait_for("document.querySelector('#answer').textContent.length > 0");
+    };
+    let wait_for_state = |state: &str| {
+        browser.wait_for(&format!(
+            "document.querySelector('#state').textContent == '{state}'"
+        ));
+    };
+
+    for transport in ["eventSource", "fetch"] {
+        ask(transport);
+        browser.run("document.querySelector('#stop').click()");
+        wait_for_state("stopped");
+        assert_eq!(server.line("upstream"), "upstream cancelled");
+
+        ask(transport);
+        wait_for_state("done");
+        assert_eq!(server.line("upstream"), "upstream ended");
+        assert_eq!(answer(), "You asked: “Why?” Let me think. Because.");
+    }
+}
+
+#[test]
 fn ticker_misses_and_repeats_nothing_over_twenty_killed_connections() {
     const KILLS: usize = 20;
     let Some(browser) = start("ticker") else {

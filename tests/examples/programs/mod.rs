@@ -27,7 +27,7 @@ fn the_servers_with_a_page_serve_it() {
     for (name, title) in [
         ("quickstart", "quickstart"),
         ("llm", "token streaming"),
-        ("relay", "token streaming"),
+        ("relay", "relay"),
         ("ticker", "ticker"),
         ("notifications", "notifications"),
         ("cross_origin", "cross origin"),
