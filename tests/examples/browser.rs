@@ -31,49 +31,6 @@ fn quickstart_shows_numbers_status_and_keep_alives() {
 }
 
 #[test]
-fn llm_answers_and_stops_over_both_transports() {
-    let Some(browser) = start("llm") else {
-        return;
-    };
-    let (server, address) = Process::serve("llm");
-    browser.open(&format!("http://{address}/"));
-    let answer = || {
-        let answer = browser.run("return document.querySelector('#answer').textContent");
-        String::from(answer.as_str().unwrap())
-    };
-    let ask = |transport: &str| {
-        browser.run(&format!(
-            "document.querySelector('[value={transport}]').click();
-            document.querySelector('#prompt').value = 'Why?';
-            document.querySelector('#send').click()"
-        ));
-        let length = "document.querySelector('#answer').textContent.length";
-        browser.wait_for(&format!("{length} > 0"));
-        let before = answer().len();
-        browser.wait_for(&format!("{length} > {before}"));
-    };
-    let wait_for_state = |state: &str| {
-        browser.wait_for(&format!(
-            "document.querySelector('#state').textContent == '{state}'"
-        ));
-    };
-
-    for transport in ["eventSource", "fetch"] {
-        ask(transport);
-        browser.run("document.querySelector('#stop').click()");
-        wait_for_state("stopped");
-        server.line("cancelled after ");
-
-        ask(transport);
-        wait_for_state("done");
-        server.line("finished after ");
-        let answer = answer();
-        assert!(answer.starts_with("You asked: “Why?”\n"), "{answer}");
-        assert!(answer.ends_with(" on the server."), "{answer}");
-    }
-}
-
-#[test]
 fn relay_answers_and_stops_over_both_transports() {
     let Some(browser) = start("relay") else {
         return;

@@ -4,6 +4,8 @@
 //! already built.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../support/cutting_proxy.rs"]
+mod cutting_proxy;
 #[path = "../support/deadline.rs"]
 mod deadline;
 #[path = "../support/http1.rs"]
@@ -22,4 +24,5 @@ mod app;
 mod browser;
 mod cross_origin;
 mod filters;
+mod generations;
 mod programs;

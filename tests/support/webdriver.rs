@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{deadline::PATIENCE, http1::Answer, process::Process};
 
-/// A browser. Dropping it closes the browser.
+/// A browser. Dropping it closes the browser. Each method applies to the current tab.
 pub(crate) struct Browser {
     server: SocketAddr,
     session: String,
@@ -68,6 +68,31 @@ impl Browser {
         self.command("/url", json!({ "url": url }));
     }
 
+    #[track_caller]
+    pub(crate) fn reload(&self) {
+        self.command("/refresh", json!({}));
+    }
+
+    /// Opens a page in a new tab, which is then the current one.
+    #[track_caller]
+    pub(crate) fn open_tab(&self, url: &str) {
+        let mut new = self.command("/window/new", json!({ "type": "tab" }));
+        self.switch_to(&Tab(new["handle"].take()));
+        self.open(url);
+    }
+
+    /// Returns the current tab.
+    #[track_caller]
+    pub(crate) fn tab(&self) -> Tab {
+        Tab(self.ask("GET", "/window", ""))
+    }
+
+    /// Makes a tab the current one.
+    #[track_caller]
+    pub(crate) fn switch_to(&self, tab: &Tab) {
+        self.command("/window", json!({ "handle": tab.0 }));
+    }
+
     /// Runs a script in the page and returns its result.
     #[track_caller]
     pub(crate) fn run(&self, script: &str) -> Value {
@@ -86,8 +111,13 @@ impl Browser {
 
     #[track_caller]
     fn command(&self, path: &str, body: Value) -> Value {
-        let request = format!("POST /session{}{path}", self.session);
-        let answer = Answer::to(self.server, &request, "", &body.to_string()).read_to_end();
+        self.ask("POST", path, &body.to_string())
+    }
+
+    #[track_caller]
+    fn ask(&self, method: &str, path: &str, body: &str) -> Value {
+        let request = format!("{method} /session{}{path}", self.session);
+        let answer = Answer::to(self.server, &request, "", body).read_to_end();
         let mut answer: Value = serde_json::from_str(&answer).unwrap();
         assert!(
             answer["value"]["error"].is_null(),
@@ -114,6 +144,9 @@ impl Drop for Browser {
         _ = fs::remove_dir_all(&self.profile);
     }
 }
+
+/// A tab of a browser.
+pub(crate) struct Tab(Value);
 
 /// The time in which an expression must become true. The response of WebDriver may take longer.
 const SCRIPT_TIMEOUT: Duration = PATIENCE.saturating_sub(Duration::from_secs(10));
