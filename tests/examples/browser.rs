@@ -3,8 +3,11 @@
 //! Without chromium and chromedriver (Debian: `chromium` and `chromium-driver`) these tests print
 //! that they are skipped, and pass. With `HTTP_SSE_REAL=required` they fail instead.
 
+use std::net::SocketAddr;
+
 use crate::{
-    http1::Answer, port::reserved_port, process::Process, skip::skipped, webdriver::Browser,
+    cutting_proxy::CuttingProxy, http1::Answer, port::reserved_port, process::Process,
+    skip::skipped, webdriver::Browser,
 };
 
 #[test]
@@ -70,18 +73,37 @@ fn relay_answers_and_stops_over_both_transports() {
 
 #[test]
 fn ticker_misses_and_repeats_nothing_over_twenty_killed_connections() {
-    const KILLS: usize = 20;
     let Some(browser) = start("ticker") else {
         return;
     };
     let (_server, address) = Process::serve("ticker");
+    let kill = |_| drop(browser.run("document.querySelector('#kill').click()"));
+    assert_ticker_survives(&browser, address, kill);
+}
+
+#[test]
+fn ticker_misses_and_repeats_nothing_over_twenty_cuts_of_the_network() {
+    let Some(browser) = start("ticker-cut") else {
+        return;
+    };
+    let (_server, address) = Process::serve("ticker");
+    let proxy = CuttingProxy::start(address);
+    // Each cut is at another place of an event, which has about 70 bytes.
+    let cut = |kills| proxy.cut_after(1 + 997 * kills);
+    assert_ticker_survives(&browser, proxy.address, cut);
+}
+
+/// Asserts that the page of the example `ticker` loses and repeats nothing while `kill` ends its
+/// connection twenty times. `kill` gets the number of times before.
+fn assert_ticker_survives(browser: &Browser, address: SocketAddr, kill: impl Fn(usize)) {
+    const KILLS: usize = 20;
     browser.open(&format!("http://{address}/"));
     let shows = |name: &str| format!("Number(document.querySelector('#{name}').textContent)");
     let number = |name: &str| browser.run(&format!("return {}", shows(name)));
     for kills in 0..KILLS {
         let before = number("updates");
         browser.wait_for(&format!("{} > {before} + 100", shows("updates")));
-        browser.run("document.querySelector('#kill').click()");
+        kill(kills);
         browser.wait_for(&format!("{} > {kills}", shows("resumed")));
     }
     let before = number("updates");
