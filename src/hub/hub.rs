@@ -256,7 +256,8 @@ impl Hub {
     }
 
     /// Returns a stream that reports when a topic gets its first subscriber, and when it has been
-    /// without one for `delay`. It begins with the topics that have subscribers now.
+    /// without one for `delay`. It begins with the topics that have subscribers now. A topic that
+    /// never had a subscriber is not reported.
     ///
     /// Use it to run an upstream only while somebody listens. The delay keeps the upstream running
     /// while clients reconnect.

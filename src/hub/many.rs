@@ -470,6 +470,7 @@ impl Many {
                     let was_closed = state.closed_epoch > place.epoch;
                     drop(state);
                     self.place_is_over(hub, was_closed);
+                    is_lasting = false; // these are no longer the events of its topics
                 }
                 Visit::Armed | Visit::Lost | Visit::NewGeneration => {}
             }
@@ -560,7 +561,12 @@ impl Many {
         all_lost: bool,
     ) -> bool {
         let mut is_known = true;
-        for place in self.places.iter_mut().flatten().filter(|place| !place.is_over) {
+        for place in self
+            .places
+            .iter_mut()
+            .flatten()
+            .filter(|place| !place.is_over)
+        {
             let state = hub.lock(&place.topic);
             let from = after.map_or(Position::default(), |after| place.from.max(after));
             match state.last().filter(|last| *last > from) {

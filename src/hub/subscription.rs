@@ -255,7 +255,8 @@ impl Subscription {
         self.left = None;
         if let Places::One(one) = &self.places {
             let (mut many, _) = Many::join(&self.hub, &[&one.topic.name]);
-            many.start_again();
+            let after = self.after;
+            many.start_at(&self.hub, |_| after);
             one.leave(&self.hub);
             self.places = Places::Many(Box::new(many));
         }
@@ -479,9 +480,10 @@ impl Subscription {
         };
         match &self.places {
             Places::One(one) => count(&one.topic, Position::default()),
-            Places::Many(many) => many
-                .places()
-                .for_each(|place| count(&place.topic, place.from)),
+            Places::Many(many) => {
+                let open = many.places().filter(|place| !place.is_over);
+                open.for_each(|place| count(&place.topic, place.from));
+            }
         }
     }
 

@@ -26,7 +26,8 @@ async fn a_client_with_an_id_is_disconnected() {
         let hub = Hub::builder().history(2).build();
         let start = hub.head();
         // It has an id from an event, from its request, or from a reset.
-        let ids: [(&str, fn(Subscription) -> Subscription); 2] = [
+        type Start = fn(Subscription) -> Subscription;
+        let ids: [(&str, Start); 2] = [
             ("an event", |subscription| subscription),
             ("a reset", |subscription| {
                 subscription.after(last("unknown"))

@@ -47,7 +47,8 @@ fn assert_panics(message: &'static str, call: impl FnOnce()) {
 /// 300 seats are more than one page.
 #[test]
 fn a_waker_that_panics_keeps_no_other_subscriber_asleep() {
-    let changes: [(&str, fn(&Hub)); 3] = [
+    type Change = fn(&Hub);
+    let changes: [(&str, Change); 3] = [
         ("publish", |hub| _ = publish(hub, "a", "x")),
         ("finish", |hub| _ = hub.finish("a").unwrap()),
         ("close_topic", |hub| assert_eq!(hub.close_topic("a"), 300)),

@@ -36,21 +36,20 @@ async fn resumed(hub: &Node) -> String {
 
 /// Returns a log with `foreign` entries between the first event of `x` and the last two.
 async fn log_with_foreign(foreign: u64) -> (Arc<MemoryLog>, String) {
-    let log = log_of(foreign + 3, |n| {
+    let entry = |n| {
         let is_foreign = (2..=foreign + 1).contains(&n);
         let topic = if is_foreign { "foreign" } else { "x" };
-        (
-            topic,
-            if is_foreign {
-                String::new()
-            } else {
-                n.to_string()
-            },
-        )
-    });
+        let data = if is_foreign {
+            String::new()
+        } else {
+            n.to_string()
+        };
+        (topic, data)
+    };
+    let log = log_of(foreign + 3, entry).await;
     let last_two = [foreign + 2, foreign + 3];
     let last_two = last_two.map(|n| wire(&n.to_string(), Position::new(7, n)));
-    (log.await, last_two.concat())
+    (log, last_two.concat())
 }
 
 #[tokio::test(start_paused = true)]

@@ -125,7 +125,11 @@ impl Client {
         let (got, goes_on) = read(&mut self.subscription);
         let before = format!(
             "{:?} {:?} after {} of {:?}, with a handle: {}",
-            self.on_lag, self.fresh, self.after, self.places, self.handle.is_some()
+            self.on_lag,
+            self.fresh,
+            self.after,
+            self.places,
+            self.handle.is_some()
         );
         let expected = self.predict(model, &got);
         assert_eq!((&got, goes_on), (&expected.0, expected.1), "{before}");
@@ -188,7 +192,8 @@ impl Client {
         }
         self.has_id |= !seen.is_empty();
         // A topic that is finished is over when its events are read.
-        self.places.retain(|topic, (_, run)| !model.topics[*topic].is_over(*run));
+        self.places
+            .retain(|topic, (_, run)| !model.topics[*topic].is_over(*run));
         self.over = model.closed || (self.places.is_empty() && self.handle.is_none());
         (seen, !self.over)
     }
