@@ -144,7 +144,8 @@ impl Hub {
     /// The history is dropped after [`finished_for`](super::HubBuilder::finished_for). From then on,
     /// [`Subscription::is_over`] tells a handler to answer with [`Sse::stop`](crate::Sse::stop), and
     /// the name can be used for a new topic. Ids from before do not match the new topic: they cause
-    /// a reset. Until its name is used again, a finished topic counts as memory of the history.
+    /// a reset. A subscription to several topics that was there at the end gets no events of the new
+    /// topic. Until its name is used again, a finished topic counts as memory of the history.
     ///
     /// ```
     /// # use futures_util::{FutureExt as _, StreamExt as _};
