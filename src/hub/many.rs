@@ -287,7 +287,7 @@ impl Many {
                 place.from = from;
                 return Read::Events(events, None);
             }
-            place.from = after;
+            place.from = place.from.max(after);
             self.unread.push(Reverse((Position::default(), *index)));
             self.behind.pop();
         }
@@ -561,14 +561,16 @@ impl Many {
         all_lost: bool,
     ) -> bool {
         let mut is_known = true;
-        for place in self
-            .places
-            .iter_mut()
-            .flatten()
-            .filter(|place| !place.is_over)
-        {
+        for (place, index) in self.places.iter_mut().zip(0..) {
+            let Some(place) = place.as_mut().filter(|place| !place.is_over) else {
+                continue;
+            };
             let state = hub.lock(&place.topic);
-            let from = after.map_or(Position::default(), |after| place.from.max(after));
+            let from = match after {
+                None => Position::default(),
+                Some(_) if self.behind.contains(&index) => place.from,
+                Some(after) => place.from.max(after),
+            };
             match state.last().filter(|last| *last > from) {
                 Some(newest) => place.from = newest.before(),
                 None if all_lost || state.has_lost(from) => is_known = false,
