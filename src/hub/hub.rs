@@ -169,7 +169,7 @@ impl Hub {
     pub fn finish(&self, topic: &str) -> Result<Position, PublishError> {
         let at = self.add(topic, Addition::Finish)?;
         if let Some(topic) = self.0.topics.get(topic) {
-            self.0.finished(topic);
+            self.0.finished(topic, at);
         }
         Ok(at)
     }

@@ -44,8 +44,8 @@ pub(super) struct Shared {
     pub(super) beginning: Mutex<Beginning>,
     /// The listeners that only wait for the end of the hub.
     pub(super) idle: Mutex<Seats>,
-    /// Finished topics, and the time at which their history is dropped.
-    pub(super) finished: Mutex<VecDeque<(Instant, Arc<Topic>)>>,
+    /// Finished topics with their ends, and the time at which their history is dropped.
+    pub(super) finished: Mutex<VecDeque<(Instant, Arc<Topic>, Position)>>,
     pub(super) watchers: Watchers,
     pub(super) reset: ResetEvent,
     pub(super) metrics: HubMetrics,
@@ -430,9 +430,9 @@ impl Shared {
     }
 
     /// Remembers a finished topic, whose history is dropped later.
-    pub(super) fn finished(&self, topic: Arc<Topic>) {
+    pub(super) fn finished(&self, topic: Arc<Topic>, at: Position) {
         if let Some(over) = Instant::now().checked_add(self.finished_for) {
-            lock(&self.finished).push_back((over, topic));
+            lock(&self.finished).push_back((over, topic, at));
         }
     }
 
@@ -442,13 +442,14 @@ impl Shared {
             let topic = {
                 let mut finished = lock(&self.finished);
                 match finished.front() {
-                    Some((over, _)) if *over <= Instant::now() => finished.pop_front(),
+                    Some((over, ..)) if *over <= Instant::now() => finished.pop_front(),
                     _ => return,
                 }
             };
-            let Some((_, topic)) = topic else { return };
+            let Some((_, topic, at)) = topic else { return };
             let mut state = self.lock(&topic);
-            if let Some(finish) = &mut state.finish {
+            // It may have begun anew, and ended again.
+            if let Some(finish) = state.finish.as_mut().filter(|finish| finish.at == at) {
                 finish.is_over = true;
                 state.clear(Position::default());
             }
