@@ -339,7 +339,7 @@ impl Shared {
                         is_over: false,
                     }));
                 }
-                Addition::Remove => state.clear(at),
+                Addition::Remove => state.remove(at),
             }
             Added::New(at, bytes, Notify::take(topic, state))
         })
@@ -464,7 +464,7 @@ impl Shared {
         };
         let mut state = self.lock(&topic);
         let had_history = !state.history.is_empty() || state.finish.is_some();
-        state.clear(Position::default());
+        state.remove(Position::default());
         state.restart();
         let notify = Notify::take(&topic, &mut state);
         self.tidy(&topic, state);

@@ -260,6 +260,12 @@ impl TopicState {
         self.history.clear(lost);
     }
 
+    /// Drops the whole history, like `clear`. The topic begins with its next event.
+    pub(super) fn remove(&mut self, lost: Position) {
+        self.clear(lost);
+        self.floor = self.complete_since();
+    }
+
     /// Starts a finished topic anew. Positions from before are expired.
     pub(super) fn restart(&mut self) {
         if let Some(finish) = self.finish.take() {
