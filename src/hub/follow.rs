@@ -110,6 +110,9 @@ impl Shared {
     /// Adds an entry to what is loaded.
     fn load_entry(&self, beginning: &mut Beginning, entry: Entry) {
         let loaded = beginning.loaded.entry(entry.topic).or_default();
+        if loaded.finish.is_some() && entry.record == Record::Finish {
+            return; // two servers have finished it
+        }
         if let Some(finish) = loaded.finish.take() {
             loaded.history.clear(finish); // the topic began anew
         }

@@ -320,7 +320,10 @@ impl Shared {
                 if at.is_none() && !finish.is_over {
                     return Added::Finished;
                 }
-                state.restart();
+                // Two servers may have finished it.
+                if finish.is_over || !matches!(addition, Addition::Finish) {
+                    state.restart();
+                }
             }
             let Ok(at) = self.order.give(at) else {
                 return Added::Closed;
@@ -333,11 +336,13 @@ impl Shared {
                     state.push(stored, self.limits);
                 }
                 Addition::Finish => {
-                    state.finish = Some(Box::new(Finish {
-                        at,
-                        time: now,
-                        is_over: false,
-                    }));
+                    state.finish.get_or_insert_with(|| {
+                        Box::new(Finish {
+                            at,
+                            time: now,
+                            is_over: false,
+                        })
+                    });
                 }
                 Addition::Remove => state.remove(at),
             }

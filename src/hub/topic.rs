@@ -269,6 +269,7 @@ impl TopicState {
     /// Starts a finished topic anew. Positions from before are expired.
     pub(super) fn restart(&mut self) {
         if let Some(finish) = self.finish.take() {
+            self.clear(Position::default());
             self.floor = self.floor.max(finish.at);
             self.epoch += 1; // ends the subscriptions of the finished topic
             self.counts = TopicCounts::default();
