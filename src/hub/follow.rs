@@ -137,6 +137,7 @@ impl Shared {
             if entry.at <= self.order.last() {
                 continue;
             }
+            let is_end = entry.record == Record::Finish;
             let addition = match entry.record {
                 Record::Event { event, coalesce } => {
                     items += 1;
@@ -149,6 +150,9 @@ impl Shared {
                 Added::New(at, size, notify) => {
                     bytes += size;
                     wakers.append(&mut self.complete(at, notify));
+                    if let Some(topic) = self.topics.get(&entry.topic).filter(|_| is_end) {
+                        self.finished(topic, at);
+                    }
                 }
                 Added::Before(_) | Added::Finished => {}
                 Added::Closed => break,

@@ -512,7 +512,11 @@ impl Shared {
             self.generation.fetch_add(1, SeqCst);
         }
         for name in names {
-            self.with_topic(&name, |_, _| {});
+            let topic = self.with_topic(&name, |topic, _| topic.clone());
+            let finish = self.lock(&topic).finish.as_ref().map(|finish| finish.at);
+            if let Some(at) = finish {
+                self.finished(topic, at);
+            }
         }
         self.enforce_limits(head);
         self.metrics.holds(self.memory.bytes());
