@@ -126,6 +126,7 @@ async fn read(hub: Arc<Shared>, topics: Vec<Arc<Topic>>, after: Position) -> Out
     let loses = |at| topics.iter().any(|topic| hub.lock(topic).loses(at));
     let mut is_known = backing.knows(after);
     let mut back_off = BACK_OFF.0;
+    let mut ended = Vec::new();
     while !is_known || loses(at) {
         let page = match timeout_at(deadline, backing.page(at)).await {
             Ok(Ok(page)) => page,
@@ -148,6 +149,8 @@ async fn read(hub: Arc<Shared>, topics: Vec<Arc<Topic>>, after: Position) -> Out
                 continue;
             }
             match event(entry) {
+                // The topic began anew.
+                Some(_) if ended.contains(&entry.topic) => return Outcome::Gap,
                 Some(events) => {
                     bytes += events.len();
                     read.push_back((entry.at, events));
@@ -156,7 +159,7 @@ async fn read(hub: Arc<Shared>, topics: Vec<Arc<Topic>>, after: Position) -> Out
                     // What the topic had before is lost.
                     return Outcome::Gap;
                 }
-                None => {}
+                None => ended.push(entry.topic.clone()),
             }
         }
         scanned += entries.len();
