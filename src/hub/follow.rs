@@ -10,7 +10,7 @@ use super::{
     log::{Entry, EventLogError, PAGE, Page, Record, Tail},
     position::Position,
     replay::BACK_OFF,
-    shared::{Added, Addition, Beginning, Shared},
+    shared::{Added, Addition, Beginning, Loaded, Shared},
     sync::lock,
 };
 use crate::wake::wake_all;
@@ -114,7 +114,7 @@ impl Shared {
             return; // two servers have finished it
         }
         if let Some(finish) = loaded.finish.take() {
-            loaded.history.clear(finish); // the topic began anew
+            loaded.begin_anew(finish);
         }
         match entry.record {
             Record::Event { event, coalesce } => {
@@ -123,7 +123,7 @@ impl Shared {
                 loaded.history.push(stored, self.limits);
             }
             Record::Finish => loaded.finish = Some(entry.at),
-            Record::Remove => loaded.history.clear(entry.at),
+            Record::Remove => loaded.begin_anew(entry.at),
         }
     }
 
@@ -162,6 +162,14 @@ impl Shared {
         self.metrics.published(items, bytes);
         self.metrics.holds(self.memory.bytes());
         wake_all(wakers);
+    }
+}
+
+impl Loaded {
+    /// Drops the events, which are no longer those of the topic.
+    fn begin_anew(&mut self, at: Position) {
+        self.history.clear(at);
+        self.floor = at;
     }
 }
 

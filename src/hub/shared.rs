@@ -68,6 +68,8 @@ pub(super) struct Loaded {
     pub(super) history: History,
     /// The position of the topic's end.
     pub(super) finish: Option<Position>,
+    /// The position of the last entry with which the topic began anew, or 0-0.
+    pub(super) floor: Position,
 }
 
 /// An entry to add to a topic.
@@ -174,6 +176,7 @@ impl Shared {
         state.generation = generation;
         let loaded = beginning.loaded.remove(&topic.name).unwrap_or_default();
         drop(beginning);
+        state.floor = state.floor.max(loaded.floor);
         state.forget_runs();
         state.history = loaded.history;
         state.finish = loaded.finish.map(|at| {
