@@ -123,7 +123,7 @@ impl Shared {
                 loaded.history.push(stored, self.limits);
             }
             Record::Finish => loaded.finish = Some(entry.at),
-            Record::Remove => loaded.begin_anew(entry.at),
+            Record::Remove => loaded.begin_anew(Position::default()),
         }
     }
 
@@ -169,7 +169,7 @@ impl Loaded {
     /// Drops the events, which are no longer those of the topic.
     fn begin_anew(&mut self, at: Position) {
         self.history.clear(at);
-        self.floor = at;
+        self.floor = self.history.trimmed();
     }
 }
 

@@ -347,7 +347,7 @@ impl Shared {
                         })
                     });
                 }
-                Addition::Remove => state.remove(at),
+                Addition::Remove => state.remove(),
             }
             Added::New(at, bytes, Notify::take(topic, state))
         })
@@ -472,7 +472,7 @@ impl Shared {
         };
         let mut state = self.lock(&topic);
         let had_history = !state.history.is_empty() || state.finish.is_some();
-        state.remove(Position::default());
+        state.remove();
         state.restart();
         let notify = Notify::take(&topic, &mut state);
         self.tidy(&topic, state);

@@ -260,9 +260,9 @@ impl TopicState {
         self.history.clear(lost);
     }
 
-    /// Drops the whole history, like `clear`. The topic begins with its next event.
-    pub(super) fn remove(&mut self, lost: Position) {
-        self.clear(lost);
+    /// Drops the whole history. The topic begins with its next event.
+    pub(super) fn remove(&mut self) {
+        self.clear(Position::default());
         self.floor = self.complete_since();
     }
 
