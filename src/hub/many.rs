@@ -147,7 +147,11 @@ impl Many {
                 read => read,
             };
             match read {
-                Read::Events(events, _) if self.unread.is_empty() && !self.is_over(is_closed) => {
+                Read::Events(events, _)
+                    if self.unread.is_empty()
+                        && self.behind.is_empty()
+                        && !self.is_over(is_closed) =>
+                {
                     return Read::Events(events, self.wait(hub, waker));
                 }
                 Read::Nothing(_) if self.unread.is_empty() => {
