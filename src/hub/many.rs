@@ -156,7 +156,7 @@ impl Many {
                 }
                 Read::Nothing(_) if self.unread.is_empty() => {
                     if self.is_over(is_closed) {
-                        return if self.was_closed {
+                        return if self.was_closed && self.open == 0 {
                             Read::Closed
                         } else {
                             Read::Finished
