@@ -275,12 +275,13 @@ impl Many {
             let Some(state) = hub.lock_in(&place.topic, generation) else {
                 return Read::NewGeneration;
             };
-            if state.loses(place.from) {
+            let is_closed = state.closed_epoch > place.epoch;
+            if !is_closed && state.loses(place.from) {
                 return Read::Lost;
             }
             let mut piece = Piece::default();
             let missed = state.history.after(place.from);
-            let missed = missed.take_while(|stored| stored.at <= after);
+            let missed = missed.take_while(|stored| stored.at <= after && !is_closed);
             let missed: Vec<_> = missed
                 .take_while(|stored| piece.takes(&stored.events))
                 .collect();
