@@ -223,13 +223,17 @@ impl Many {
         self.leave_set(hub);
         match change {
             Change::Add(index, place, is_behind) => {
-                if self
-                    .places()
-                    .any(|other| Arc::ptr_eq(&other.topic, &place.topic))
-                {
-                    hub.leave(&place.topic, place.seat);
-                    changes.give_back_place(index);
-                    return;
+                let is_same = |other: &&Place| Arc::ptr_eq(&other.topic, &place.topic);
+                let other = self.places().find(is_same);
+                if let Some(other) = other {
+                    let was_closed = hub.lock(&other.topic).closed_epoch > other.epoch;
+                    if !was_closed && !other.is_over {
+                        hub.leave(&place.topic, place.seat);
+                        changes.give_back_place(index);
+                        return;
+                    }
+                    let ended = Change::Remove(place.topic.name.clone());
+                    self.change(hub, changes, ended, after);
                 }
                 let rows = self.places.len().max(index as usize + 1);
                 self.places.resize_with(rows, || None);
