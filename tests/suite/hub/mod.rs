@@ -2,13 +2,16 @@
 
 mod bounds;
 mod caches;
+mod close_topic;
 mod disconnect;
 mod ends;
 mod ids;
 mod lag;
 mod newest;
+mod options;
 mod order;
 mod resume;
+mod sets;
 mod wakers;
 
 use futures_util::{FutureExt as _, StreamExt as _};
