@@ -75,9 +75,9 @@ impl Model {
         if let Some(finished) = of_topic.finished.take() {
             of_topic.lost = of_topic.lost.max(Some(finished));
             of_topic.dropped.push(finished);
-            of_topic.began = finished;
             of_topic.run += 1;
         }
+        of_topic.began = of_topic.lost.unwrap_or_default();
         self.forget(topic);
     }
 
