@@ -6,6 +6,7 @@ mod close_topic;
 mod disconnect;
 mod ends;
 mod finish;
+mod handle;
 mod ids;
 mod lag;
 mod newest;
