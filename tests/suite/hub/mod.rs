@@ -3,12 +3,15 @@
 mod bounds;
 mod caches;
 mod close_topic;
+mod demand;
 mod disconnect;
 mod ends;
 mod finish;
 mod handle;
 mod ids;
+mod info;
 mod lag;
+mod latest_every;
 mod newest;
 mod options;
 mod order;
