@@ -100,4 +100,14 @@ async fn a_removal_in_the_log_loses_the_newest_event() {
     for subscription in &mut subscriptions {
         assert_eq!(read(subscription).await, reset("lagged", removed));
     }
+    // Nothing is lost for those who have read it.
+    let second = publish(&hub, "x", "2").await;
+    for subscription in &mut subscriptions {
+        assert_eq!(read(subscription).await, wire("2", second));
+    }
+    let removed = within("the removal", hub.remove("x")).await.unwrap();
+    hub.reaches(removed).await;
+    for subscription in &mut subscriptions {
+        assert_eq!(read(subscription).await, "");
+    }
 }

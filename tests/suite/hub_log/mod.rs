@@ -4,6 +4,7 @@ mod bounds;
 mod delivery;
 mod engine;
 mod faults;
+mod finish;
 mod gaps;
 mod hangs;
 mod latest;
