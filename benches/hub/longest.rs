@@ -1,0 +1,319 @@
+//! The longest times of single calls, while a hub or a `Connections` is large.
+//!
+//! A call whose thread is preempted takes milliseconds. On Linux, such calls are counted apart. A
+//! thread can also wait for one that is preempted, so each measurement has a control without load.
+
+use std::{
+    fs,
+    hint::black_box,
+    mem,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+    },
+    task::{Context, Poll, Wake, Waker},
+    thread,
+    time::{Duration, Instant},
+};
+
+use futures_util::Stream as _;
+use http_sse::{Connections, Event, Hub, Subscription};
+
+use crate::ratio;
+
+const MILLION: usize = 1_000_000;
+
+/// The ceiling of the longest call, in microseconds.
+const CEILING: f64 = 1_000.0;
+
+/// The ceiling of the 99th percentile of a publish beside one with many subscribers, in microseconds.
+const CEILING_BESIDE: f64 = 100.0;
+
+/// The times of single calls.
+struct Times {
+    calls: Vec<Duration>,
+    /// The longest call during which the thread was preempted, and their number.
+    preempted: (Duration, usize),
+    /// The number of times that the thread was preempted.
+    preemptions: u64,
+}
+
+impl Times {
+    fn new() -> Self {
+        Self {
+            calls: Vec::with_capacity(MILLION),
+            preempted: (Duration::ZERO, 0),
+            preemptions: preemptions(),
+        }
+    }
+
+    fn measure<T>(&mut self, call: impl FnOnce() -> T) -> T {
+        // Long enough to look for preemptions, which takes 20 us.
+        const LONG: Duration = Duration::from_micros(50);
+
+        let start = Instant::now();
+        let result = black_box(call());
+        let time = start.elapsed();
+        if time >= LONG {
+            let preemptions = preemptions();
+            if preemptions > mem::replace(&mut self.preemptions, preemptions) {
+                self.preempted = (self.preempted.0.max(time), self.preempted.1 + 1);
+                return result;
+            }
+        }
+        self.calls.push(time);
+        result
+    }
+
+    /// Returns the time that this share of the calls does not exceed, in microseconds.
+    fn quantile(&self, share: f64) -> f64 {
+        let mut times = self.calls.clone();
+        times.sort_unstable();
+        let index = (times.len() as f64 * share) as usize;
+        let time = times.get(index.min(times.len().saturating_sub(1)));
+        time.map_or(0.0, |time| time.as_nanos() as f64 / 1_000.0)
+    }
+
+    /// Prints the distribution. The ceiling is that of the quantile `share`.
+    fn print(&self, name: &str, share: f64, ceiling: f64) {
+        let [half, p99, p999, longest] = [0.5, 0.99, 0.999, 1.0].map(|share| self.quantile(share));
+        let label = ratio::label(self.quantile(share), ceiling);
+        let (time, calls) = self.preempted;
+        println!(
+            "longest/{name}: median {half:.2}, 99 % {p99:.1}, 99.9 % {p999:.1}, longest \
+             {longest:.0} us{label}; {calls} preempted, {:.0} us",
+            time.as_secs_f64() * 1e6
+        );
+    }
+
+    fn print_longest(&self, name: &str) {
+        self.print(name, 1.0, CEILING);
+    }
+}
+
+/// Returns the number of times that this thread was preempted, or 0 if that is unknown.
+fn preemptions() -> u64 {
+    let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let count = status
+        .lines()
+        .find_map(|line| line.strip_prefix("nonvoluntary_ctxt_switches:"));
+    count.map_or(0, |count| count.trim().parse().unwrap())
+}
+
+fn unbounded() -> Hub {
+    let builder = Hub::builder().history(usize::MAX).history_bytes(usize::MAX);
+    builder.memory(usize::MAX).build()
+}
+
+fn name(topic: usize) -> String {
+    format!("topic {topic}")
+}
+
+/// Publishes to some topics, and returns the time of each publish.
+fn publish_to(hub: &Hub, topics: impl Iterator<Item = usize>) -> Times {
+    let mut times = Times::new();
+    for topic in topics {
+        let name = name(topic);
+        times.measure(|| hub.publish(&name, Event::data("x")).unwrap());
+    }
+    times
+}
+
+/// Grows a hub to a million topics, and then publishes to random ones.
+fn growing() -> Hub {
+    publish_to(&unbounded(), (0..MILLION).map(|n| n % 1_000))
+        .print_longest("control: publish to the same 1,000 topics");
+    let hub = unbounded();
+    publish_to(&hub, 0..MILLION).print_longest("publish to a new topic, up to a million");
+
+    let subscribed = unbounded();
+    let (mut times, mut all) = (Times::new(), Vec::with_capacity(MILLION));
+    for topic in 0..MILLION {
+        let name = name(topic);
+        all.push(times.measure(|| subscribed.subscribe([name])));
+    }
+    times.print_longest("subscribe to a new topic, up to a million");
+    hub
+}
+
+/// Publishes to random topics of 1,000 and of a million.
+fn random(million: &Hub) {
+    let thousand = unbounded();
+    publish_to(&thousand, 0..1_000);
+    for (topics, hub) in [(1_000, &thousand), (MILLION, million)] {
+        // A prime step visits the topics in an irregular order.
+        let random = (0..200_000_usize).map(|n| n * 7_368_787 % topics);
+        publish_to(hub, random).print_longest(&format!("publish to a random topic of {topics}"));
+    }
+}
+
+/// Publishes to a busy topic, while a million old events stay or leave.
+fn old_events() {
+    let busy = || (0..200_000).map(|_| usize::MAX);
+    let hub = Hub::builder().history(4).memory(usize::MAX).build();
+    publish_to(&hub, 0..MILLION);
+    publish_to(&hub, busy()).print_longest("publish to a busy topic, beside a million old events");
+
+    let hub = unbounded();
+    publish_to(&hub, (0..MILLION).map(|_| 0));
+    publish_to(&hub, busy()).print_longest("publish, beside a topic of a million old events");
+
+    // About the memory of a million topics with one event, so that the oldest leave one by one.
+    let full = Hub::builder().memory(400 << 20).build();
+    publish_to(&full, 0..MILLION);
+    publish_to(&full, busy()).print_longest("publish to a busy topic, while old events leave");
+
+    let aged = Hub::builder()
+        .memory(usize::MAX)
+        .history_age(Duration::from_secs(10))
+        .build();
+    let start = Instant::now();
+    publish_to(&aged, 0..MILLION);
+    assert!(start.elapsed() < Duration::from_secs(10));
+    thread::sleep(Duration::from_secs(12));
+    publish_to(&aged, busy()).print_longest("publish to a busy topic, after a million got too old");
+}
+
+/// Calls `call` again and again while another thread does `load`, and once more without it.
+fn beside(name: &str, call: impl Fn() + Sync, load: impl FnOnce() + Send) {
+    // The control is a thread that computes, so that it uses the other core too.
+    during(&call, || {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(500) {
+            black_box(start.elapsed());
+        }
+    })
+    .print_longest(&format!("control: {name}"));
+    during(&call, load).print_longest(name);
+}
+
+/// Returns the times of the calls during `load`.
+fn during(call: &(impl Fn() + Sync), load: impl FnOnce() + Send) -> Times {
+    let (begun, over) = (AtomicBool::new(false), AtomicBool::new(false));
+    let mut times = Times::new();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            begun.store(true, SeqCst);
+            load();
+            over.store(true, SeqCst);
+        });
+        while !begun.load(SeqCst) {}
+        while !over.load(SeqCst) {
+            times.measure(call);
+        }
+    });
+    times
+}
+
+/// Lists a million topics while another thread publishes.
+fn listing(hub: &Hub) {
+    beside(
+        "publish, while a million topics are listed",
+        || _ = hub.publish("busy", Event::data("x")).unwrap(),
+        || {
+            let start = Instant::now();
+            let topics = black_box(hub.topics()).len();
+            println!(
+                "longest/list {topics} topics: {:?} in total",
+                start.elapsed()
+            );
+        },
+    );
+}
+
+/// Lists 100,000 streams while another thread admits more.
+fn snapshot() {
+    let connections = Connections::new();
+    let permits: Vec<_> = (0..100_000)
+        .map(|stream| connections.admit(name(stream)).unwrap())
+        .collect();
+    beside(
+        "admit, while 100,000 streams are listed",
+        || drop(connections.admit("other").unwrap()),
+        || {
+            for _ in 0..10 {
+                assert!(black_box(connections.snapshot()).len() >= permits.len());
+            }
+        },
+    );
+}
+
+/// A waker that counts, as cheap as a waker can be that is shared.
+#[derive(Default)]
+struct Counter(AtomicU64);
+
+impl Wake for Counter {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+/// Polls until there is nothing more to read.
+fn drain(subscription: &mut Subscription, cx: &mut Context<'_>) {
+    while let Poll::Ready(events) = Pin::new(&mut *subscription).poll_next(cx) {
+        black_box(events);
+    }
+}
+
+/// Publishes to 100,000 waiting subscribers, while another thread publishes to another topic, which
+/// has one subscriber.
+fn beside_many_subscribers() {
+    const SUBSCRIBERS: usize = 100_000;
+    const ROUNDS: u64 = 30;
+    let hub = Hub::new();
+    let wakers: Vec<Waker> = (0..SUBSCRIBERS)
+        .map(|_| Waker::from(Arc::<Counter>::default()))
+        .collect();
+    let mut all: Vec<_> = wakers.iter().map(|_| hub.subscribe(["all"])).collect();
+    let (is_publishing, over) = (AtomicBool::new(false), AtomicBool::new(false));
+    let [mut during, mut between] = [(); 2].map(|()| Times::new());
+    let publishes = thread::scope(|scope| {
+        let publishes = scope.spawn(|| {
+            let mut publishes = Times::new();
+            for _ in 0..ROUNDS {
+                for (subscription, waker) in all.iter_mut().zip(&wakers) {
+                    drain(subscription, &mut Context::from_waker(waker));
+                }
+                is_publishing.store(true, SeqCst);
+                publishes.measure(|| hub.publish("all", Event::data("x")).unwrap());
+                is_publishing.store(false, SeqCst);
+            }
+            over.store(true, SeqCst);
+            publishes
+        });
+        let mut other = hub.subscribe(["other"]);
+        let mut cx = Context::from_waker(Waker::noop());
+        while !over.load(SeqCst) {
+            drain(&mut other, &mut cx);
+            let times = if is_publishing.load(SeqCst) {
+                &mut during
+            } else {
+                &mut between
+            };
+            times.measure(|| hub.publish("other", Event::data("x")).unwrap());
+        }
+        publishes.join().unwrap()
+    });
+    publishes.print("publish to 100,000 subscribers", 0.5, f64::INFINITY);
+    between.print(
+        "control: publish, while 100,000 subscribers read",
+        0.99,
+        CEILING_BESIDE,
+    );
+    during.print(
+        "publish, during one to 100,000 subscribers",
+        0.99,
+        CEILING_BESIDE,
+    );
+}
+
+pub(crate) fn run() {
+    let million = growing();
+    random(&million);
+    listing(&million);
+    drop(million);
+    old_events();
+    snapshot();
+    beside_many_subscribers();
+}
