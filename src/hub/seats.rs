@@ -8,8 +8,8 @@ use crate::slots::Slots;
 /// The subscriptions of a topic, each with a seat.
 ///
 /// A seat is armed if its subscription waits for the next event. Taking the armed seats takes time
-/// in proportion to their number, not to that of all seats. No waker is woken, cloned or dropped
-/// here, because that runs foreign code. The caller does so without the lock.
+/// in proportion to their number, not to that of all seats. Listeners are signalled here. No waker is
+/// woken, cloned or dropped, because that runs foreign code. The caller does so without the lock.
 #[derive(Debug, Default)]
 pub(super) struct Seats {
     seats: Slots<Seat>,
@@ -32,28 +32,6 @@ enum Holder {
     Reader(Option<Waker>),
     /// A subscription of several topics, and the index of its place.
     Listener(Arc<Listener>, u32),
-}
-
-/// Those to notify of an event.
-#[derive(Debug, Default)]
-pub(super) struct Waiting {
-    pub(super) wakers: Vec<Waker>,
-    listeners: Vec<(Arc<Listener>, u32)>,
-}
-
-impl Waiting {
-    /// Signals the listeners.
-    pub(super) fn signal(&mut self) {
-        for (listener, place) in self.listeners.drain(..) {
-            self.wakers.extend(listener.signal(place));
-        }
-    }
-
-    /// Signals the listeners and returns all wakers to wake.
-    pub(super) fn into_wakers(mut self) -> Vec<Waker> {
-        self.signal();
-        self.wakers
-    }
 }
 
 impl Seats {
@@ -107,15 +85,15 @@ impl Seats {
         }
     }
 
-    /// Takes the armed seats. Up to a [`PAGE`] of them, their holders are moved to `waiting`. If there
-    /// are more, the seats are returned, and the caller goes on with [`take_page`](Self::take_page)
-    /// and [`reuse`](Self::reuse).
-    pub(super) fn take_armed(&mut self, waiting: &mut Waiting) -> Vec<u32> {
+    /// Takes the armed seats. Up to a [`PAGE`] of them, their holders are notified: the wakers to wake
+    /// are added to `wakers`. If there are more, the seats are returned, and the caller goes on with
+    /// [`take_page`](Self::take_page) and [`reuse`](Self::reuse).
+    pub(super) fn take_armed(&mut self, wakers: &mut Vec<Waker>) -> Vec<u32> {
         let mut armed = mem::take(&mut self.armed);
         if armed.len() > PAGE {
             return armed;
         }
-        self.take_page(&armed, waiting);
+        self.take_page(&armed, wakers);
         armed.clear();
         self.armed = armed;
         Vec::new()
@@ -129,9 +107,9 @@ impl Seats {
         }
     }
 
-    /// Moves the holders of a page of armed seats to `waiting`.
-    pub(super) fn take_page(&mut self, page: &[u32], waiting: &mut Waiting) {
-        waiting.wakers.reserve(page.len());
+    /// Notifies the holders of a page of armed seats. The wakers to wake are added to `wakers`.
+    pub(super) fn take_page(&mut self, page: &[u32], wakers: &mut Vec<Waker>) {
+        wakers.reserve(page.len());
         for seat in page {
             if self.seats.get(*seat as usize).is_none() {
                 continue; // all seats were given up meanwhile
@@ -140,10 +118,8 @@ impl Seats {
             seat.listed = false;
             match &mut seat.holder {
                 Holder::Vacant => {}
-                Holder::Reader(waker) => waiting.wakers.extend(waker.take()),
-                Holder::Listener(listener, place) => {
-                    waiting.listeners.push((listener.clone(), *place));
-                }
+                Holder::Reader(waker) => wakers.extend(waker.take()),
+                Holder::Listener(listener, place) => wakers.extend(listener.signal(*place)),
             }
         }
     }

@@ -20,7 +20,7 @@ use super::{
     order::Order,
     position::Position,
     reset::ResetEvent,
-    seats::{PAGE, Seats, Waiting},
+    seats::{PAGE, Seats},
     sets::Sets,
     sync::{AtomicU64, Mutex, MutexGuard, lock},
     topic::{Finish, Footprint, Topic, TopicState, UNJOINED},
@@ -95,36 +95,31 @@ pub(super) enum Added {
 /// Those to notify of a change of a topic.
 #[must_use = "nobody is notified until the wakers are woken"]
 pub(super) struct Notify {
-    topic: Arc<Topic>,
-    waiting: Waiting,
-    /// The armed seats, if they are more than one page. None of them is in `waiting` yet.
-    armed: Vec<u32>,
+    wakers: Vec<Waker>,
+    /// The topic and its armed seats, if they are more than one page. None of them is notified yet.
+    pages: Option<(Arc<Topic>, Vec<u32>)>,
 }
 
 impl Notify {
     /// Takes those who wait for a change of `topic`.
     fn take(topic: &Arc<Topic>, state: &mut TopicState) -> Self {
-        let mut waiting = Waiting::default();
-        let armed = topic.take_waiting(state, &mut waiting);
-        Self {
-            topic: topic.clone(),
-            waiting,
-            armed,
-        }
+        let mut wakers = Vec::new();
+        let armed = topic.take_waiting(state, &mut wakers);
+        let pages = (!armed.is_empty()).then(|| (topic.clone(), armed));
+        Self { wakers, pages }
     }
 
-    /// Signals the change to all listeners, one page after the other, and returns all wakers. No
-    /// lock may be held.
+    /// Notifies the rest, one page after the other, and returns all wakers. The topic must not be
+    /// locked.
     fn signal(mut self) -> Vec<Waker> {
-        if !self.armed.is_empty() {
-            self.waiting.wakers.reserve_exact(self.armed.len());
-            for page in self.armed.chunks(PAGE) {
-                self.topic.lock().seats.take_page(page, &mut self.waiting);
-                self.waiting.signal();
+        if let Some((topic, armed)) = self.pages {
+            self.wakers.reserve_exact(armed.len());
+            for page in armed.chunks(PAGE) {
+                topic.lock().seats.take_page(page, &mut self.wakers);
             }
-            self.topic.lock().seats.reuse(self.armed);
+            topic.lock().seats.reuse(armed);
         }
-        self.waiting.into_wakers()
+        self.wakers
     }
 }
 
@@ -482,16 +477,16 @@ impl Shared {
 
     /// Notifies the subscriptions of every topic, and those without topics.
     pub(super) fn notify_all(&self) {
-        let mut waiting = Waiting::default();
-        let idle = lock(&self.idle).take_armed(&mut waiting);
+        let mut wakers = Vec::new();
+        let idle = lock(&self.idle).take_armed(&mut wakers);
         for page in idle.chunks(PAGE) {
-            lock(&self.idle).take_page(page, &mut waiting);
+            lock(&self.idle).take_page(page, &mut wakers);
         }
         let of_topics = self.topics.iter().flat_map(|topic| {
             let notify = Notify::take(&topic, &mut self.lock(&topic));
             notify.signal()
         });
-        wake_all(waiting.into_wakers().into_iter().chain(of_topics));
+        wake_all(wakers.into_iter().chain(of_topics));
     }
 
     /// Closes the hub.

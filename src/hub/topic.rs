@@ -3,6 +3,7 @@
 use std::{
     mem,
     sync::{Arc, atomic::Ordering::SeqCst},
+    task::Waker,
 };
 
 use super::{
@@ -10,7 +11,7 @@ use super::{
     history::{History, Limits, Stored},
     position::Position,
     runs::{Run, Runs},
-    seats::{Seats, Waiting},
+    seats::Seats,
     sync::{AtomicU64, Mutex, MutexGuard, lock},
 };
 use crate::wire::BUDGET;
@@ -166,9 +167,9 @@ impl Topic {
     }
 
     /// Takes those who wait for a change. The caller has the lock, and has made the change.
-    pub(super) fn take_waiting(&self, state: &mut TopicState, waiting: &mut Waiting) -> Vec<u32> {
+    pub(super) fn take_waiting(&self, state: &mut TopicState, wakers: &mut Vec<Waker>) -> Vec<u32> {
         self.version.fetch_add(1, SeqCst);
-        state.seats.take_armed(waiting)
+        state.seats.take_armed(wakers)
     }
 
     /// Returns the memory of the topic. The caller has the lock.
