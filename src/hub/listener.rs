@@ -1,6 +1,6 @@
 //! The signal to a subscription of several topics: which of them have news.
 
-use std::{sync::atomic::Ordering::SeqCst, task::Waker};
+use std::{mem, sync::atomic::Ordering::SeqCst, task::Waker};
 
 use super::sync::{AtomicU64, Mutex, lock};
 
@@ -23,7 +23,7 @@ struct Signals {
 /// change.
 pub(super) const WHOLE: u32 = u32::MAX;
 
-/// The capacity of the list of news that is kept.
+/// The largest capacity of a list of news that is kept.
 const KEPT: usize = 64;
 
 impl Listener {
@@ -35,13 +35,12 @@ impl Listener {
         signals.waker.take()
     }
 
-    /// Moves the places with news to the end of `news`.
+    /// Swaps the places with news and an empty list, whose room the next ones use.
     pub(super) fn take(&self, news: &mut Vec<u32>) {
-        let mut signals = lock(&self.signals);
-        news.append(&mut signals.news);
-        if signals.news.capacity() > KEPT {
-            signals.news = Vec::new();
+        if news.capacity() > KEPT {
+            *news = Vec::new();
         }
+        mem::swap(news, &mut lock(&self.signals).news);
     }
 
     /// Stores the waker unless there are news. Returns the version at that time, or `None` if there

@@ -18,8 +18,8 @@ use super::{
 
 /// The places of a subscription of several topics.
 ///
-/// A place is either in `unread`, or its seat is armed: then the topic had nothing to read, and
-/// signals its next event to the listener. A read therefore visits only the topics with news,
+/// A place is in `unread`, or its seat is armed: then the topic had nothing to read, and signals its
+/// next event to the listener. A read therefore visits only the topics with news,
 /// whatever the number of topics.
 #[derive(Debug)]
 pub(super) struct Many {
@@ -30,6 +30,8 @@ pub(super) struct Many {
     /// The places that may have events to read, by the position of the first one. The position is
     /// one that was read already if the first event is not known.
     unread: BinaryHeap<Reverse<(Position, u32)>>,
+    /// The list that the listener fills next. It is empty, and keeps its room.
+    news: Vec<u32>,
     /// The places that were added with an earlier position than that of the subscription.
     behind: Vec<u32>,
     /// The greatest `Place::from`. Up to there, the subscription may skip events.
@@ -88,6 +90,7 @@ impl Many {
                 .map(|index| Reverse((Position::default(), index)))
                 .collect(),
             places,
+            news: Vec::new(),
             behind: Vec::new(),
             set: None,
             idle: None,
@@ -206,9 +209,8 @@ impl Many {
 
     /// Takes the signals and changes since the last read.
     fn take_news(&mut self, hub: &Shared, after: Position) {
-        let mut news = Vec::new();
-        self.listener.take(&mut news);
-        let news = news.into_iter().filter(|index| *index != WHOLE);
+        self.listener.take(&mut self.news);
+        let news = self.news.drain(..).filter(|index| *index != WHOLE);
         self.unread
             .extend(news.map(|index| Reverse((Position::default(), index))));
         if let Some(changes) = self.changes.clone() {
@@ -318,18 +320,17 @@ impl Many {
         if self.unread.is_empty() {
             return Read::Nothing(None);
         }
+        if let Some(events) = self.read_shared(hub, generation, after, upto) {
+            return Read::Events(events, None);
+        }
         // The first event of every place must be known.
-        let mut visited = 0;
         while let Some(Reverse((first, index))) = self.unread.peek().copied() {
             if first > *after {
                 break;
             }
             self.unread.pop();
             match self.visit(hub, generation, index, *after) {
-                Visit::Unread(first) => {
-                    self.unread.push(Reverse((first, index)));
-                    visited += 1;
-                }
+                Visit::Unread(first) => self.unread.push(Reverse((first, index))),
                 Visit::Armed | Visit::Over => {}
                 visit => {
                     self.unread.push(Reverse((Position::default(), index)));
@@ -341,16 +342,40 @@ impl Many {
             self.unread.clear();
             return self.read_single(hub, generation, index, after, upto);
         }
-        // No place has lost events, so that the joined ones are still in the histories.
-        let is_complete = visited == self.unread.len();
-        if is_complete && self.shares() && self.from <= *after {
-            let joined = self.set(hub).get(*after, generation);
-            if let Some((last, events)) = joined.filter(|(last, _)| *last <= upto) {
-                *after = last;
-                return Read::Events(events, None);
+        self.merge(hub, generation, after, upto)
+    }
+
+    /// Reads joined events that another subscription to the same topics has shared. Returns `None`
+    /// if there are none, or if a place needs a closer look.
+    fn read_shared(
+        &mut self,
+        hub: &Shared,
+        generation: u64,
+        after: &mut Position,
+        upto: Position,
+    ) -> Option<EncodedEvents> {
+        if !self.shares() || self.from > *after {
+            return None;
+        }
+        let joined = self.set(hub).get(*after, generation);
+        let (last, events) = joined.filter(|(last, _)| *last <= upto)?;
+        let mut rest = Vec::new();
+        // Every place with an event up to `last` was signalled, and is among these.
+        for Reverse((_, index)) in &self.unread {
+            let place = self.places.get(*index as usize)?.as_ref()?;
+            let mut state = hub.lock_in(&place.topic, generation)?;
+            if state.epoch != place.epoch || state.finish.is_some() || state.loses(*after) {
+                return None;
+            }
+            state.seats.arm(place.seat);
+            if state.has_more(last) {
+                rest.push(Reverse((Position::default(), *index)));
             }
         }
-        self.merge(hub, generation, after, upto)
+        self.unread.clear();
+        self.unread.extend(rest);
+        *after = last;
+        Some(events)
     }
 
     /// Reads the next events of a single topic, which shares joined events by itself.
