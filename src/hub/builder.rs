@@ -159,6 +159,7 @@ impl HubBuilder {
             beginning: Default::default(),
             idle: Default::default(),
             finished: Default::default(),
+            has_finished: Default::default(),
             watchers: Default::default(),
             reset: self.reset,
             metrics: HubMetrics::new(self.name),

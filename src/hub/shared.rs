@@ -22,7 +22,7 @@ use super::{
     reset::ResetEvent,
     seats::{PAGE, Seats},
     sets::Sets,
-    sync::{AtomicU64, Mutex, MutexGuard, lock},
+    sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, lock},
     topic::{Finish, Footprint, Topic, TopicState, UNJOINED},
     topics::Topics,
     watchers::Watchers,
@@ -46,6 +46,8 @@ pub(super) struct Shared {
     pub(super) idle: Mutex<Seats>,
     /// Finished topics with their ends, and the time at which their history is dropped.
     pub(super) finished: Mutex<VecDeque<(Instant, Arc<Topic>, Position)>>,
+    /// True if there are some, so that a publish need not lock them.
+    pub(super) has_finished: AtomicBool,
     pub(super) watchers: Watchers,
     pub(super) reset: ResetEvent,
     pub(super) metrics: HubMetrics,
@@ -435,15 +437,18 @@ impl Shared {
     /// Remembers a finished topic, whose history is dropped later.
     pub(super) fn finished(&self, topic: Arc<Topic>, at: Position) {
         if let Some(over) = Instant::now().checked_add(self.finished_for) {
-            lock(&self.finished).push_back((over, topic, at));
+            let mut finished = lock(&self.finished);
+            finished.push_back((over, topic, at));
+            self.has_finished.store(true, SeqCst);
         }
     }
 
     /// Drops the histories of topics that were finished long enough ago.
     pub(super) fn end_finished(&self) {
-        loop {
+        while self.has_finished.load(SeqCst) {
             let topic = {
                 let mut finished = lock(&self.finished);
+                self.has_finished.store(!finished.is_empty(), SeqCst);
                 match finished.front() {
                     Some((over, ..)) if *over <= Instant::now() => finished.pop_front(),
                     _ => return,

@@ -2,7 +2,10 @@
 
 use std::{
     mem,
-    sync::{Arc, atomic::Ordering::SeqCst},
+    sync::{
+        Arc,
+        atomic::Ordering::{Acquire, Release},
+    },
     task::Waker,
 };
 
@@ -163,12 +166,13 @@ impl Topic {
 
     #[inline]
     pub(super) fn version(&self) -> u64 {
-        self.version.load(SeqCst)
+        self.version.load(Acquire)
     }
 
     /// Takes those who wait for a change. The caller has the lock, and has made the change.
     pub(super) fn take_waiting(&self, state: &mut TopicState, wakers: &mut Vec<Waker>) -> Vec<u32> {
-        self.version.fetch_add(1, SeqCst);
+        // Only written under the lock, so that a store is enough. Whoever is woken sees it.
+        self.version.store(self.version() + 1, Release);
         state.seats.take_armed(wakers)
     }
 
