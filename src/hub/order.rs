@@ -66,6 +66,14 @@ impl Order {
         Ok(at)
     }
 
+    /// Completes no later position until [`added`](Self::added) is called with the returned one.
+    pub(super) fn hold(&self) -> Position {
+        let mut given = lock(&self.given);
+        let last = given.last;
+        given.under_way.push_back((last, false));
+        last
+    }
+
     /// Reports that the event with this position is in its topic. Returns the wakers of readers
     /// that waited for it.
     pub(super) fn added(&self, at: Position) -> Vec<Waker> {
@@ -73,7 +81,7 @@ impl Order {
         if let Some(added) = given
             .under_way
             .iter_mut()
-            .find(|(under_way, _)| *under_way == at)
+            .find(|under_way| **under_way == (at, false))
         {
             added.1 = true;
         }

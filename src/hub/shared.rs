@@ -474,9 +474,11 @@ impl Shared {
         let had_history = !state.history.is_empty() || state.finish.is_some();
         state.remove();
         state.restart();
+        // An event that is added now has no seats to signal, so it is complete after these signals.
+        let held = self.order.hold();
         let notify = Notify::take(&topic, &mut state);
         self.tidy(&topic, state);
-        wake_all(notify.signal());
+        wake_all(self.complete(held, notify));
         had_history
     }
 
