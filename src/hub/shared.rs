@@ -209,8 +209,9 @@ impl Shared {
             let topic = self.topic(name);
             let mut state = self.lock(&topic);
             if state.is_removed {
+                let lost = state.complete_since();
                 drop(state);
-                self.remove_row(&topic, Position::default());
+                self.remove_row(&topic, lost);
                 continue;
             }
             let result = change(&topic, &mut state);
