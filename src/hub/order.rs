@@ -1,10 +1,6 @@
 //! The order of a hub: positions are given one after the other, and are complete in the same order.
 
-use std::{
-    collections::VecDeque,
-    sync::atomic::Ordering::{Release, SeqCst},
-    task::Waker,
-};
+use std::{collections::VecDeque, sync::atomic::Ordering::SeqCst, task::Waker};
 
 use super::{
     position::Position,
@@ -170,7 +166,7 @@ impl AtomicPosition {
     /// Stores a position. The caller holds the lock.
     fn store(&self, position: Position) {
         if self.hi.load(SeqCst) == position.hi() {
-            self.lo.store(position.lo(), Release);
+            self.lo.store(position.lo(), SeqCst);
             return;
         }
         self.version.fetch_add(1, SeqCst);

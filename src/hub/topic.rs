@@ -2,10 +2,7 @@
 
 use std::{
     mem,
-    sync::{
-        Arc,
-        atomic::Ordering::{Acquire, Release},
-    },
+    sync::{Arc, atomic::Ordering::SeqCst},
     task::Waker,
 };
 
@@ -166,13 +163,13 @@ impl Topic {
 
     #[inline]
     pub(super) fn version(&self) -> u64 {
-        self.version.load(Acquire)
+        self.version.load(SeqCst)
     }
 
     /// Takes those who wait for a change. The caller has the lock, and has made the change.
     pub(super) fn take_waiting(&self, state: &mut TopicState, wakers: &mut Vec<Waker>) -> Vec<u32> {
         // Only written under the lock, so that a store is enough. Whoever is woken sees it.
-        self.version.store(self.version() + 1, Release);
+        self.version.store(self.version() + 1, SeqCst);
         state.seats.take_armed(wakers)
     }
 
