@@ -508,13 +508,14 @@ impl Subscription {
     /// Returns the reset event. Its id is the position after which the client gets every event.
     fn reset(&mut self, reason: ResetReason, is_new_generation: bool) -> EncodedEvents {
         self.hub.metrics.reset(reason);
-        let complete = self.hub.order.complete();
+        // Not the last complete one: an event that is not complete yet may be lost already.
+        let given = self.hub.order.last();
         // An id that was not looked up may be anything.
         let is_read = reason == ResetReason::Lagged && !is_new_generation;
         self.after = if is_read {
-            complete.max(self.after)
+            given.max(self.after)
         } else {
-            complete
+            given
         };
         if let Places::Many(many) = &mut self.places {
             many.start_again();
