@@ -3,6 +3,8 @@
 
 #[path = "../support/deadline.rs"]
 mod deadline;
+#[path = "telemetry/hubs.rs"]
+mod hubs;
 
 use std::{
     cell::RefCell,
@@ -24,7 +26,7 @@ use metrics::{
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::time::{Instant, advance};
 
-use deadline::within;
+use deadline::{Background, within};
 
 /// The telemetry of one test, whose streams are polled in the thread of the test.
 struct Telemetry {
