@@ -1,7 +1,7 @@
 //! A stream that reports which topics have subscribers.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet},
     fmt,
     future::Future as _,
     pin::Pin,
@@ -41,10 +41,9 @@ pub struct Demand {
     delay: Duration,
     /// The topics that were reported as wanted.
     wanted: HashSet<Arc<str>>,
-    /// The topics that lost their last subscriber, and the times at which they are reported. The
-    /// delay is the same for all, so that they are in order. Some rows may be out of date.
-    leaving: VecDeque<(Instant, Arc<str>)>,
-    /// The row of each topic that is up to date.
+    /// The topics that lost their last subscriber, and the times at which they are reported.
+    leaving: BTreeSet<(Instant, Arc<str>)>,
+    /// The time of each of them.
     due: HashMap<Arc<str>, Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -62,7 +61,7 @@ impl Demand {
             watcher,
             delay,
             wanted: HashSet::new(),
-            leaving: VecDeque::new(),
+            leaving: BTreeSet::new(),
             due: HashMap::new(),
             timer: None,
         }
@@ -75,16 +74,14 @@ impl Demand {
 
     /// Returns the first topic whose delay is over and that still has no subscriber.
     fn poll_leaving(&mut self, cx: &mut Context<'_>) -> Poll<Arc<str>> {
-        while let Some((due, _)) = self.leaving.front() {
+        while let Some((due, _)) = self.leaving.first() {
             let due = *due;
             let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
             if timer.deadline() != due {
                 timer.as_mut().reset(due);
             }
             ready!(timer.as_mut().poll(cx));
-            let left = self.leaving.pop_front();
-            let left = left.filter(|(due, topic)| self.due.get(topic) == Some(due));
-            if let Some((_, topic)) = left {
+            if let Some((_, topic)) = self.leaving.pop_first() {
                 self.due.remove(&topic);
                 if !self.is_wanted(&topic) && self.wanted.remove(&topic) {
                     return Poll::Ready(topic);
@@ -107,14 +104,16 @@ impl Stream for Demand {
                 break;
             };
             let is_wanted = this.is_wanted(&topic);
-            this.due.remove(&topic);
+            if let Some(due) = this.due.remove(&topic) {
+                this.leaving.remove(&(due, topic.clone()));
+            }
             if is_wanted && this.wanted.insert(topic.clone()) {
                 return Poll::Ready(Some(DemandChange::Wanted(topic)));
             }
             if !is_wanted && this.wanted.contains(&topic) {
                 if let Some(due) = Instant::now().checked_add(this.delay) {
                     this.due.insert(topic.clone(), due);
-                    this.leaving.push_back((due, topic));
+                    this.leaving.insert((due, topic));
                 }
             }
         }
