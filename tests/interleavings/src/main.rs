@@ -8,7 +8,7 @@
 //! RUSTFLAGS="--cfg shuttle" cargo run --release
 //! ```
 
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use http_sse::{Event, Hub, Subscription, hub::Position};
 use shuttle::{future::block_on, thread};
 
@@ -27,6 +27,11 @@ fn main() {
             several_topics_are_read_in_one_order,
         ),
         ("a finished topic ends", a_finished_topic_ends),
+        ("a removal hides no event", a_removal_hides_no_event),
+        (
+            "a removed topic that is made again expires ids",
+            a_removed_topic_that_is_made_again_expires_ids,
+        ),
         ("an added topic is read", an_added_topic_is_read),
         (
             "closing wakes all subscribers",
@@ -191,6 +196,64 @@ fn a_finished_topic_ends() {
     let mut read = readers.into_iter().map(|reader| reader.join().unwrap());
     assert_eq!(read.next().unwrap(), [at]);
     assert_eq!(read.next().unwrap(), both);
+}
+
+/// Removes a topic while events are published to it and to another one. The reader gets both events,
+/// or a reset that covers them.
+fn a_removal_hides_no_event() {
+    let hub = Hub::new();
+    publish(&hub, "a");
+    let mut reader = hub.subscribe(["a", "b"]);
+    assert!(reader.next().now_or_never().is_none());
+    let threads: [fn(&Hub); 3] = [
+        |hub| _ = hub.remove("a"),
+        |hub| _ = publish(hub, "a"),
+        |hub| _ = publish(hub, "b"),
+    ];
+    let threads = threads.map(|change| {
+        let hub = hub.clone();
+        thread::spawn(move || change(&hub))
+    });
+    let reader = thread::spawn(move || {
+        let mut missing = vec![2, 3];
+        while !missing.is_empty() {
+            let events = block_on(reader.next()).expect("the hub is open");
+            let wire = std::str::from_utf8(events.as_bytes()).unwrap();
+            for event in wire.split_terminator("\n\n") {
+                let (event, at) = event.rsplit_once("\nid: ").unwrap();
+                let at = at.parse::<Position>().unwrap().lo();
+                let is_reset = event.starts_with("event: reset");
+                missing.retain(|other| *other != at && (!is_reset || *other > at));
+            }
+        }
+    });
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    reader.join().unwrap();
+}
+
+/// Removes a topic while another thread makes it again. Ids from before the removal are reset.
+fn a_removed_topic_that_is_made_again_expires_ids() {
+    let hub = Hub::new();
+    let start = hub.head().to_string();
+    publish(&hub, "a");
+    let removes = thread::spawn({
+        let hub = hub.clone();
+        move || assert!(hub.remove("a"))
+    });
+    let publishes = thread::spawn({
+        let hub = hub.clone();
+        move || _ = publish(&hub, "a")
+    });
+    removes.join().unwrap();
+    publishes.join().unwrap();
+    let mut resumed = hub.subscribe(["a"]).after(start.parse().unwrap());
+    let events = resumed.next().now_or_never().unwrap().unwrap();
+    assert!(
+        events.as_bytes().starts_with(b"event: reset\n"),
+        "{events:?}"
+    );
 }
 
 /// Adds a topic while it is published to. Everything after the call is read.
