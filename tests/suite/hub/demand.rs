@@ -129,6 +129,24 @@ async fn a_change_that_is_undone_within_the_delay_is_not_reported() {
     assert!(changes(&mut demand).is_empty());
 }
 
+/// Each undone change is forgotten at once, not after the delay.
+#[tokio::test(start_paused = true)]
+async fn changes_that_are_undone_take_no_memory() {
+    let hub = Hub::new();
+    let mut demand = hub.demand(DELAY);
+    let heap = allocation_counter::measure(|| {
+        for _ in 0..1_000 {
+            let reader = hub.subscribe(["a"]);
+            changes(&mut demand);
+            drop(reader);
+            assert!(changes(&mut demand).is_empty());
+        }
+    });
+    assert!(heap.bytes_current < 5_000, "{heap:?}");
+    advance(DELAY).await;
+    assert_eq!(changes(&mut demand), ["-a"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn topics_are_reported_in_the_order_of_their_changes() {
     let hub = Hub::new();
