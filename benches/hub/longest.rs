@@ -198,7 +198,9 @@ fn during(call: &(impl Fn() + Sync), load: impl FnOnce() + Send) -> Times {
             load();
             over.store(true, SeqCst);
         });
-        while !begun.load(SeqCst) {}
+        while !begun.load(SeqCst) {
+            std::hint::spin_loop();
+        }
         while !over.load(SeqCst) {
             times.measure(call);
         }

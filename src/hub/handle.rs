@@ -82,7 +82,10 @@ impl SubscriptionHandle {
         };
         let mut place = join(&self.hub, topic, &self.listener, index);
         if let Some(after) = after {
-            place.from = after;
+            // Without a log, no position is ahead of this hub.
+            let last = self.hub.order.last();
+            let is_ahead = self.hub.backing.is_none() && after > last;
+            place.from = if is_ahead { last } else { after };
         }
         self.change(Change::Add(index, place, after.is_some()))
     }

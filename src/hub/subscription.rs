@@ -234,7 +234,8 @@ impl Subscription {
     ///
     /// Use it for topics whose newest event is the whole state, such as a price, if clients should
     /// not get more events than they can show. Skipped events are counted in
-    /// [`TopicInfo::skipped`](super::TopicInfo::skipped). It implies [`OnLag::Latest`].
+    /// [`TopicInfo::skipped`](super::TopicInfo::skipped). It implies [`OnLag::Latest`]. During an
+    /// interval the subscription does not end: an end is noticed after it.
     ///
     /// The subscription yields current events, but a slow client gets them late, because the
     /// buffers of sockets and servers hold older ones. See
