@@ -36,7 +36,7 @@ async fn resumed(hub: &Node) -> String {
 
 /// Returns a log with `foreign` entries between the first event of `x` and the last two.
 async fn log_with_foreign(foreign: u64) -> (Arc<MemoryLog>, String) {
-    let entry = |n| {
+    let entry = |n: u64| {
         let is_foreign = (2..=foreign + 1).contains(&n);
         let topic = if is_foreign { "foreign" } else { "x" };
         let data = if is_foreign {
