@@ -1,21 +1,25 @@
 //! The signal to a subscription of several topics: which of them have news.
 
-use std::{mem, sync::atomic::Ordering::SeqCst, task::Waker};
+use std::{iter, mem, sync::atomic::Ordering::SeqCst, task::Waker};
 
 use super::sync::{AtomicU64, Mutex, lock};
 
 /// The signal to a subscription of several topics, shared with the seats in its topics.
 #[derive(Debug, Default)]
 pub(super) struct Listener {
-    /// Counts the signals. It is incremented under the lock, before the waker is taken.
+    /// Counts the signals that took the waker. It is written under the lock, before the waker is
+    /// taken.
     version: AtomicU64,
+    /// The places whose topics have news, as bits. The bit of [`LISTED`] stands for those in the
+    /// list. Each of these places is disarmed. The signal that sets the first bit takes the waker.
+    news: AtomicU64,
     signals: Mutex<Signals>,
 }
 
 #[derive(Debug, Default)]
 struct Signals {
-    /// The places whose topics have news. Each of them is disarmed.
-    news: Vec<u32>,
+    /// The places with news from [`LISTED`] on.
+    listed: Vec<u32>,
     waker: Option<Waker>,
 }
 
@@ -23,31 +27,54 @@ struct Signals {
 /// change.
 pub(super) const WHOLE: u32 = u32::MAX;
 
+/// The first place without a bit of its own.
+const LISTED: u32 = u64::BITS - 1;
+
 /// The largest capacity of a list of news that is kept.
 const KEPT: usize = 64;
 
 impl Listener {
     /// Signals that a place has news. Returns the waker to wake.
     pub(super) fn signal(&self, place: u32) -> Option<Waker> {
-        let mut signals = lock(&self.signals);
+        if place >= LISTED {
+            let mut signals = lock(&self.signals);
+            signals.listed.push(place);
+            let is_first = self.news.fetch_or(1 << LISTED, SeqCst) == 0;
+            return is_first.then(|| self.take_waker(&mut signals)).flatten();
+        }
+        let is_first = self.news.fetch_or(1 << place, SeqCst) == 0;
+        is_first
+            .then(|| self.take_waker(&mut lock(&self.signals)))
+            .flatten()
+    }
+
+    fn take_waker(&self, signals: &mut Signals) -> Option<Waker> {
         self.version.fetch_add(1, SeqCst);
-        signals.news.push(place);
         signals.waker.take()
     }
 
-    /// Swaps the places with news and an empty list, whose room the next ones use.
-    pub(super) fn take(&self, news: &mut Vec<u32>) {
-        if news.capacity() > KEPT {
-            *news = Vec::new();
+    /// Takes the places with news. Those without a bit are swapped with `listed`, which is empty.
+    pub(super) fn take(&self, listed: &mut Vec<u32>) -> impl Iterator<Item = u32> + use<> {
+        let mut bits = self.news.swap(0, SeqCst);
+        if bits >> LISTED == 1 {
+            bits &= !(1 << LISTED);
+            if listed.capacity() > KEPT {
+                *listed = Vec::new();
+            }
+            mem::swap(listed, &mut lock(&self.signals).listed);
         }
-        mem::swap(news, &mut lock(&self.signals).news);
+        iter::from_fn(move || {
+            let place = bits.trailing_zeros();
+            bits &= bits.checked_sub(1)?;
+            Some(place)
+        })
     }
 
     /// Stores the waker unless there are news. Returns the version at that time, or `None` if there
     /// are news, and a waker that is no longer needed.
     pub(super) fn wait(&self, waker: Waker) -> (Option<u64>, Option<Waker>) {
         let mut signals = lock(&self.signals);
-        if !signals.news.is_empty() {
+        if self.news.load(SeqCst) != 0 {
             return (None, Some(waker));
         }
         let version = self.version();

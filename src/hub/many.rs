@@ -209,10 +209,12 @@ impl Many {
 
     /// Takes the signals and changes since the last read.
     fn take_news(&mut self, hub: &Shared, after: Position) {
-        self.listener.take(&mut self.news);
-        let news = self.news.drain(..).filter(|index| *index != WHOLE);
-        self.unread
-            .extend(news.map(|index| Reverse((Position::default(), index))));
+        for index in self.listener.take(&mut self.news) {
+            self.unread.push(Reverse((Position::default(), index)));
+        }
+        for index in self.news.drain(..).filter(|index| *index != WHOLE) {
+            self.unread.push(Reverse((Position::default(), index)));
+        }
         if let Some(changes) = self.changes.clone() {
             for change in changes.take() {
                 self.change(hub, &changes, change, after);
