@@ -86,7 +86,8 @@ impl HubBuilder {
 
     /// Sets the maximum age of events in the history. By default there is none.
     ///
-    /// There is no timer: events that are too old are dropped at the next publish to any topic.
+    /// There is no timer: events that are too old are dropped at the next publish to any topic, at most
+    /// 128 at once.
     pub fn history_age(mut self, age: Duration) -> Self {
         self.age = Some(age);
         self

@@ -131,13 +131,14 @@ impl Memory {
         let _row = lock(&self.eldest).remove(&(at, topic.key));
     }
 
-    /// Takes the first row if it is to be dropped: because it is too old, or because there is too
-    /// much. Its position may be before that of the topic's oldest event.
-    pub(super) fn take_eldest(&self, now: u64) -> Option<(Position, Arc<Topic>)> {
+    /// Takes the first row if it is to be dropped: because there is too much, or because it is too old
+    /// and `drops_old` is set. Its position may be before that of the topic's oldest event.
+    pub(super) fn take_eldest(&self, now: u64, drops_old: bool) -> Option<(Position, Arc<Topic>)> {
         let mut eldest = lock(&self.eldest);
         let first = eldest.first_entry()?;
         let (time, _) = *first.get();
-        if !self.is_over() && !self.is_too_old(time, now) {
+        let is_old = drops_old && self.is_too_old(time, now);
+        if !self.is_over() && !is_old {
             return None;
         }
         let ((at, _), (_, topic)) = first.remove_entry();

@@ -372,7 +372,9 @@ impl Shared {
             return;
         }
         let now = self.now();
-        while let Some((listed, topic)) = self.memory.take_eldest(now) {
+        let mut rows = 0;
+        while let Some((listed, topic)) = self.memory.take_eldest(now, rows < MAX_OLD) {
+            rows += 1;
             let mut state = self.lock(&topic);
             state.listed = Position::default();
             let Some((at, time)) = state.eldest() else {
@@ -529,3 +531,6 @@ impl Shared {
         self.notify_all();
     }
 }
+
+/// The number of events that one publish drops because they are too old. It takes up to 3 us each.
+const MAX_OLD: usize = 128;
