@@ -1,12 +1,13 @@
 //! The longest times of single calls, while a hub or a `Connections` is large.
 //!
-//! A call whose thread is preempted takes milliseconds. On Linux, such calls are counted apart. A
-//! thread can also wait for one that is preempted, so each measurement has a control without load.
+//! A call whose thread is preempted takes milliseconds. On Linux, such calls are counted apart. The
+//! machine may stop for other reasons too, so each measurement is the best of three. A call that takes
+//! long by itself does so in all of them.
 
 use std::{
     fs,
     hint::black_box,
-    mem,
+    iter, mem,
     pin::Pin,
     sync::{
         Arc,
@@ -86,10 +87,13 @@ impl Times {
             time.as_secs_f64() * 1e6
         );
     }
+}
 
-    fn print_longest(&self, name: &str) {
-        self.print(name, 1.0, CEILING);
-    }
+/// Measures three times, and prints the times with the shortest longest call.
+fn print_best(name: &str, measure: impl FnMut() -> Times) {
+    let runs = iter::repeat_with(measure).take(3);
+    let best = runs.min_by(|a, b| a.quantile(1.0).total_cmp(&b.quantile(1.0)));
+    best.unwrap().print(name, 1.0, CEILING);
 }
 
 /// Returns the number of times that this thread was preempted, or 0 if that is unknown.
@@ -120,20 +124,25 @@ fn publish_to(hub: &Hub, topics: impl Iterator<Item = usize>) -> Times {
     times
 }
 
-/// Grows a hub to a million topics, and then publishes to random ones.
+/// Grows a hub to a million topics.
 fn growing() -> Hub {
-    publish_to(&unbounded(), (0..MILLION).map(|n| n % 1_000))
-        .print_longest("control: publish to the same 1,000 topics");
-    let hub = unbounded();
-    publish_to(&hub, 0..MILLION).print_longest("publish to a new topic, up to a million");
-
-    let subscribed = unbounded();
-    let (mut times, mut all) = (Times::new(), Vec::with_capacity(MILLION));
-    for topic in 0..MILLION {
-        let name = name(topic);
-        all.push(times.measure(|| subscribed.subscribe([name])));
-    }
-    times.print_longest("subscribe to a new topic, up to a million");
+    print_best("publish to the same 1,000 topics", || {
+        publish_to(&unbounded(), (0..MILLION).map(|n| n % 1_000))
+    });
+    let mut hub = unbounded();
+    print_best("publish to a new topic, up to a million", || {
+        hub = unbounded();
+        publish_to(&hub, 0..MILLION)
+    });
+    print_best("subscribe to a new topic, up to a million", || {
+        let subscribed = unbounded();
+        let (mut times, mut all) = (Times::new(), Vec::with_capacity(MILLION));
+        for topic in 0..MILLION {
+            let name = name(topic);
+            all.push(times.measure(|| subscribed.subscribe([name])));
+        }
+        times
+    });
     hub
 }
 
@@ -142,54 +151,51 @@ fn random(million: &Hub) {
     let thousand = unbounded();
     publish_to(&thousand, 0..1_000);
     for (topics, hub) in [(1_000, &thousand), (MILLION, million)] {
-        // A prime step visits the topics in an irregular order.
-        let random = (0..200_000_usize).map(|n| n * 7_368_787 % topics);
-        publish_to(hub, random).print_longest(&format!("publish to a random topic of {topics}"));
+        print_best(&format!("publish to a random topic of {topics}"), || {
+            // A prime step visits the topics in an irregular order.
+            publish_to(hub, (0..200_000_usize).map(|n| n * 7_368_787 % topics))
+        });
     }
 }
 
 /// Publishes to a busy topic, while a million old events stay or leave.
 fn old_events() {
-    let busy = || (0..200_000).map(|_| usize::MAX);
+    let to_busy = |hub: &Hub| publish_to(hub, iter::repeat_n(usize::MAX, 200_000));
     let hub = Hub::builder().history(4).memory(usize::MAX).build();
     publish_to(&hub, 0..MILLION);
-    publish_to(&hub, busy()).print_longest("publish to a busy topic, beside a million old events");
+    print_best(
+        "publish to a busy topic, beside a million old events",
+        || to_busy(&hub),
+    );
 
     let hub = unbounded();
-    publish_to(&hub, (0..MILLION).map(|_| 0));
-    publish_to(&hub, busy()).print_longest("publish, beside a topic of a million old events");
+    publish_to(&hub, iter::repeat_n(0, MILLION));
+    print_best("publish, beside a topic of a million old events", || {
+        to_busy(&hub)
+    });
 
-    // About the memory of a million topics with one event, so that the oldest leave one by one.
+    // Less than the memory of a million topics with one event, so that the oldest leave one by one.
     let full = Hub::builder().memory(400 << 20).build();
     publish_to(&full, 0..MILLION);
-    publish_to(&full, busy()).print_longest("publish to a busy topic, while old events leave");
+    print_best("publish to a busy topic, while old events leave", || {
+        to_busy(&full)
+    });
 
-    let aged = Hub::builder()
-        .memory(usize::MAX)
-        .history_age(Duration::from_secs(10))
-        .build();
-    let start = Instant::now();
-    publish_to(&aged, 0..MILLION);
-    assert!(start.elapsed() < Duration::from_secs(10));
-    thread::sleep(Duration::from_secs(12));
-    publish_to(&aged, busy()).print_longest("publish to a busy topic, after a million got too old");
+    print_best(
+        "publish to a busy topic, after a million events got too old",
+        || {
+            let age = Duration::from_secs(5);
+            let aged = Hub::builder().memory(usize::MAX).history_age(age).build();
+            let start = Instant::now();
+            publish_to(&aged, 0..MILLION);
+            thread::sleep((2 * age).saturating_sub(start.elapsed()));
+            to_busy(&aged)
+        },
+    );
 }
 
-/// Calls `call` again and again while another thread does `load`, and once more without it.
-fn beside(name: &str, call: impl Fn() + Sync, load: impl FnOnce() + Send) {
-    // The control is a thread that computes, so that it uses the other core too.
-    during(&call, || {
-        let start = Instant::now();
-        while start.elapsed() < Duration::from_millis(500) {
-            black_box(start.elapsed());
-        }
-    })
-    .print_longest(&format!("control: {name}"));
-    during(&call, load).print_longest(name);
-}
-
-/// Returns the times of the calls during `load`.
-fn during(call: &(impl Fn() + Sync), load: impl FnOnce() + Send) -> Times {
+/// Returns the times of the calls during `load`, in another thread.
+fn during(call: impl Fn(), load: impl FnOnce() + Send) -> Times {
     let (begun, over) = (AtomicBool::new(false), AtomicBool::new(false));
     let mut times = Times::new();
     thread::scope(|scope| {
@@ -202,7 +208,7 @@ fn during(call: &(impl Fn() + Sync), load: impl FnOnce() + Send) -> Times {
             std::hint::spin_loop();
         }
         while !over.load(SeqCst) {
-            times.measure(call);
+            times.measure(&call);
         }
     });
     times
@@ -210,18 +216,19 @@ fn during(call: &(impl Fn() + Sync), load: impl FnOnce() + Send) -> Times {
 
 /// Lists a million topics while another thread publishes.
 fn listing(hub: &Hub) {
-    beside(
-        "publish, while a million topics are listed",
-        || _ = hub.publish("busy", Event::data("x")).unwrap(),
-        || {
-            let start = Instant::now();
-            let topics = black_box(hub.topics()).len();
-            println!(
-                "longest/list {topics} topics: {:?} in total",
-                start.elapsed()
-            );
-        },
-    );
+    print_best("publish, while a million topics are listed", || {
+        during(
+            || _ = hub.publish("busy", Event::data("x")).unwrap(),
+            || {
+                let start = Instant::now();
+                let topics = black_box(hub.topics()).len();
+                println!(
+                    "longest/list {topics} topics: {:?} in total",
+                    start.elapsed()
+                );
+            },
+        )
+    });
 }
 
 /// Lists 100,000 streams while another thread admits more.
@@ -230,15 +237,16 @@ fn snapshot() {
     let permits: Vec<_> = (0..100_000)
         .map(|stream| connections.admit(name(stream)).unwrap())
         .collect();
-    beside(
-        "admit, while 100,000 streams are listed",
-        || drop(connections.admit("other").unwrap()),
-        || {
-            for _ in 0..10 {
-                assert!(black_box(connections.snapshot()).len() >= permits.len());
-            }
-        },
-    );
+    print_best("admit, while 100,000 streams are listed", || {
+        during(
+            || drop(connections.admit("other").unwrap()),
+            || {
+                for _ in 0..10 {
+                    assert!(black_box(connections.snapshot()).len() >= permits.len());
+                }
+            },
+        )
+    });
 }
 
 /// A waker that counts, as cheap as a waker can be that is shared.
@@ -270,19 +278,21 @@ fn beside_many_subscribers() {
     let mut all: Vec<_> = wakers.iter().map(|_| hub.subscribe(["all"])).collect();
     let (is_publishing, over) = (AtomicBool::new(false), AtomicBool::new(false));
     let [mut during, mut between] = [(); 2].map(|()| Times::new());
-    let publishes = thread::scope(|scope| {
-        let publishes = scope.spawn(|| {
-            let mut publishes = Times::new();
+    let fastest = thread::scope(|scope| {
+        let publisher = scope.spawn(|| {
+            let mut fastest = Duration::MAX;
             for _ in 0..ROUNDS {
                 for (subscription, waker) in all.iter_mut().zip(&wakers) {
                     drain(subscription, &mut Context::from_waker(waker));
                 }
                 is_publishing.store(true, SeqCst);
-                publishes.measure(|| hub.publish("all", Event::data("x")).unwrap());
+                let start = Instant::now();
+                hub.publish("all", Event::data("x")).unwrap();
+                fastest = fastest.min(start.elapsed());
                 is_publishing.store(false, SeqCst);
             }
             over.store(true, SeqCst);
-            publishes
+            fastest
         });
         let mut other = hub.subscribe(["other"]);
         let mut cx = Context::from_waker(Waker::noop());
@@ -295,16 +305,12 @@ fn beside_many_subscribers() {
             };
             times.measure(|| hub.publish("other", Event::data("x")).unwrap());
         }
-        publishes.join().unwrap()
+        publisher.join().unwrap()
     });
-    publishes.print("publish to 100,000 subscribers", 0.5, f64::INFINITY);
-    between.print(
-        "control: publish, while 100,000 subscribers read",
-        0.99,
-        CEILING_BESIDE,
-    );
+    println!("longest/publish to 100,000 subscribers: {fastest:?} at least");
+    between.print("publish, while 100,000 others read", 0.99, CEILING_BESIDE);
     during.print(
-        "publish, during one to 100,000 subscribers",
+        "publish, during one to 100,000 others",
         0.99,
         CEILING_BESIDE,
     );

@@ -21,19 +21,14 @@ const IN_A_ROW: usize = 200;
 /// Events per burst of two topics.
 const BURST: u64 = 64;
 
-/// Returns a function that chooses topics in an irregular order.
-fn choice<T>(topics: Vec<T>) -> impl Fn() -> T
-where
-    T: Clone,
-{
+/// Returns a function that publishes to the topics in an irregular order.
+fn publish_to_any(hub: Hub, topics: Vec<String>) -> impl Fn() {
     let state = Cell::new(1_u64);
     move || {
-        let next = state
-            .get()
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        state.set(next);
-        topics[(next >> 33) as usize % topics.len()].clone()
+        let next = state.get().wrapping_mul(6_364_136_223_846_793_005);
+        state.set(next.wrapping_add(1_442_695_040_888_963_407));
+        let topic = &topics[(next >> 33) as usize % topics.len()];
+        hub.publish(topic, Event::data(TOKEN)).unwrap();
     }
 }
 
@@ -43,14 +38,13 @@ fn names(topics: usize) -> Vec<String> {
 
 /// Publishes to a random one of the topics of a subscription, and compares with one topic.
 fn of_one_subscription() {
-    let one = fanout::hub(&Hub::new(), "topic", 1);
+    // The histories of all topics fit into a cache.
+    let hub = || Hub::builder().history(16).build();
+    let one = fanout::hub(&hub(), "topic", 1);
     for (topics, ceiling) in CEILINGS {
-        let (hub, names) = (Hub::new(), names(topics));
+        let (hub, names) = (hub(), names(topics));
         let subscription = hub.subscribe(&names);
-        let choose = choice(names);
-        let many = fanout::tasks([subscription], 1, || {
-            hub.publish(&choose(), Event::data(TOKEN)).unwrap();
-        });
+        let many = fanout::tasks([subscription], 1, publish_to_any(hub, names));
         println!(
             "topics/{topics} of a subscription: {:.0} ns per delivery, one topic {:.0} ns",
             many.nanos(1, 10_001),
@@ -66,31 +60,24 @@ fn of_one_subscription() {
     }
 }
 
-/// Publishes to a random one of 10,000 topics. Each subscription has 100 of its own, and is compared
-/// with subscriptions that have one.
-fn of_many_subscriptions() {
-    const TOPICS: usize = 10_000;
-    let with = |each: usize| {
-        let (hub, names) = (Hub::new(), names(TOPICS));
-        let own: Vec<Subscription> = names.chunks(each).map(|own| hub.subscribe(own)).collect();
-        let choose = choice(names);
-        fanout::tasks(own, 1, move || {
-            hub.publish(&choose(), Event::data(TOKEN)).unwrap();
-        })
-    };
-    let (one, many) = (with(1), with(100));
-    println!(
-        "topics/100 of each of 100 subscriptions: {:.0} ns per delivery, one topic each {:.0} ns",
-        many.nanos(1, 10_001),
-        one.nanos(1, 10_001),
-    );
-    ratio::at_most(
-        "topics/100 of each of 100 subscriptions",
-        "one topic each",
-        1.5,
-        || (0..IN_A_ROW).map(|_| many.run(1)).sum(),
-        || (0..IN_A_ROW).map(|_| one.run(1)).sum(),
-    );
+/// Publishes to a random one of many topics, and compares subscriptions of several of them with
+/// subscriptions of one. The topics take the same memory in both.
+fn beside_one_topic_each() {
+    for (topics, each) in [(1_000, 1_000), (10_000, 100)] {
+        let with = |each: usize| {
+            let (hub, names) = (Hub::new(), names(topics));
+            let own: Vec<Subscription> = names.chunks(each).map(|own| hub.subscribe(own)).collect();
+            fanout::tasks(own, 1, publish_to_any(hub, names))
+        };
+        let (one, many) = (with(1), with(each));
+        ratio::at_most(
+            &format!("topics/{each} of {topics} per subscription"),
+            "one topic per subscription",
+            1.5,
+            || (0..IN_A_ROW).map(|_| many.run(1)).sum(),
+            || (0..IN_A_ROW).map(|_| one.run(1)).sum(),
+        );
+    }
 }
 
 /// Publishes bursts that alternate between two topics, to subscribers of both.
@@ -120,6 +107,6 @@ fn bursts_of_two() {
 
 pub(crate) fn run() {
     of_one_subscription();
-    of_many_subscriptions();
+    beside_one_topic_each();
     bursts_of_two();
 }
