@@ -212,8 +212,13 @@ impl Many {
         for index in self.listener.take(&mut self.news) {
             self.unread.push(Reverse((Position::default(), index)));
         }
-        for index in self.news.drain(..).filter(|index| *index != WHOLE) {
-            self.unread.push(Reverse((Position::default(), index)));
+        for index in self.news.drain(..) {
+            match self.idle {
+                // A hub can begin a new generation and end later.
+                Some(seat) if index == WHOLE => lock(&hub.idle).arm(seat),
+                _ if index == WHOLE => {}
+                _ => self.unread.push(Reverse((Position::default(), index))),
+            }
         }
         if let Some(changes) = self.changes.clone() {
             for change in changes.take() {

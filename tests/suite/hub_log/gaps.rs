@@ -9,6 +9,7 @@ use http_sse::{
 };
 
 use super::{Node, engine::Engine, last, publish, read, reset, wire};
+use crate::deadline::{finished, within};
 
 /// The topics of the subscriptions. Only `x` has events.
 const TOPICS: [&[&str]; 4] = [&["x"], &["quiet"], &["x", "quiet"], &["quiet", "other"]];
@@ -174,4 +175,19 @@ async fn lost_events_are_not_replayed() {
         let mut resumed = hub.subscribe(["x"]).after(last(id));
         assert_eq!(read(&mut resumed).await, reset("expired", hub.head()));
     }
+}
+
+#[tokio::test]
+async fn a_subscription_without_topics_ends_after_a_gap() {
+    let log = log_of_100();
+    let hub = Node::start(&log, 3).await;
+    let mut idle = hub.subscribe::<&str>([]);
+    let idle =
+        tokio::spawn(async move { within("the end of the subscription", idle.next()).await });
+    tokio::task::yield_now().await;
+    log.state().entries.truncate(90);
+    hub.reaches(Position::new(7, 90)).await;
+    tokio::task::yield_now().await;
+    hub.close();
+    assert_eq!(finished("the subscription", idle).await, None);
 }
