@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::BytesMut;
 use tokio::{
     sync::OnceCell,
     time::{Instant, sleep, timeout_at},
@@ -17,12 +16,12 @@ use tokio::{
 
 use super::{
     encoded_events::EncodedEvents,
+    item::Item,
     log::{Entry, Page, Record},
     position::Position,
     shared::Shared,
     topic::{Piece, Topic},
 };
-use crate::wire::{remove_ids, set_last_id};
 
 /// A replay from the log.
 ///
@@ -176,9 +175,5 @@ fn event(entry: &Entry) -> Option<EncodedEvents> {
     let Record::Event { event, .. } = &entry.record else {
         return None;
     };
-    let mut wire = BytesMut::with_capacity(event.as_bytes().len() + 48);
-    wire.extend_from_slice(event.as_bytes());
-    remove_ids(&mut wire);
-    set_last_id(&mut wire, entry.at.hi(), entry.at.lo());
-    Some(EncodedEvents::new(wire.freeze(), 1))
+    Some(Item::new(event.as_bytes(), None).store(entry.at, 0).events)
 }

@@ -462,7 +462,7 @@ impl Shared {
             // It may have begun anew, and ended again.
             if let Some(finish) = state.finish.as_mut().filter(|finish| finish.at == at) {
                 finish.is_over = true;
-                state.clear(Position::default());
+                state.clear();
             }
             self.tidy(&topic, state);
         }

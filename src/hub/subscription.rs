@@ -13,6 +13,7 @@ use futures_core::Stream;
 use super::{
     encoded_events::EncodedEvents,
     handle::SubscriptionHandle,
+    item::Item,
     latest::LatestEvery,
     many::Many,
     on_lag::OnLag,
@@ -25,7 +26,7 @@ use super::{
 };
 use crate::{
     request::LastEventId,
-    wire::{EndEarly, Output, encode_to, remove_ids, set_last_id},
+    wire::{EndEarly, Output, encode_to},
 };
 
 /// A stream of the events that are published to some topics, returned by
@@ -524,10 +525,8 @@ impl Subscription {
         self.has_id = true;
         let mut output = Output::default();
         let Ok(events) = encode_to(&mut output, (self.hub.reset.0)(reason));
-        let mut wire = output.take_all();
-        let removed = remove_ids(&mut wire);
-        set_last_id(&mut wire, self.after.hi(), self.after.lo());
-        EncodedEvents::new(wire.freeze(), events.saturating_sub(removed).max(1))
+        let reset = Item::encoded(output.take_all(), events, None);
+        reset.store(self.after, 0).events
     }
 
     /// Ends the subscription although its topics go on. Returns the last item.

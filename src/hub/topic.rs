@@ -255,23 +255,22 @@ impl TopicState {
         self.history.trim()
     }
 
-    /// Drops the whole history. Events up to `lost` are then no longer available, nor are those that
-    /// it had.
-    pub(super) fn clear(&mut self, lost: Position) {
+    /// Drops the whole history.
+    pub(super) fn clear(&mut self) {
         self.runs = None;
-        self.history.clear(lost);
+        self.history.clear(Position::default());
     }
 
     /// Drops the whole history. The topic begins with its next event.
     pub(super) fn remove(&mut self) {
-        self.clear(Position::default());
+        self.clear();
         self.floor = self.complete_since();
     }
 
     /// Starts a finished topic anew. Positions from before are expired.
     pub(super) fn restart(&mut self) {
         if let Some(finish) = self.finish.take() {
-            self.clear(Position::default());
+            self.clear();
             self.floor = self.floor.max(finish.at);
             self.epoch += 1; // ends the subscriptions of the finished topic
             self.counts = TopicCounts::default();
