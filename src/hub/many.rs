@@ -19,8 +19,8 @@ use super::{
 /// The places of a subscription of several topics.
 ///
 /// A place is in `unread`, or its seat is armed: then the topic had nothing to read, and signals its
-/// next event to the listener. A read therefore visits only the topics with news,
-/// whatever the number of topics.
+/// next event to the listener. A read therefore visits only the topics with news, whatever the number
+/// of topics.
 #[derive(Debug)]
 pub(super) struct Many {
     pub(super) listener: Arc<Listener>,
@@ -52,10 +52,10 @@ pub(super) struct Many {
 enum Visit {
     /// The position of the first event to read.
     Unread(Position),
-    /// There is nothing to read, and the seat is armed.
+    /// There is nothing to read. The seat is armed, unless the place was removed or is over already.
     Armed,
-    /// The place is over.
-    Over,
+    /// The place is over. The flag is set if the server closed it.
+    Over(bool),
     Lost,
     NewGeneration,
 }
@@ -337,8 +337,7 @@ impl Many {
             }
             self.unread.pop();
             match self.visit(hub, generation, index, *after) {
-                Visit::Unread(first) => self.unread.push(Reverse((first, index))),
-                Visit::Armed | Visit::Over => {}
+                Visit::Unread(_) | Visit::Armed | Visit::Over(_) => {}
                 visit => {
                     self.unread.push(Reverse((Position::default(), index)));
                     return visit.into();
@@ -415,21 +414,10 @@ impl Many {
         };
         let read = read.filter(|_| state.epoch == place.epoch);
         let last = read.as_ref().map_or(from, |(last, _)| *last);
-        match visit(
-            &mut state,
-            place.seat,
-            place.epoch,
-            &mut place.is_over,
-            last,
-        ) {
-            Visit::Unread(first) => self.unread.push(Reverse((first, index))),
-            Visit::Over => {
-                let was_closed = state.closed_epoch > place.epoch;
-                drop(state);
-                self.place_is_over(hub, was_closed);
-            }
-            Visit::Armed | Visit::Lost | Visit::NewGeneration => {}
-        }
+        let (seat, epoch) = (place.seat, place.epoch);
+        let visit = visit(&mut state, seat, epoch, &mut place.is_over, last);
+        drop(state);
+        self.note(hub, index, &visit);
         match read {
             Some((last, events)) => {
                 *after = last;
@@ -499,22 +487,12 @@ impl Many {
                     events.push(stored.events.clone());
                 }
             }
-            match visit(
-                &mut state,
-                place.seat,
-                place.epoch,
-                &mut place.is_over,
-                last,
-            ) {
-                Visit::Unread(first) => self.unread.push(Reverse((first, index))),
-                Visit::Over => {
-                    let was_closed = state.closed_epoch > place.epoch;
-                    drop(state);
-                    self.place_is_over(hub, was_closed);
-                    is_lasting = false; // these are no longer the events of its topics
-                }
-                Visit::Armed | Visit::Lost | Visit::NewGeneration => {}
-            }
+            let (seat, epoch) = (place.seat, place.epoch);
+            let visit = visit(&mut state, seat, epoch, &mut place.is_over, last);
+            drop(state);
+            self.note(hub, index, &visit);
+            // If it is over, these are no longer the events of its topics.
+            is_lasting &= !matches!(visit, Visit::Over(_));
         }
         let Some(first) = first else {
             return Read::Nothing(None);
@@ -539,10 +517,10 @@ impl Many {
     /// Looks for the first event of a place after `after`. Arms its seat if there is none.
     fn visit(&mut self, hub: &Shared, generation: u64, index: u32, after: Position) -> Visit {
         let Some(place) = self.places.get_mut(index as usize).and_then(Option::as_mut) else {
-            return Visit::Over; // it was removed
+            return Visit::Armed; // it was removed
         };
         if place.is_over {
-            return Visit::Over;
+            return Visit::Armed; // it has nothing to read
         }
         let Some(mut state) = hub.lock_in(&place.topic, generation) else {
             return Visit::NewGeneration;
@@ -551,19 +529,24 @@ impl Many {
         if state.closed_epoch <= place.epoch && state.loses(from) {
             return Visit::Lost;
         }
-        let visit = visit(
-            &mut state,
-            place.seat,
-            place.epoch,
-            &mut place.is_over,
-            from,
-        );
-        if matches!(visit, Visit::Over) {
-            let was_closed = state.closed_epoch > place.epoch;
-            drop(state);
-            self.place_is_over(hub, was_closed);
-        }
+        let (seat, epoch) = (place.seat, place.epoch);
+        let visit = visit(&mut state, seat, epoch, &mut place.is_over, from);
+        drop(state);
+        self.note(hub, index, &visit);
         visit
+    }
+
+    /// Notes what a visit to a place has found.
+    fn note(&mut self, hub: &Shared, index: u32, visit: &Visit) {
+        match visit {
+            Visit::Unread(first) => self.unread.push(Reverse((*first, index))),
+            Visit::Over(was_closed) => {
+                self.open -= 1;
+                self.was_closed |= was_closed;
+                self.leave_set(hub); // the other places have another set of topics
+            }
+            Visit::Armed | Visit::Lost | Visit::NewGeneration => {}
+        }
     }
 
     /// Returns whether other subscriptions may have the same topics, so that joined events are
@@ -577,13 +560,6 @@ impl Many {
         let keys = open.map(|place| (place.topic.key, place.epoch));
         self.set
             .get_or_insert_with(|| hub.sets.join(keys.collect()))
-    }
-
-    /// Counts a place that is over. The others have another set of topics.
-    fn place_is_over(&mut self, hub: &Shared, was_closed: bool) {
-        self.open -= 1;
-        self.was_closed |= was_closed;
-        self.leave_set(hub);
     }
 
     fn leave_set(&mut self, hub: &Shared) {
@@ -725,7 +701,7 @@ impl From<Visit> for Read {
         match visit {
             Visit::Lost => Self::Lost,
             Visit::NewGeneration => Self::NewGeneration,
-            Visit::Unread(_) | Visit::Armed | Visit::Over => Self::Nothing(None),
+            Visit::Unread(_) | Visit::Armed | Visit::Over(_) => Self::Nothing(None),
         }
     }
 }
@@ -757,7 +733,7 @@ fn visit(
     }
     if is_ended || state.finish.is_some() {
         *is_over = true;
-        return Visit::Over;
+        return Visit::Over(state.closed_epoch > epoch);
     }
     state.seats.arm(seat);
     Visit::Armed
