@@ -325,7 +325,8 @@ impl Hub {
     /// Returns the memory of the hub in bytes: histories, topics, and the seats of subscriptions.
     /// It is within 10 % of the heap that they use.
     ///
-    /// It does not include the subscriptions themselves, which their responses hold. Each publish
+    /// It does not include the hub itself, which is about 1 kB, nor the subscriptions, which their
+    /// responses hold. Each publish
     /// drops events until the part that [`HubBuilder::memory`](super::HubBuilder::memory) describes
     /// is within its bound.
     #[must_use]

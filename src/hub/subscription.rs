@@ -240,7 +240,7 @@ impl Subscription {
     ///
     /// The subscription yields current events, but a slow client gets them late, because the
     /// buffers of sockets and servers hold older ones. See
-    /// [slow clients](crate::guide::slow_clients) for their sizes.
+    /// [slow clients](crate::guide::slow_clients).
     ///
     /// # Panics
     ///

@@ -23,8 +23,8 @@ pub(super) struct Topic {
     /// Its place in the table of topics. No two topics of a hub have the same, at any time.
     pub(super) key: TopicKey,
     /// Counts the changes that wake subscribers. It is incremented under the lock, before any waker
-    /// is taken. A subscriber that finds it unchanged since it left its waker therefore knows that
-    /// the waker is still in its seat.
+    /// is taken. If it has not changed since a subscriber left its waker, the waker is still in its
+    /// seat.
     version: AtomicU64,
     state: Mutex<TopicState>,
 }
