@@ -16,6 +16,7 @@ mod accept;
 mod contract;
 mod examples;
 mod lambda;
+mod newest;
 mod servers;
 mod serving;
 mod shutdown;
