@@ -22,6 +22,7 @@ mod hub_log;
 mod hub_model;
 mod hub_stall;
 mod layering;
+mod log_model;
 mod prose;
 mod roundtrip;
 mod status;

@@ -3,7 +3,6 @@
 mod bounds;
 mod delivery;
 mod engine;
-mod faults;
 mod finish;
 mod gaps;
 mod hangs;
@@ -26,8 +25,8 @@ use crate::deadline::{Background, until, within, within_time};
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// A server, which has a hub on the log and a task that follows the log.
-struct Node {
-    hub: DistributedHub,
+pub(crate) struct Node {
+    pub(crate) hub: DistributedHub,
     _follows: Background,
 }
 
@@ -37,7 +36,7 @@ impl Node {
         Self::of(within("the log to be loaded", hub).await.unwrap())
     }
 
-    fn of(hub: DistributedHub) -> Self {
+    pub(crate) fn of(hub: DistributedHub) -> Self {
         let follows = hub.clone();
         let _follows = Background::spawn(async move {
             within_time(HOUR, "the hub to be closed", follows.follow()).await;
@@ -75,7 +74,7 @@ fn reset(reason: &str, at: Position) -> String {
     format!("event: reset\ndata: {reason}\nid: {at}\n\n")
 }
 
-fn last(position: impl ToString) -> LastEventId {
+pub(crate) fn last(position: impl ToString) -> LastEventId {
     position.to_string().parse().unwrap()
 }
 
