@@ -81,8 +81,8 @@
 //! | the source ends | the response ends, and an `EventSource` reconnects with its last event ID |
 //! | the source fails or panics | the response breaks off after everything encoded so far. With rocket it ends ([`Sse::break_off_with`]) |
 //! | the stream reaches its [maximum age](Sse::max_age) | the response ends, even if the source is always ready |
-//! | a topic of a [`Hub`] is finished | its streams end after the last event, also those that come back for it |
-//! | a client of a [`Hub`] reads too slowly | it gets a reset, or its stream ends |
+//! | a topic of a [`Hub`] is finished | its streams end after the last event. So do streams that resume later |
+//! | a client of a [`Hub`] reads too slowly | it gets a reset, or the newest events, or its stream ends |
 //! | the server [shuts down](Connections::shutdown) | the response ends, after a goodbye if there is one |
 //!
 //! [`Sse::on_close`] is called exactly once, with the reason.

@@ -140,6 +140,9 @@ impl<S: Source> Sse<S> {
     /// server has already shut down. A response without a stream (`204`, a refusal, `HEAD`) does not
     /// send it. It is one of the events that [`on_close`](Self::on_close) reports.
     ///
+    /// A client gets it again at every reconnection. An id of its own replaces the last event ID of the
+    /// client, so give it none if the client resumes.
+    ///
     /// ```
     /// # use http_body_util::BodyExt as _;
     /// # use http_sse::{Event, Retry, Sse};

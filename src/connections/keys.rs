@@ -75,7 +75,7 @@ impl Keys {
         }
     }
 
-    /// Adds a shard, and moves the keys there that belong to it now. All are in one other shard.
+    /// Adds a shard and moves its keys there, which are all in one other shard.
     fn split(&mut self) {
         let new = self.shards.len();
         self.shards.push(HashMap::new());
@@ -87,7 +87,7 @@ impl Keys {
     }
 }
 
-/// The average number of keys from which on a shard is split. To move twice as many takes 0.1 ms.
+/// The average number of keys from which on a shard is split. Moving twice as many takes 0.1 ms.
 const KEYS_PER_SHARD: usize = 256;
 
 impl Default for Keys {

@@ -195,8 +195,8 @@ impl Connections {
         self.set(|settings| settings.reconnect_within = Some(window))
     }
 
-    /// Admits a client if the limits allow it. `key` is what [`max_per_key`](Self::max_per_key)
-    /// counts by, such as a user or an address.
+    /// Admits a client if the limits allow it. [`max_per_key`](Self::max_per_key) limits the streams
+    /// with the same `key`, such as a user or an address.
     ///
     /// Clients are also admitted after [`shutdown`](Self::shutdown). Their streams end at the first
     /// poll, with the same goodbye and reconnection time as the others.
@@ -293,7 +293,7 @@ impl Connections {
     /// Returns the number of these streams.
     ///
     /// `wanted` is called without a lock, so it may use this `Connections`. It is not called for
-    /// streams that open in the meantime. If it panics, the streams before are closed.
+    /// streams that open in the meantime. If it panics, the streams chosen before are closed.
     pub fn close_where(&self, mut wanted: impl FnMut(&ConnectionInfo) -> bool) -> usize {
         let streams = self.0.streams();
         close_all(streams.filter(|(id, stream)| wanted(&self.0.describe(*id, stream))))

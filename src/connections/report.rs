@@ -8,7 +8,7 @@ pub enum CloseReason {
     /// `HEAD`), and for a body dropped before its first poll.
     End,
     /// The source or an item failed or panicked, or [`Sse::on_error`](crate::Sse::on_error)
-    /// panicked.
+    /// panicked. Also used for a subscription that could not read the log of its hub.
     Error,
     /// The stream reached its [`max_age`](crate::Sse::max_age).
     MaxAge,
@@ -16,9 +16,10 @@ pub enum CloseReason {
     /// [`Connections::shutdown`](crate::Connections::shutdown) and
     /// [`drain`](crate::Connections::drain).
     Shutdown,
-    /// The server closed this stream. See [`Connections::close`](crate::Connections::close),
-    /// [`close_key`](crate::Connections::close_key) and
-    /// [`close_where`](crate::Connections::close_where).
+    /// The server closed this stream, or disconnected its subscription. See
+    /// [`Connections::close`](crate::Connections::close),
+    /// [`close_key`](crate::Connections::close_key),
+    /// [`close_where`](crate::Connections::close_where) and `Hub::disconnect`.
     ByServer,
     /// The source ended because its client read too slowly. The event of
     /// [`Sse::end_with`](crate::Sse::end_with) is not sent.

@@ -70,8 +70,8 @@ impl Default for Hub {
 }
 
 impl HubBuilder {
-    /// Sets the maximum number of events in the history of a topic. The newest event is
-    /// kept even if this is 0.
+    /// Sets the maximum number of events in the history of a topic. An item of several events counts
+    /// once. The newest one is kept even if this is 0.
     pub fn history(mut self, events: usize) -> Self {
         self.limits.events = events;
         self
@@ -84,7 +84,8 @@ impl HubBuilder {
         self
     }
 
-    /// Sets the maximum age of events in the history. By default there is none.
+    /// Sets the maximum age of events in the history. By default there is none. With a log, the age
+    /// counts from the time at which this server has read the event.
     ///
     /// There is no timer: events that are too old are dropped at the next publish to any topic, at most
     /// 128 at once.
@@ -104,7 +105,8 @@ impl HubBuilder {
         self
     }
 
-    /// Sets the time for which a [finished](Hub::finish) topic keeps its history.
+    /// Sets the time for which a [finished](Hub::finish) topic keeps its history. With a log, it counts
+    /// from the time at which this server has read the end.
     ///
     /// After that time, a handler can [stop](crate::Sse::stop) clients that come back, and the topic
     /// can be published to again. There is no timer: the history is dropped at the next publish or

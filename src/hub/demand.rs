@@ -33,7 +33,12 @@ pub enum DemandChange {
 /// when the hub is closed.
 ///
 /// It holds one entry for each topic that it has reported as wanted, or has yet to report. Poll it
-/// regularly. A `Demand` that is dropped costs nothing more.
+/// regularly. It keeps the hub in memory. A `Demand` that is dropped costs nothing more.
+///
+/// # Panics
+///
+/// It panics when it is polled outside a tokio runtime with time enabled, if a topic has lost its last
+/// subscriber.
 #[must_use = "streams do nothing until they are polled"]
 pub struct Demand {
     hub: Arc<Shared>,

@@ -33,10 +33,11 @@ use crate::wire::{Encode, EncodedEvent};
 /// - If the log does not have the id, or no longer has it, the client gets a reset
 ///   ([`ResetReason`](crate::hub::ResetReason)). So does a client that missed more than 10,000 events
 ///   or 4 MiB, or more than 200,000 entries of all topics.
-/// - If the log cannot be read for 30 s, the subscription ends. An `EventSource` then reconnects.
+/// - If the log cannot be read for 30 s, the subscription of a client that needs it ends. An
+///   `EventSource` then reconnects.
 /// - At most 4 reads run at a time. Clients with the same id share one.
 ///
-/// A call of the log that takes longer than 5 s has failed.
+/// A call of the log that takes longer than 5 s fails.
 #[derive(Clone)]
 pub struct DistributedHub {
     hub: Hub,
@@ -120,7 +121,8 @@ impl DistributedHub {
         self.append(topic, Record::Finish, None).await
     }
 
-    /// Drops the history of a topic on all servers, as [`Hub::remove`] does. Returns its position.
+    /// Drops the history of a topic on all servers, as [`Hub::remove`] does. Returns the position of
+    /// the removal.
     ///
     /// # Errors
     ///
@@ -151,14 +153,14 @@ impl DistributedHub {
         self.hub.close();
     }
 
-    /// Closes the present subscriptions to a topic on this server, as [`Hub::close_topic`] does.
+    /// Closes the present subscriptions to a topic on this server, as [`Hub::disconnect`] does.
     /// Returns their number.
     #[expect(
         clippy::must_use_candidate,
         reason = "callers may not care whether there were subscriptions"
     )]
-    pub fn close_topic(&self, topic: &str) -> usize {
-        self.hub.close_topic(topic)
+    pub fn disconnect(&self, topic: &str) -> usize {
+        self.hub.disconnect(topic)
     }
 
     /// Returns the state of a topic on this server, or `None` if it has none.

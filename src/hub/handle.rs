@@ -14,8 +14,8 @@ use crate::wake::wake_all;
 /// A handle that adds topics to a subscription and removes them while it is streamed, returned by
 /// [`Subscription::handle`](crate::Subscription::handle).
 ///
-/// Clones change the same subscription. While a subscription has had a handle, it does not end when
-/// its topics do: it waits for others until the hub is closed.
+/// Clones change the same subscription. A subscription that ever had a handle waits for other topics
+/// until the hub is closed, even if all handles were dropped.
 ///
 /// ```
 /// # use futures_util::{FutureExt as _, StreamExt as _};
@@ -51,17 +51,20 @@ impl SubscriptionHandle {
     /// Adds a topic, starting with the next event that is published to it. A topic that the
     /// subscription already has is not changed.
     ///
-    /// Returns `false` if the subscription was dropped.
+    /// Returns `false` if the subscription was dropped. `true` does not mean that it still streams: its
+    /// hub may be closed.
     pub fn add(&self, topic: impl AsRef<str>) -> bool {
         self.add_from(topic.as_ref(), None)
     }
 
     /// Adds a topic, starting with its first event after `after`. If the history no longer reaches
-    /// back that far, the subscription lags.
+    /// back that far, the subscription lags: the log of a
+    /// [`DistributedHub`](super::DistributedHub) is not read. A position that a hub without a log has
+    /// not reached yet stands for its last one.
     ///
-    /// Events of the topic that are older than those that the subscription has already yielded come
-    /// first, with their own ids. A client that reconnects in the middle of them comes back with
-    /// such an id, and gets the later events of the other topics a second time.
+    /// Events between `after` and the subscription's own position come first, with their own ids. A
+    /// client that reconnects meanwhile has such an earlier id, and gets events of the other topics
+    /// again.
     ///
     /// Returns `false` if the subscription was dropped.
     pub fn add_after(&self, topic: impl AsRef<str>, after: Position) -> bool {

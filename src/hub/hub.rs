@@ -21,8 +21,8 @@ use crate::{
 /// A publish-subscribe hub, whose topics have a history to resume from.
 ///
 /// Create one hub per server, then clone it: all clones share the same topics. An event is encoded
-/// once, whatever the number of its subscribers. Its id is its [`Position`] in one order over all
-/// topics, which replaces an id of its own. The hub spawns no task.
+/// once, whatever the number of its subscribers. The hub gives it an id, its [`Position`] in one order
+/// over all topics, in place of any id that the event has. The hub spawns no task.
 ///
 /// ```
 /// use futures_util::StreamExt as _;
@@ -49,8 +49,8 @@ use crate::{
 /// # Topics
 ///
 /// A topic is any text. It is created when it is first published or subscribed to. It is removed
-/// when it has neither subscribers nor history. A client that subscribes to a removed topic, with
-/// an id from before the removal, gets a reset.
+/// when it has neither subscribers nor history and is not finished. A client that subscribes to a
+/// removed topic, with an id from before the removal, gets a reset.
 ///
 /// # History
 ///
@@ -78,9 +78,9 @@ use crate::{
 ///
 /// # Slow clients
 ///
-/// A client that does not read delays no other client and queues no events, because a subscription
-/// is only a position in the history. If events are dropped before the client gets them, the
-/// subscription lags. [`OnLag`](super::OnLag) sets what happens then.
+/// A client that does not read delays no other client and queues no events. If events are dropped
+/// before the client gets them, its [`Subscription`] lags. [`OnLag`](super::OnLag) sets what happens
+/// then.
 ///
 /// # Monitoring
 ///
@@ -97,9 +97,10 @@ impl Hub {
     /// It wakes the subscribers and does not wait for them. Without subscribers the item is stored
     /// in the history.
     ///
-    /// If the item is several events, only the last one has the id. A client that resumes therefore
-    /// gets all of them or none. Ids that the item has itself are left out. If the item writes
+    /// If the item is several events, only the last one has the id. A client that is cut off between
+    /// them gets all of them again. Ids that the item has itself are left out. If the item writes
     /// nothing, a block with only the id is published, which clients do not dispatch.
+    /// [`DistributedHub::publish`](super::DistributedHub::publish) accepts neither kind of item.
     ///
     /// # Errors
     ///
@@ -107,8 +108,7 @@ impl Hub {
     /// - [`PublishError::Finished`] after [`finish`](Self::finish).
     /// - [`PublishError::Closed`] after [`close`](Self::close).
     ///
-    /// Nothing is published then. An item that is several events is accepted, although
-    /// [`DistributedHub::publish`](super::DistributedHub::publish) rejects it.
+    /// Nothing is published then.
     pub fn publish<T: Encode>(
         &self,
         topic: &str,
@@ -134,18 +134,23 @@ impl Hub {
         self.add(topic, Addition::Item(item))
     }
 
-    /// Finishes a topic: nothing more is published to it. Returns the position of the end.
+    /// Finishes a topic, and returns the position of its end. Later publishes to it fail. A topic that
+    /// does not exist is created.
     ///
-    /// Subscriptions to it end after they have read the remaining events, and those to several
-    /// topics when all of them are finished. Their responses end with
-    /// [`CloseReason::End`](crate::CloseReason::End). A client that resumes gets the events that it
-    /// has missed, and then the end.
+    /// A subscription ends when all its topics are finished and it has read their events. Its response
+    /// ends with [`CloseReason::End`](crate::CloseReason::End). A client that resumes gets the events
+    /// that it has missed, and then the end. A client without a last event ID gets the end at once,
+    /// and an `EventSource` then connects again and again: let such a client begin
+    /// [from the start](Subscription::from_start).
     ///
     /// The history is dropped after [`finished_for`](super::HubBuilder::finished_for). From then on,
-    /// [`Subscription::is_over`] tells a handler to answer with [`Sse::stop`](crate::Sse::stop), and
-    /// the name can be used for a new topic. Ids from before do not match the new topic: they cause
-    /// a reset. A subscription to several topics that was there at the end gets no events of the new
-    /// topic. Until its name is used again, a finished topic counts as memory of the history.
+    /// [`Subscription::is_over`] returns `true`, and a handler answers with
+    /// [`Sse::stop`](crate::Sse::stop). The name can be used for a new topic, and ids from before cause
+    /// a reset. A subscription to several topics that was open when the topic was finished gets no
+    /// events of the new one.
+    ///
+    /// A finished topic counts as memory of the history until its name is used again. If the memory
+    /// is used up, it is forgotten together with its history: the topic then does not exist.
     ///
     /// ```
     /// # use futures_util::{FutureExt as _, StreamExt as _};
@@ -194,9 +199,9 @@ impl Hub {
 
     /// Subscribes to these topics, starting with the next event that is published.
     ///
-    /// Duplicate topics count once. Without topics the subscription yields nothing until the hub is
-    /// closed. On a closed hub it ends at once, after the events that it
-    /// [resumes](Subscription::after).
+    /// Duplicate topics count once. Without topics the subscription yields nothing, and ends when the
+    /// hub is closed. On a closed hub it ends after the events that [`after`](Subscription::after)
+    /// selects.
     ///
     /// Pass only the topics that the client may see. A last event ID never replays events of other
     /// topics.
@@ -218,8 +223,8 @@ impl Hub {
         self.0.order.complete()
     }
 
-    /// Drops the history of a topic, which is then no longer finished. Returns `false` if it has
-    /// none.
+    /// Drops the history of a topic. A finished topic can then be published to again. Returns `false`
+    /// if the topic had no history and was not finished.
     ///
     /// Subscriptions to the topic stay open. Those with unread events lag, as
     /// [`OnLag`](super::OnLag) describes.
@@ -233,20 +238,21 @@ impl Hub {
         removed
     }
 
-    /// Closes the present subscriptions to a topic, for example when a room is deleted. Returns
-    /// their number.
+    /// Disconnects the present subscriptions from a topic, for example when a room is deleted. Returns
+    /// their number, which is 0 for a topic that does not exist.
     ///
     /// They get no more events of the topic, not even those that they have not read. A subscription
-    /// without another topic ends, and its response with
+    /// whose only topic this is ends at once, and its response with
     /// [`CloseReason::ByServer`](crate::CloseReason::ByServer). The history stays, and new
-    /// subscriptions are possible. To close the streams of one client, use
-    /// [`Connections::close_where`](crate::Connections::close_where).
+    /// subscriptions are possible. An `EventSource` comes back at once, so let the handler refuse it, or
+    /// answer with [`Sse::stop`](crate::Sse::stop). To close the streams of one client, use
+    /// [`Connections::close_key`](crate::Connections::close_key).
     #[expect(
         clippy::must_use_candidate,
         reason = "callers may not care whether there were subscriptions"
     )]
-    pub fn close_topic(&self, topic: &str) -> usize {
-        self.0.close_topic(topic)
+    pub fn disconnect(&self, topic: &str) -> usize {
+        self.0.disconnect(topic)
     }
 
     /// Closes the hub. Each subscription ends after it has read the remaining events.
@@ -261,7 +267,7 @@ impl Hub {
     /// never had a subscriber is not reported.
     ///
     /// Use it to run an upstream only while somebody listens. The delay keeps the upstream running
-    /// while clients reconnect.
+    /// while clients reconnect. The call visits every topic.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -326,9 +332,9 @@ impl Hub {
     /// It is within 10 % of the heap that they use.
     ///
     /// It does not include the hub itself, which is about 1 kB, nor the subscriptions, which their
-    /// responses hold. Each publish
-    /// drops events until the part that [`HubBuilder::memory`](super::HubBuilder::memory) describes
-    /// is within its bound.
+    /// responses hold. Each publish drops events until the part that
+    /// [`HubBuilder::memory`](super::HubBuilder::memory) describes is within its bound. The command
+    /// `cargo test --test costs hub` compares it with the allocator's count.
     #[must_use]
     pub fn memory(&self) -> usize {
         self.0.memory.bytes()

@@ -14,11 +14,9 @@ pub struct TopicInfo {
     pub events: usize,
     /// The size of its history, in bytes on the wire.
     pub bytes: usize,
-    /// The number of items published since the topic was created.
+    /// The number of items published since the topic was created, or began anew after it was finished.
     pub published: u64,
-    /// The number of resets that were sent because this topic lost events. It includes
-    /// subscriptions with [`OnLag::Latest`](super::OnLag::Latest) that resumed from an expired id
-    /// and got the newest event instead.
+    /// The number of resets that were sent because this topic lost events.
     pub resets: u64,
     /// The number of times that a subscription lagged because this topic lost events. It does not
     /// depend on [`OnLag`](super::OnLag).

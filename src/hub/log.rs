@@ -11,9 +11,10 @@ use crate::wire::EncodedEvent;
 /// [`tail`](Self::tail) for everything that is new, and through [`read`](Self::read) for clients
 /// that missed more than the hub's history holds.
 ///
-/// A position is never given to two entries. A log may lose entries, at its beginning because it is
-/// bounded, and at its end because an engine failed. Its head may then go back. The hub finds out
-/// through [`Page::Gap`], and resets its clients.
+/// A position is never given to two entries. Positions increase, and an entry can be read only when all
+/// earlier ones can: a sequence of a database whose transactions overlap does not do that. A log may
+/// lose entries, at its beginning because it is bounded, and at its end because an engine failed. Its
+/// head may then go back. The hub finds out through [`Page::Gap`], and resets its clients.
 ///
 /// Dropping a future cancels the call. A cancelled [`append`](Self::append) may have written the
 /// entry. The hub cancels any call that takes longer than 5 s.

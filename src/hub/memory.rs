@@ -1,4 +1,4 @@
-//! The memory of a hub: what it is, and what goes first when there is too much.
+//! The memory of a hub, and the order in which it is freed.
 
 use std::{
     collections::{BTreeMap, VecDeque},

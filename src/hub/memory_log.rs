@@ -17,7 +17,7 @@ use super::{
 /// An [`EventLog`] in memory with a bounded number of entries.
 ///
 /// It is the reference for other implementations. When it is full, an append drops the oldest
-/// entry together with its idempotency key. Clones are the same log. Its [`Tail`] needs a tokio
+/// entry together with its idempotency key. Clones share one log. Its [`Tail`] needs a tokio
 /// runtime with time enabled.
 #[derive(Clone)]
 pub struct MemoryLog(Arc<Inner>);
@@ -51,6 +51,9 @@ struct MemoryTail {
 impl MemoryLog {
     /// Creates an empty log of at most `max` entries, whose positions have this `hi`. With a `max`
     /// of 0, every entry is dropped as soon as it is appended.
+    ///
+    /// Give each log a greater `hi` than the one before, such as the time of its creation. Otherwise
+    /// the ids of an earlier log match other entries of this one.
     #[must_use]
     pub fn new(hi: u64, max: usize) -> Self {
         let start = Position::new(hi, 0);
@@ -67,15 +70,15 @@ impl MemoryLog {
         }))
     }
 
-    /// Drops the oldest entries, and keeps at most `entries`.
-    pub fn trim(&self, entries: usize) {
-        self.kept().trim(entries);
+    /// Drops the oldest entries, and keeps the newest `kept` of them.
+    pub fn trim(&self, kept: usize) {
+        self.kept().trim(kept);
     }
 
-    /// Loses the newest entries, at most `entries`, as an engine does that fails before it has
-    /// stored them. The head goes back. The positions of the lost entries are not given again.
-    pub fn lose(&self, entries: usize) {
-        self.kept().lose(entries);
+    /// Loses the newest `lost` entries, as an engine does that fails before it has stored them. The
+    /// head goes back. The positions of the lost entries are not given again.
+    pub fn lose(&self, lost: usize) {
+        self.kept().lose(lost);
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {

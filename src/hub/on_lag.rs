@@ -2,12 +2,12 @@
 
 /// The policy for a subscription that lags, because events were dropped before it read them.
 ///
-/// A subscription that resumes from an expired or unknown id gets a reset under the first two
-/// policies, and the newest events under the third.
+/// A subscription that resumes from an expired or unknown id gets a reset under `Reset` and
+/// `Disconnect`, and the newest events under `Latest`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnLag {
-    /// Yields one reset event, then the events that are published from now on.
+    /// Yields one reset event, then the events that are published after it.
     #[default]
     Reset,
     /// Ends the subscription, with [`CloseReason::Lagged`](crate::CloseReason::Lagged). The client

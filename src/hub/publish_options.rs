@@ -38,15 +38,17 @@ impl PublishOptions {
     /// position of that item is returned.
     ///
     /// A key is remembered for as long as its item is in the history, or for a
-    /// [`DistributedHub`](super::DistributedHub) in the log.
+    /// [`DistributedHub`](super::DistributedHub) in the log. On a [`Hub`](crate::Hub), a known key
+    /// returns its position even if the topic is finished or the hub is closed.
     pub fn idempotency_key(mut self, key: impl Into<Arc<str>>) -> Self {
         self.keys.idempotency = Some(key.into());
         self
     }
 
-    /// Removes the last item of the topic with the same coalescing key from the history, such as the
-    /// earlier price of a symbol. Clients that have not read it get only the new one. This is not a
-    /// loss, so that no client is reset for it.
+    /// Replaces the previous item of the topic that has the same coalescing key, such as the earlier
+    /// price of a symbol. A client that has not read that one gets only the new one. This is no loss,
+    /// so no client is reset. A client that resumes from the log of a
+    /// [`DistributedHub`](super::DistributedHub) gets both.
     pub fn coalesce(mut self, key: impl Into<Arc<str>>) -> Self {
         self.keys.coalesce = Some(key.into());
         self

@@ -10,8 +10,9 @@ use crate::wire::{Event, EventType};
 pub enum ResetReason {
     /// The history no longer reaches back to the client's last event ID.
     Expired,
-    /// The client's last event ID is not from this hub. It is not a
-    /// [`Position`](super::Position), or from before a restart.
+    /// The client's last event ID is not a [`Position`](super::Position), or one of another hub, or
+    /// one from before a restart. A [`DistributedHub`](super::DistributedHub) reports `Expired` for a
+    /// position that its log does not have.
     Unknown,
     /// The client read so slowly that events were dropped before it got them.
     Lagged,

@@ -1,4 +1,4 @@
-//! The seats of a topic: who waits for its next event.
+//! The seats of a topic: the subscriptions that wait for its next event.
 
 use std::{mem, sync::Arc, task::Waker};
 

@@ -94,7 +94,7 @@ pub(super) enum Added {
     Closed,
 }
 
-/// Those to notify of a change of a topic.
+/// The subscriptions to notify of a change of a topic.
 #[must_use = "nobody is notified until the wakers are woken"]
 pub(super) struct Notify {
     wakers: Vec<Waker>,
@@ -103,7 +103,7 @@ pub(super) struct Notify {
 }
 
 impl Notify {
-    /// Takes those who wait for a change of `topic`.
+    /// Takes the subscriptions that wait for a change of `topic`.
     fn take(topic: &Arc<Topic>, state: &mut TopicState) -> Self {
         let mut wakers = Vec::new();
         let armed = topic.take_waiting(state, &mut wakers);
@@ -252,7 +252,7 @@ impl Shared {
     }
 
     /// Closes the present subscriptions of a topic. Returns their number.
-    pub(super) fn close_topic(&self, name: &str) -> usize {
+    pub(super) fn disconnect(&self, name: &str) -> usize {
         let Some(topic) = self.topics.get(name) else {
             return 0;
         };

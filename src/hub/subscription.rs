@@ -22,7 +22,7 @@ use super::{
     replay::{Replay, Replayed},
     reset::ResetReason,
     shared::Shared,
-    topic::{Losses, Topic},
+    topic::Topic,
 };
 use crate::{
     request::LastEventId,
@@ -39,9 +39,9 @@ use crate::{
 /// Events that are ready are yielded together, until they reach 32 KiB. An event of 32 KiB or more
 /// is yielded alone.
 ///
-/// A subscription holds a position and not a queue. A read takes time in proportion to the events
-/// that it yields, whatever the number of topics. Dropping the subscription removes it from its
-/// topics.
+/// A subscription holds a position and not a queue, so a slow client costs the hub no memory. A read
+/// takes time in proportion to the events that it yields, whatever the number of topics. Dropping the
+/// subscription removes it from its topics.
 ///
 /// # The end
 ///
@@ -50,10 +50,12 @@ use crate::{
 /// | all its topics are [finished](crate::Hub::finish) | after their last events | `End` |
 /// | the hub is [closed](crate::Hub::close) | after the last events | `End` |
 /// | it lags with [`OnLag::Disconnect`] | at once | `Lagged` |
-/// | [`Hub::close_topic`](crate::Hub::close_topic) closes its last topic | at once | `ByServer` |
-/// | the log of a [`DistributedHub`](crate::hub::DistributedHub) cannot be read for 30 s | after that | `Error` |
+/// | [`Hub::disconnect`](crate::Hub::disconnect) closes its last topic | at once | `ByServer` |
+/// | it resumes from the log of a [`DistributedHub`](crate::hub::DistributedHub), and the log cannot be read for 30 s | after that | `Error` |
 ///
-/// Only after `End` does the response send the event of [`Sse::end_with`](crate::Sse::end_with).
+/// The response sends the event of [`Sse::end_with`](crate::Sse::end_with) only after `End`. A
+/// subscription that ever had a [`handle`](Self::handle) can get other topics, so it does not end when
+/// its topics do.
 #[must_use = "streams do nothing until they are polled"]
 pub struct Subscription {
     hub: Arc<Shared>,
@@ -185,11 +187,12 @@ impl Subscription {
     }
 
     /// Starts with the last `events` events of its topics, all topics together, if the client sent
-    /// no last event ID. If the history has fewer, it starts with the oldest one.
+    /// no last event ID. If the history has fewer, it starts with the oldest one. An item of several
+    /// events counts once. A server with a log replays the events that it has itself.
     ///
     /// Use it for clients that have no state yet, such as a page that shows the last ten messages.
     /// With a last event ID, [`after`](Self::after) takes precedence, in whatever order both are
-    /// called.
+    /// called. Of `replay` and [`from_start`](Self::from_start), the last call takes effect.
     ///
     /// ```
     /// # use futures_util::{FutureExt as _, StreamExt as _};
@@ -216,8 +219,8 @@ impl Subscription {
     /// its log had when the server started.
     ///
     /// With a last event ID, [`after`](Self::after) takes precedence, in whatever order both are
-    /// called. So this is the way to stream something that has a beginning and an
-    /// [end](crate::Hub::finish), to clients that may reload at any time.
+    /// called. Use it for a stream with a beginning and an [end](crate::Hub::finish), if clients may
+    /// reload at any time.
     pub fn from_start(mut self) -> Self {
         self.left = None;
         self.extra().start = Start::First;
@@ -235,8 +238,9 @@ impl Subscription {
     ///
     /// Use it for topics whose newest event is the whole state, such as a price, if clients should
     /// not get more events than they can show. Skipped events are counted in
-    /// [`TopicInfo::skipped`](super::TopicInfo::skipped). It implies [`OnLag::Latest`]. During an
-    /// interval the subscription does not end: an end is noticed after it.
+    /// [`TopicInfo::skipped`](super::TopicInfo::skipped). It implies [`OnLag::Latest`], and leaves
+    /// [`replay`](Self::replay) and [`from_start`](Self::from_start) without effect. An end is noticed
+    /// only after the current interval.
     ///
     /// The subscription yields current events, but a slow client gets them late, because the
     /// buffers of sockets and servers hold older ones. See
@@ -252,7 +256,11 @@ impl Subscription {
         self
     }
 
-    /// Returns a handle that adds and removes topics while the subscription is streamed.
+    /// Returns a handle that adds and removes topics while the subscription is streamed. Call it
+    /// before the subscription is passed to [`Sse::new`](crate::Sse::new).
+    ///
+    /// From then on the subscription does not end when its topics are finished or disconnected, because
+    /// it may get others. It ends when the hub is closed, or if it lags with [`OnLag::Disconnect`].
     pub fn handle(&mut self) -> SubscriptionHandle {
         self.left = None;
         if let Places::One(one) = &self.places {
@@ -269,9 +277,9 @@ impl Subscription {
         SubscriptionHandle::new(self.hub.clone(), many.listener.clone(), changes)
     }
 
-    /// Returns whether there is nothing to stream: all topics are finished, and their histories were
-    /// dropped. Then answer with [`Sse::stop`](crate::Sse::stop), so that an `EventSource` does not
-    /// reconnect. [`Sse::stop_if`](crate::Sse::stop_if) does both.
+    /// Returns `true` if there is nothing to stream: all topics are finished, and their histories were
+    /// dropped. Pass the result to [`Sse::stop_if`](crate::Sse::stop_if), which answers with `204`, so
+    /// that an `EventSource` does not reconnect. A subscription without topics is never over.
     #[must_use]
     pub fn is_over(&self) -> bool {
         let is_over = |topic| {
@@ -452,39 +460,43 @@ impl Subscription {
         if is_lag {
             self.hub.metrics.lagged();
         }
-        let disconnects = is_lag && self.on_lag == OnLag::Disconnect && self.has_id;
-        let gets_newest = is_lag && self.on_lag == OnLag::Latest;
-        let count = |losses: &mut Losses| {
-            losses.lagged += u64::from(is_lag);
-            losses.resets += u64::from(!disconnects && !gets_newest);
+        // Found before the places are moved.
+        let lossy = match reason {
+            ResetReason::Unknown => Vec::new(),
+            _ => self.lossy_topics(after),
         };
-        if reason != ResetReason::Unknown {
-            self.count(count, after);
+        let disconnects = is_lag && self.on_lag == OnLag::Disconnect && self.has_id;
+        let last = if disconnects {
+            Some(self.end_early(EndEarly::Lagged))
+        } else {
+            self.stage = Stage::Live;
+            self.generation = generation;
+            let gets_newest = self.on_lag == OnLag::Latest && self.skip_to_newest(after, is_new);
+            (!gets_newest).then(|| self.reset(reason, is_new))
+        };
+        for topic in lossy {
+            let mut state = self.hub.lock(&topic);
+            let losses = state.counts.losses_mut();
+            losses.lagged += u64::from(is_lag);
+            losses.resets += u64::from(last.is_some() && !disconnects);
         }
-        if disconnects {
-            return Some(self.end_early(EndEarly::Lagged));
-        }
-        self.stage = Stage::Live;
-        self.generation = generation;
-        if self.on_lag == OnLag::Latest && self.skip_to_newest(after, is_new) {
-            return None;
-        }
-        Some(self.reset(reason, is_new))
+        last
     }
 
-    /// Changes the counters of each topic that has lost events after `after`.
-    fn count(&self, change: impl Fn(&mut Losses), after: Option<Position>) {
-        let count = |topic: &Topic, from: Position| {
-            let mut state = self.hub.lock(topic);
-            if after.is_none_or(|after| state.loses(after.max(from))) {
-                change(state.counts.losses_mut());
-            }
+    /// Returns the topics that have lost events after `after`, or all if it is `None`.
+    fn lossy_topics(&self, after: Option<Position>) -> Vec<Arc<Topic>> {
+        let is_lossy = |topic: &Topic, from: Position| {
+            after.is_none_or(|after| self.hub.lock(topic).loses(after.max(from)))
         };
         match &self.places {
-            Places::One(one) => count(&one.topic, Position::default()),
+            Places::One(one) if is_lossy(&one.topic, Position::default()) => {
+                vec![one.topic.clone()]
+            }
+            Places::One(_) => Vec::new(),
             Places::Many(many) => {
                 let open = many.places().filter(|place| !place.is_over);
-                open.for_each(|place| count(&place.topic, place.from));
+                let lossy = open.filter(|place| is_lossy(&place.topic, place.from));
+                lossy.map(|place| place.topic.clone()).collect()
             }
         }
     }

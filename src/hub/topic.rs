@@ -166,7 +166,7 @@ impl Topic {
         self.version.load(SeqCst)
     }
 
-    /// Takes those who wait for a change. The caller has the lock, and has made the change.
+    /// Takes the subscriptions that wait for a change. The caller has the lock, and has made the change.
     pub(super) fn take_waiting(&self, state: &mut TopicState, wakers: &mut Vec<Waker>) -> Vec<u32> {
         // Only written under the lock, so that a store is enough. Whoever is woken sees it.
         self.version.store(self.version() + 1, SeqCst);
@@ -194,8 +194,8 @@ impl TopicState {
         self.history.is_empty() && self.seats.is_empty() && self.finish.is_none()
     }
 
-    /// Returns the position and time of what goes first when there is too much: the oldest event, or
-    /// the end of a finished topic without subscribers.
+    /// Returns the position and time of the part that is dropped first: the oldest event, or the end of
+    /// a finished topic without subscribers.
     pub(super) fn eldest(&self) -> Option<(Position, u64)> {
         let oldest = self.history.oldest().map(|oldest| (oldest.at, oldest.time));
         let end = self.finish.as_ref().filter(|_| self.seats.is_empty());

@@ -1,4 +1,4 @@
-//! Those who watch which topics have subscribers.
+//! The watchers of the demand for topics.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -9,7 +9,7 @@ use std::{
 use super::sync::{AtomicBool, Mutex, lock};
 use crate::wake::wake_all;
 
-/// Those who watch which topics have subscribers.
+/// The watchers of the demand for topics.
 #[derive(Debug, Default)]
 pub(super) struct Watchers {
     any: AtomicBool,
@@ -39,7 +39,7 @@ impl Watchers {
         watcher
     }
 
-    /// Tells every watcher that the first subscriber of a topic came, or its last one left.
+    /// Notifies every watcher that a topic has got its first subscriber or lost its last one.
     pub(super) fn changed(&self, topic: &str) {
         if !self.any.load(SeqCst) {
             return;

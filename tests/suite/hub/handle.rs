@@ -257,7 +257,7 @@ fn a_closed_topic_can_be_added_again() {
     let (mut subscription, handle) = in_lobby(&hub);
     assert!(handle.add("game"));
     assert_eq!(read(&mut subscription), (String::new(), true));
-    assert_eq!(hub.close_topic("game"), 1);
+    assert_eq!(hub.disconnect("game"), 1);
     publish(&hub, "game", "not for it");
     assert_eq!(read(&mut subscription), (String::new(), true));
     assert!(handle.add("game"));
@@ -275,7 +275,7 @@ fn a_closed_topic_does_not_catch_up() {
     let lobby = publish(&hub, "lobby", "2");
     assert_eq!(read(&mut subscription), (wire("2", lobby), true));
     assert!(handle.add_after("game", start));
-    assert_eq!(hub.close_topic("game"), 1);
+    assert_eq!(hub.disconnect("game"), 1);
     assert_eq!(read(&mut subscription), (String::new(), true));
 }
 

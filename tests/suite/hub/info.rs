@@ -15,7 +15,7 @@ fn the_head_is_the_last_position() {
     let end = hub.finish("b").unwrap();
     assert_eq!((hub.head(), end), (end, Position::new(start.hi(), 2)));
     hub.remove("a");
-    hub.close_topic("a");
+    hub.disconnect("a");
     hub.close();
     assert_eq!(hub.head(), end);
     // A client that loaded a page at the head gets everything after it.

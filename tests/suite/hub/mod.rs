@@ -2,9 +2,9 @@
 
 mod bounds;
 mod caches;
-mod close_topic;
 mod demand;
 mod disconnect;
+mod disconnect_topic;
 mod ends;
 mod finish;
 mod handle;

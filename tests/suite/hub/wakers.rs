@@ -51,7 +51,7 @@ fn a_waker_that_panics_keeps_no_other_subscriber_asleep() {
     let changes: [(&str, Change); 3] = [
         ("publish", |hub| _ = publish(hub, "a", "x")),
         ("finish", |hub| _ = hub.finish("a").unwrap()),
-        ("close_topic", |hub| assert_eq!(hub.close_topic("a"), 300)),
+        ("disconnect", |hub| assert_eq!(hub.disconnect("a"), 300)),
     ];
     for topics in [&["a"][..], &["a", "b"]] {
         for (name, change) in changes {
@@ -132,7 +132,7 @@ impl Calls {
             drop(hub.subscribe(["a", "b", "c"]));
             assert!(!hub.topics().is_empty());
             hub.remove("c");
-            hub.close_topic("d");
+            hub.disconnect("d");
             assert!(hub.memory() > 0);
             self.calls.fetch_add(1, SeqCst);
         }
@@ -164,7 +164,7 @@ fn a_waker_that_calls_the_hub_does_not_deadlock() {
         ("publish", |hub, _| _ = publish(hub, "a", "x")),
         ("finish", |hub, _| _ = hub.finish("b")),
         ("remove", |hub, _| _ = hub.remove("a")),
-        ("close_topic", |hub, _| _ = hub.close_topic("a")),
+        ("disconnect", |hub, _| _ = hub.disconnect("a")),
         ("close", |hub, _| hub.close()),
         ("handle", |_, reader| {
             let handle = reader.as_mut().unwrap().handle();

@@ -17,13 +17,13 @@ fn unread_events_of_a_closed_topic_are_not_delivered() {
     assert_eq!(read(&mut both), (wire("1", first), true));
     publish(&hub, "a", "2");
     let b = publish(&hub, "b", "3");
-    assert_eq!(hub.close_topic("a"), 2);
+    assert_eq!(hub.disconnect("a"), 2);
     publish(&hub, "a", "4");
     assert_eq!(read(&mut only), (String::new(), false));
     assert_eq!(read(&mut both), (wire("3", b), true));
-    assert_eq!(hub.close_topic("b"), 1);
+    assert_eq!(hub.disconnect("b"), 1);
     assert_eq!(read(&mut both), (String::new(), false));
-    assert_eq!((hub.close_topic("none"), hub.topics().len()), (0, 2));
+    assert_eq!((hub.disconnect("none"), hub.topics().len()), (0, 2));
 }
 
 #[test]
@@ -31,7 +31,7 @@ fn a_closed_topic_keeps_its_history_and_accepts_new_subscriptions() {
     let hub = Hub::new();
     let mut old = hub.subscribe(["a"]);
     let first = publish(&hub, "a", "1");
-    hub.close_topic("a");
+    hub.disconnect("a");
     let mut new = hub.subscribe(["a"]);
     let mut resumed = hub
         .subscribe(["a"])
@@ -58,7 +58,7 @@ async fn closing_a_topic_ends_its_responses() {
         assert_eq!(sent(&mut body), (":\n".to_owned(), true));
         for topic in topics {
             publish(&hub, topic, "unread");
-            assert_eq!(hub.close_topic(topic), 1);
+            assert_eq!(hub.disconnect(topic), 1);
         }
         assert_eq!(sent(&mut body), (String::new(), false));
         assert_eq!(reasons.try_recv(), Ok(CloseReason::ByServer));
@@ -74,7 +74,7 @@ async fn a_hub_that_is_closed_later_ends_a_response_cleanly() {
         .keep_alive(None)
         .on_close(move |report| _ = sender.send(report.reason))
         .into_body();
-    hub.close_topic("a");
+    hub.disconnect("a");
     assert_eq!(sent(&mut body), (":\n".to_owned(), true));
     let at = publish(&hub, "b", "x");
     hub.close();
@@ -99,7 +99,7 @@ async fn closing_a_topic_wakes_its_subscribers() {
         })
         .collect();
     tokio::task::yield_now().await;
-    assert_eq!((hub.close_topic("a"), hub.close_topic("b")), (2, 1));
+    assert_eq!((hub.disconnect("a"), hub.disconnect("b")), (2, 1));
     for waits in waits {
         // The one item is the reason for the end.
         assert_eq!(finished("a subscription to end", waits).await, 1);
@@ -115,7 +115,7 @@ fn old_and_new_subscriptions_of_a_closed_topic_share_no_pieces() {
         let start = last(hub.head());
         let mut old = hub.subscribe(topics);
         let at = topics.map(|topic| publish(&hub, topic, topic));
-        hub.close_topic("a");
+        hub.disconnect("a");
         let mut new = hub.subscribe(topics).after(start);
         let [a, b, c] = [0, 1, 2].map(|n| wire(topics[n], at[n]));
         let of_old = (b.clone() + &c, true);
