@@ -95,8 +95,8 @@ impl HubBuilder {
     }
 
     /// Sets the maximum memory of all histories together, in bytes. It includes all overhead, and
-    /// topics without subscribers. It does not include subscriptions, nor the topics that have some:
-    /// [`Hub::memory`] returns everything.
+    /// topics without subscribers. It does not include subscriptions, the topics that have some, and
+    /// the 128 KiB in which dropped topics are remembered. [`Hub::memory`] returns everything.
     ///
     /// Each publish enforces it. Cached copies of events are dropped first, and then the oldest
     /// events, whatever their topic. The newest event of the hub is never dropped for this bound.
@@ -162,7 +162,6 @@ impl HubBuilder {
             beginning: Default::default(),
             idle: Default::default(),
             finished: Default::default(),
-            has_finished: Default::default(),
             watchers: Default::default(),
             reset: self.reset,
             metrics: HubMetrics::new(self.name),

@@ -58,7 +58,7 @@ impl HubBuilder {
     ) -> Result<DistributedHub, EventLogError> {
         let backing = Backing::new(log.clone());
         let hub = self.starting_at(Position::default(), Some(backing));
-        hub.0.load().await?;
+        hub.0.load(None).await?;
         Ok(DistributedHub { hub, log })
     }
 }

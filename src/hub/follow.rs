@@ -2,7 +2,10 @@
 
 use std::{future::Future as _, pin::pin, task::Poll};
 
-use tokio::time::sleep;
+use tokio::{
+    task::yield_now,
+    time::{Instant, sleep, sleep_until},
+};
 
 use super::{
     backing::{Backing, in_time},
@@ -11,7 +14,6 @@ use super::{
     position::Position,
     replay::BACK_OFF,
     shared::{Added, Addition, Beginning, Loaded, Shared},
-    sync::lock,
 };
 use crate::wake::wake_all;
 
@@ -28,13 +30,14 @@ impl Shared {
                 let before = self.order.last();
                 // Ends with an error or after a gap.
                 let followed = self.follow_tail(backing).await;
-                if followed.is_ok() || self.order.last() != before {
+                if self.order.last() != before {
                     back_off = BACK_OFF.0;
+                    if followed.is_ok() {
+                        continue;
+                    }
                 }
-                if followed.is_err() {
-                    sleep(back_off).await;
-                    back_off = (2 * back_off).min(BACK_OFF.1);
-                }
+                sleep(back_off).await;
+                back_off = (2 * back_off).min(BACK_OFF.1);
             }
         });
         let mut closed = pin!(backing.closed.notified());
@@ -52,23 +55,24 @@ impl Shared {
     async fn follow_tail(&self, backing: &Backing) -> Result<(), EventLogError> {
         let mut tail: Box<dyn Tail> = in_time(backing.log.tail(self.order.last())).await?;
         loop {
+            let asked = Instant::now();
             match in_time(tail.next(PAGE)).await? {
-                Page::Entries(entries) => self.deliver(backing, entries),
-                Page::Gap => {
-                    let last = self.order.last();
-                    self.load().await?;
-                    if lock(&self.beginning).floor <= last {
-                        // It was not trimmed beyond what was read, so entries at its end are lost.
-                        backing.lost(self.order.last());
-                    }
-                    return Ok(());
+                Page::Entries(entries) if entries.is_empty() => {
+                    // A tail that does not wait must not keep the task busy.
+                    sleep_until(asked + BACK_OFF.0).await;
                 }
+                Page::Entries(entries) => {
+                    self.deliver(backing, entries);
+                    yield_now().await;
+                }
+                Page::Gap => return self.load(Some(self.order.last())).await,
             }
         }
     }
 
-    /// Loads the entries of the log into the history, and begins a new generation with them.
-    pub(super) async fn load(&self) -> Result<(), EventLogError> {
+    /// Loads the entries of the log into the history, and begins a new generation with them. After a
+    /// gap, the log was followed up to `last`.
+    pub(super) async fn load(&self, last: Option<Position>) -> Result<(), EventLogError> {
         let Some(backing) = &self.backing else {
             return Ok(());
         };
@@ -101,6 +105,11 @@ impl Shared {
         }
         if positions.is_empty() {
             positions.push(head);
+        }
+        if last.is_some_and(|last| beginning.floor <= last) {
+            // It was not trimmed beyond what was read, so entries at its end are lost. Known before
+            // anybody is reset, and comes back with the id of a reset.
+            backing.lost(head);
         }
         backing.know_only(positions);
         self.begin_generation(head, beginning);
@@ -137,7 +146,6 @@ impl Shared {
             if entry.at <= self.order.last() {
                 continue;
             }
-            let is_end = entry.record == Record::Finish;
             let addition = match entry.record {
                 Record::Event { event, coalesce } => {
                     items += 1;
@@ -150,9 +158,6 @@ impl Shared {
                 Added::New(at, size, notify) => {
                     bytes += size;
                     wakers.append(&mut self.complete(at, notify));
-                    if let Some(topic) = self.topics.get(&entry.topic).filter(|_| is_end) {
-                        self.finished(topic, at);
-                    }
                 }
                 Added::Before(_) | Added::Finished => {}
                 Added::Closed => break,

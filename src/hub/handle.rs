@@ -1,9 +1,9 @@
 //! A handle that changes the topics of a subscription.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, task::Waker};
 
 use super::{
-    changes::{Change, Changes},
+    changes::{Added, Changes},
     listener::{Listener, WHOLE},
     many::join,
     position::Position,
@@ -74,37 +74,48 @@ impl SubscriptionHandle {
     /// Removes a topic. The subscription yields no more of its events, including those that it has
     /// not yielded yet. A topic that it does not have is ignored.
     ///
+    /// The topic counts as subscribed to until the subscription is polled. It is woken for that.
+    ///
     /// Returns `false` if the subscription was dropped.
     pub fn remove(&self, topic: impl AsRef<str>) -> bool {
-        self.change(Change::Remove(topic.as_ref().into()))
+        let Ok(added) = self.changes.remove(topic.as_ref()) else {
+            return false;
+        };
+        let left = added.map(|added| self.give_up(added)).unwrap_or_default();
+        let signalled = self.listener.signal(WHOLE);
+        wake_all(left.into_iter().chain(signalled));
+        true
     }
 
     fn add_from(&self, topic: &str, after: Option<Position>) -> bool {
         let Some(index) = self.changes.take_place() else {
             return false;
         };
-        let mut place = join(&self.hub, topic, &self.listener, index);
+        let (mut place, wakers) = join(&self.hub, topic, &self.listener, index);
         if let Some(after) = after {
             // Without a log, no position is ahead of this hub.
             let last = self.hub.order.last();
             let is_ahead = self.hub.backing.is_none() && after > last;
             place.from = if is_ahead { last } else { after };
         }
-        self.change(Change::Add(index, place, after.is_some()))
+        let added = Added {
+            index,
+            place,
+            is_behind: after.is_some(),
+        };
+        let (is_added, left) = match self.changes.add(added) {
+            Ok(()) => (true, Vec::new()),
+            Err((added, is_open)) => (is_open, self.give_up(added)),
+        };
+        let signalled = self.listener.signal(WHOLE);
+        wake_all(wakers.into_iter().chain(left).chain(signalled));
+        is_added
     }
 
-    fn change(&self, change: Change) -> bool {
-        match self.changes.push(change) {
-            Ok(()) => {
-                wake_all(self.listener.signal(WHOLE));
-                true
-            }
-            Err(Change::Add(_, place, _)) => {
-                self.hub.leave(&place.topic, place.seat);
-                false
-            }
-            Err(Change::Remove(_)) => false,
-        }
+    /// Gives up the seat of a place that was not added. Returns wakers to wake.
+    fn give_up(&self, added: Added) -> Vec<Waker> {
+        self.changes.give_back_place(added.index);
+        self.hub.leave(&added.place.topic, added.place.seat)
     }
 }
 

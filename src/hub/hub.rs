@@ -172,11 +172,7 @@ impl Hub {
     /// Returns [`PublishError::Finished`] if the topic is finished already, and
     /// [`PublishError::Closed`] after [`close`](Self::close).
     pub fn finish(&self, topic: &str) -> Result<Position, PublishError> {
-        let at = self.add(topic, Addition::Finish)?;
-        if let Some(topic) = self.0.topics.get(topic) {
-            self.0.finished(topic, at);
-        }
-        Ok(at)
+        self.add(topic, Addition::Finish)
     }
 
     fn add<E>(&self, topic: &str, addition: Addition) -> Result<Position, PublishError<E>> {
@@ -337,7 +333,7 @@ impl Hub {
     /// `cargo test --test costs hub` compares it with the allocator's count.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.0.memory.bytes()
+        self.0.memory.bytes() + self.0.topics.remembered_bytes()
     }
 
     pub(super) fn is_closed(&self) -> bool {

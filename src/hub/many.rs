@@ -1,12 +1,18 @@
 //! The places of a subscription of several topics, or of topics that change.
 
-use std::{cmp::Reverse, collections::BinaryHeap, mem, sync::Arc, task::Waker};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+    mem,
+    sync::Arc,
+    task::Waker,
+};
 
 use super::{
-    changes::{Change, Changes},
+    changes::{Added, Changes},
     encoded_events::EncodedEvents,
     listener::{Listener, WHOLE},
-    one::{Left, Read},
+    one::{Left, One, Read},
     place::Place,
     position::Position,
     runs::Run,
@@ -15,6 +21,7 @@ use super::{
     sync::lock,
     topic::{Piece, Several, TopicState},
 };
+use crate::wake::wake_all;
 
 /// The places of a subscription of several topics.
 ///
@@ -42,6 +49,10 @@ pub(super) struct Many {
     idle: Option<u32>,
     /// The changes of a handle. `None` if there never was one.
     changes: Option<Arc<Changes>>,
+    /// The index of each topic's place. `None` until there is a change.
+    indices: Option<HashMap<Arc<str>, u32>>,
+    /// True while events are read from the log. Places that are added then start before them.
+    is_resuming: bool,
     /// True if all places were visited after the hub was closed.
     knows_close: bool,
     /// Set if a place ended because the server closed it.
@@ -61,12 +72,15 @@ enum Visit {
 }
 
 impl Many {
-    /// Takes seats in some topics. Returns also the position up to which all events were published.
-    pub(super) fn join<T: AsRef<str>>(hub: &Shared, names: &[T]) -> (Self, Position) {
+    /// Takes seats in some topics. Returns also the position up to which all events were published,
+    /// and wakers to wake.
+    pub(super) fn join<T: AsRef<str>>(hub: &Shared, names: &[T]) -> (Self, Position, Vec<Waker>) {
         let listener = Arc::new(Listener::default());
         let after = hub.order.complete();
+        let mut all_wakers = Vec::new();
         let places = names.iter().zip(0..).map(|(name, index)| {
-            let mut place = join(hub, name.as_ref(), &listener, index);
+            let (mut place, mut wakers) = join(hub, name.as_ref(), &listener, index);
+            all_wakers.append(&mut wakers);
             // An event can be published while an earlier one is under way in another topic.
             place.from = place.from.max(after);
             Some(place)
@@ -76,7 +90,19 @@ impl Many {
         if names.is_empty() {
             many.wait_for_end(hub);
         }
-        (many, after)
+        (many, after, all_wakers)
+    }
+
+    /// Takes the seat of a subscription of one topic, which has read up to `after`. Returns also
+    /// wakers to wake.
+    pub(super) fn replace(one: &One, hub: &Shared, after: Position) -> (Self, Vec<Waker>) {
+        let (mut many, _, mut wakers) = Self::join(hub, &[&one.topic.name]);
+        many.start_at(hub, |_| after);
+        for place in many.places.iter_mut().flatten() {
+            place.epoch = one.epoch; // it may have ended since
+        }
+        wakers.append(&mut one.leave(hub));
+        (many, wakers)
     }
 
     fn new(listener: Arc<Listener>, places: Vec<Option<Place>>) -> Self {
@@ -95,6 +121,8 @@ impl Many {
             set: None,
             idle: None,
             changes: None,
+            indices: None,
+            is_resuming: false,
             knows_close: false,
             was_closed: false,
         }
@@ -118,6 +146,18 @@ impl Many {
         self.changes
             .get_or_insert_with(|| Arc::new(Changes::new(places)))
             .clone()
+    }
+
+    /// Notes the indices of the topics, by which a change finds them.
+    fn index(&mut self) -> &mut HashMap<Arc<str>, u32> {
+        self.indices.get_or_insert_with(|| {
+            let places = self.places.iter().zip(0..);
+            let named = places.filter_map(|(place, index)| {
+                let place = place.as_ref()?;
+                Some((place.topic.name.clone(), index))
+            });
+            named.collect()
+        })
     }
 
     pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
@@ -207,8 +247,8 @@ impl Many {
         self.wait(hub, waker).is_some() && hub.order.wait(*first, waker.clone()).is_ok()
     }
 
-    /// Takes the signals and changes since the last read.
-    fn take_news(&mut self, hub: &Shared, after: Position) {
+    /// Takes the signals and changes since the last read. Returns whether there were changes.
+    fn take_news(&mut self, hub: &Shared, after: Position) -> bool {
         for index in self.listener.take(&mut self.news) {
             self.unread.push(Reverse((Position::default(), index)));
         }
@@ -220,56 +260,133 @@ impl Many {
                 _ => self.unread.push(Reverse((Position::default(), index))),
             }
         }
-        if let Some(changes) = self.changes.clone() {
-            for change in changes.take() {
-                self.change(hub, &changes, change, after);
+        let Some(changes) = self.changes.clone() else {
+            return false;
+        };
+        let all = changes.take();
+        let has_changed = !all.is_empty();
+        let mut wakers = Vec::new();
+        for (name, change) in all {
+            if change.removes {
+                wakers.append(&mut self.remove(hub, &changes, &name));
+            }
+            if let Some(added) = change.adds {
+                wakers.append(&mut self.add(hub, &changes, added, after));
             }
         }
+        wake_all(wakers);
+        has_changed
     }
 
-    /// Applies a change that a handle has made.
-    fn change(&mut self, hub: &Shared, changes: &Changes, change: Change, after: Position) {
-        self.leave_set(hub);
-        match change {
-            Change::Add(index, place, is_behind) => {
-                let is_same = |other: &&Place| Arc::ptr_eq(&other.topic, &place.topic);
-                let other = self.places().find(is_same);
-                if let Some(other) = other {
-                    let was_closed = hub.lock(&other.topic).closed_epoch > other.epoch;
-                    if !was_closed && !other.is_over {
-                        hub.leave(&place.topic, place.seat);
-                        changes.give_back_place(index);
-                        return;
-                    }
-                    let ended = Change::Remove(place.topic.name.clone());
-                    self.change(hub, changes, ended, after);
-                }
-                let rows = self.places.len().max(index as usize + 1);
-                self.places.resize_with(rows, || None);
-                if is_behind && place.from < after {
-                    self.behind.push(index);
-                } else {
-                    self.from = self.from.max(place.from);
-                    self.unread.push(Reverse((Position::default(), index)));
-                }
-                self.places[index as usize] = Some(place);
-                self.open += 1;
+    /// Waits for a change of the topics, while events are read from the log. Returns whether there was
+    /// one.
+    pub(super) fn watch(&mut self, hub: &Shared, after: Position, waker: &Waker) -> bool {
+        let mut has_changed = false;
+        self.is_resuming = true;
+        loop {
+            has_changed |= self.take_news(hub, after);
+            for Reverse((_, index)) in mem::take(&mut self.unread) {
+                let Some(place) = self.place(index) else {
+                    continue;
+                };
+                let mut state = hub.lock(&place.topic);
+                state.seats.arm(place.seat);
+                has_changed |= state.closed_epoch > place.epoch;
             }
-            Change::Remove(name) => {
-                let named = |place: &Option<Place>| {
-                    place.as_ref().is_some_and(|place| place.topic.name == name)
-                };
-                let Some(index) = self.places.iter().position(named) else {
-                    return;
-                };
-                if let Some(place) = self.places[index].take() {
-                    self.open -= usize::from(!place.is_over);
-                    hub.leave(&place.topic, place.seat);
-                    changes.give_back_place(index as u32);
-                    self.behind.retain(|behind| *behind != index as u32);
-                }
+            let (version, _replaced) = self.listener.wait(waker.clone());
+            if version.is_some() {
+                break;
             }
         }
+        has_changed
+    }
+
+    /// Returns whether the subscription has no topic left, because it was disconnected from all.
+    pub(super) fn is_disconnected(&self, hub: &Shared) -> bool {
+        let has_more = self.changes.is_some() || self.idle.is_some();
+        !has_more && self.wanted(hub).is_empty()
+    }
+
+    /// Returns the topics whose events are read from the log, and the positions after which.
+    pub(super) fn wanted(&self, hub: &Shared) -> HashMap<Arc<str>, Position> {
+        let places = self.places.iter().zip(0..);
+        let wanted = places.filter_map(|(place, index)| {
+            let place = place.as_ref()?;
+            let is_open = hub.lock(&place.topic).closed_epoch <= place.epoch;
+            // Those that are behind are read from the history.
+            (is_open && !self.behind.contains(&index))
+                .then(|| (place.topic.name.clone(), place.from))
+        });
+        wanted.collect()
+    }
+
+    /// Goes on with the history, after events were read from the log.
+    pub(super) fn resume(&mut self) {
+        self.is_resuming = false;
+        self.visit_all();
+        let behind = &self.behind;
+        self.unread
+            .retain(|Reverse((_, index))| !behind.contains(index));
+    }
+
+    fn place(&mut self, index: u32) -> Option<&mut Place> {
+        self.places.get_mut(index as usize)?.as_mut()
+    }
+
+    /// Adds a place, unless the topic has one. Returns wakers to wake.
+    fn add(
+        &mut self,
+        hub: &Shared,
+        changes: &Changes,
+        added: Added,
+        after: Position,
+    ) -> Vec<Waker> {
+        let Added {
+            index,
+            place,
+            is_behind,
+        } = added;
+        let name = place.topic.name.clone();
+        let mut wakers = Vec::new();
+        if let Some(other) = self.index().get(&name).copied() {
+            let is_open = self.place(other).is_some_and(|other| {
+                let began_anew = hub.lock(&other.topic).epoch != other.epoch;
+                !other.is_over && !began_anew
+            });
+            if is_open {
+                changes.give_back_place(index);
+                return hub.leave(&place.topic, place.seat);
+            }
+            wakers = self.remove(hub, changes, &name);
+        }
+        self.leave_set(hub);
+        let rows = self.places.len().max(index as usize + 1);
+        self.places.resize_with(rows, || None);
+        if self.is_resuming || (is_behind && place.from < after) {
+            self.behind.push(index);
+        } else {
+            self.from = self.from.max(place.from);
+            self.unread.push(Reverse((Position::default(), index)));
+        }
+        self.places[index as usize] = Some(place);
+        self.index().insert(name, index);
+        self.open += 1;
+        wakers
+    }
+
+    /// Removes the place in a topic, if there is one. Returns wakers to wake.
+    fn remove(&mut self, hub: &Shared, changes: &Changes, name: &str) -> Vec<Waker> {
+        let Some(index) = self.index().remove(name) else {
+            return Vec::new();
+        };
+        self.leave_set(hub);
+        self.behind.retain(|behind| *behind != index);
+        let Some(place) = self.places[index as usize].take() else {
+            return Vec::new();
+        };
+        self.open -= usize::from(!place.is_over);
+        changes.give_back_place(index);
+        hub.leave(&place.topic, place.seat)
     }
 
     /// Marks all places as perhaps unread.
@@ -288,13 +405,13 @@ impl Many {
             let Some(state) = hub.lock_in(&place.topic, generation) else {
                 return Read::NewGeneration;
             };
-            let is_closed = state.closed_epoch > place.epoch;
-            if !is_closed && state.loses(place.from) {
+            if state.loses_since(place.epoch, place.from) {
                 return Read::Lost;
             }
+            let is_ended = state.epoch != place.epoch;
             let mut piece = Piece::default();
             let missed = state.history.after(place.from);
-            let missed = missed.take_while(|stored| stored.at <= after && !is_closed);
+            let missed = missed.take_while(|stored| stored.at <= after && !is_ended);
             let missed: Vec<_> = missed
                 .take_while(|stored| piece.takes(&stored.events))
                 .collect();
@@ -404,7 +521,7 @@ impl Many {
             return Read::NewGeneration;
         };
         let from = place.from.max(*after);
-        if state.closed_epoch <= place.epoch && state.loses(from) {
+        if state.loses_since(place.epoch, from) {
             self.unread.push(Reverse((Position::default(), index)));
             return Read::Lost;
         }
@@ -456,12 +573,15 @@ impl Many {
             let Some(place) = self.places.get_mut(index as usize).and_then(Option::as_mut) else {
                 continue; // it was removed
             };
+            if place.is_over {
+                continue; // another place had its index when it was listed
+            }
             let Some(mut state) = hub.lock_in(&place.topic, generation) else {
                 self.unread.push(Reverse((unread, index)));
                 return Read::NewGeneration;
             };
             let from = place.from.max(last);
-            if state.closed_epoch <= place.epoch && state.loses(from) {
+            if state.loses_since(place.epoch, from) {
                 self.unread.push(Reverse((Position::default(), index)));
                 if events.is_empty() {
                     return Read::Lost;
@@ -526,7 +646,7 @@ impl Many {
             return Visit::NewGeneration;
         };
         let from = place.from.max(after);
-        if state.closed_epoch <= place.epoch && state.loses(from) {
+        if state.loses_since(place.epoch, from) {
             return Visit::Lost;
         }
         let (seat, epoch) = (place.seat, place.epoch);
@@ -603,6 +723,19 @@ impl Many {
     pub(super) fn skip_and_count(&mut self, hub: &Shared, after: Position) -> u64 {
         let mut all_skipped = 0;
         self.take_news(hub, after);
+        for index in &self.behind {
+            let place = self.places[*index as usize].as_mut().expect(BEHIND);
+            let mut state = hub.lock(&place.topic);
+            let missed = state.history.after(place.from);
+            let missed = missed.take_while(|stored| stored.at <= after);
+            let (skipped, newest) =
+                missed.fold((0, None), |(count, _), stored| (count + 1, Some(stored.at)));
+            if let (2.., Some(newest)) = (skipped, newest) {
+                place.from = newest.before();
+                state.counts.losses_mut().skipped += skipped - 1;
+                all_skipped += skipped - 1;
+            }
+        }
         for Reverse((_, index)) in self.unread.iter() {
             let Some(place) = self
                 .places
@@ -671,6 +804,7 @@ impl Many {
     /// Starts again after a reset, at the position of the subscription.
     pub(super) fn start_again(&mut self) {
         self.behind.clear();
+        self.is_resuming = false;
         for place in self.places.iter_mut().flatten() {
             place.from = Position::default();
         }
@@ -678,21 +812,18 @@ impl Many {
         self.visit_all();
     }
 
-    /// Gives up all seats.
-    pub(super) fn leave(&mut self, hub: &Shared) {
+    /// Gives up all seats. Returns wakers to wake.
+    pub(super) fn leave(&mut self, hub: &Shared) -> Vec<Waker> {
         self.leave_set(hub);
-        for place in self.places.drain(..).flatten() {
-            hub.leave(&place.topic, place.seat);
-        }
         if let Some(seat) = self.idle.take() {
             let _held = lock(&hub.idle).leave(seat);
         }
         let changes = self.changes.take();
-        for change in changes.iter().flat_map(|changes| changes.close()) {
-            if let Change::Add(_, place, _) = change {
-                hub.leave(&place.topic, place.seat);
-            }
-        }
+        let added = changes.iter().flat_map(|changes| changes.close());
+        let places = self.places.drain(..).flatten().chain(added);
+        places
+            .flat_map(|place| hub.leave(&place.topic, place.seat))
+            .collect()
     }
 }
 
@@ -706,8 +837,13 @@ impl From<Visit> for Read {
     }
 }
 
-/// Takes a seat in a topic for a place of a listener.
-pub(super) fn join(hub: &Shared, name: &str, listener: &Arc<Listener>, index: u32) -> Place {
+/// Takes a seat in a topic for a place of a listener. Returns also wakers to wake.
+pub(super) fn join(
+    hub: &Shared,
+    name: &str,
+    listener: &Arc<Listener>,
+    index: u32,
+) -> (Place, Vec<Waker>) {
     hub.join(name, |topic, state| Place {
         topic: topic.clone(),
         seat: state.seats.join_listener(listener.clone(), index),

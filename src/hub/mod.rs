@@ -27,12 +27,14 @@ mod changes;
 mod demand;
 mod distributed;
 mod encoded_events;
+mod finished;
 mod follow;
 mod handle;
 mod history;
 #[expect(clippy::module_inception, reason = "the file defines `Hub`")]
 mod hub;
 mod info;
+mod interrupted;
 mod item;
 mod keys;
 mod latest;

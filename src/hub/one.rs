@@ -18,7 +18,7 @@ use super::{
 pub(super) struct One {
     pub(super) topic: Arc<Topic>,
     seat: u32,
-    epoch: u32,
+    pub(super) epoch: u32,
     /// The topic's counter of published events at the last skip, or at the start.
     seen: u64,
 }
@@ -72,9 +72,10 @@ impl Left {
 }
 
 impl One {
-    /// Takes a seat in a topic. Returns also the position of the last event that was published.
-    pub(super) fn join(hub: &Shared, name: &str) -> (Self, Position) {
-        hub.join(name, |topic, state| {
+    /// Takes a seat in a topic. Returns also the position of the last event that was published, and
+    /// wakers to wake.
+    pub(super) fn join(hub: &Shared, name: &str) -> (Self, Position, Vec<Waker>) {
+        let ((one, last), wakers) = hub.join(name, |topic, state| {
             let one = Self {
                 topic: topic.clone(),
                 seat: state.seats.join(),
@@ -83,7 +84,8 @@ impl One {
             };
             // Every event of the topic with a position that was given is already in it.
             (one, hub.order.last())
-        })
+        });
+        (one, last, wakers)
     }
 
     /// Reads the next events after `after`, up to `limit` if there is one, and moves `after`.
@@ -106,7 +108,7 @@ impl One {
         if state.closed_epoch > self.epoch {
             return Read::Closed;
         }
-        if state.loses(*after) {
+        if state.loses_since(self.epoch, *after) {
             return Read::Lost;
         }
         if state.epoch != self.epoch {
@@ -132,6 +134,15 @@ impl One {
         }
         _replaced = state.seats.arm_with(self.seat, waker);
         Read::Events(events, Some(left.at(self.topic.version())))
+    }
+
+    /// Waits for a change of the topic. Returns `false` if the subscription was disconnected.
+    pub(super) fn watch(&self, hub: &Shared, waker: &Waker) -> bool {
+        let waker = waker.clone();
+        let _replaced;
+        let mut state = hub.lock(&self.topic);
+        _replaced = state.seats.arm_with(self.seat, waker);
+        state.closed_epoch <= self.epoch
     }
 
     /// Waits for something new after `after`. Returns `None` if there is something already.
@@ -196,8 +207,8 @@ impl One {
         oldest.map_or(end, |oldest| oldest.at.before().max(state.complete_since()))
     }
 
-    /// Gives up the seat.
-    pub(super) fn leave(&self, hub: &Shared) {
-        hub.leave(&self.topic, self.seat);
+    /// Gives up the seat. Returns wakers to wake.
+    pub(super) fn leave(&self, hub: &Shared) -> Vec<Waker> {
+        hub.leave(&self.topic, self.seat)
     }
 }

@@ -1,7 +1,7 @@
 //! A replay from the log, for a client that missed more than the history holds.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -11,10 +11,11 @@ use std::{
 
 use tokio::{
     sync::OnceCell,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, Sleep, sleep, timeout_at},
 };
 
 use super::{
+    backing::CALL,
     encoded_events::EncodedEvents,
     item::Item,
     log::{Entry, Page, Record},
@@ -31,16 +32,28 @@ pub(super) struct Replay {
     /// The mutex makes the subscription `Sync`, since an [`EventLog`](super::EventLog) promises only
     /// `Send` futures. It is never locked.
     reading: Option<Mutex<Reading>>,
-    /// The events that were read, with their positions.
-    read: VecDeque<(Position, EncodedEvents)>,
+    /// The events that were read.
+    read: VecDeque<Missed>,
+    /// The topics whose events are yielded, and the positions after which. `None` if they are all
+    /// that were asked for.
+    only: Option<HashMap<Arc<str>, Position>>,
+    /// The time left for the log after the hub was closed.
+    closing: Option<Pin<Box<Sleep>>>,
     /// The position up to which everything was read.
     upto: Position,
 }
 
 type Reading = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
+/// An event that the client missed.
+struct Missed {
+    at: Position,
+    topic: Arc<str>,
+    events: EncodedEvents,
+}
+
 enum Outcome {
-    Read(Position, VecDeque<(Position, EncodedEvents)>),
+    Read(Position, VecDeque<Missed>),
     Gap,
     Unavailable,
 }
@@ -79,8 +92,21 @@ impl Replay {
         Self {
             reading: Some(Mutex::new(Box::pin(read(hub, topics, after)))),
             read: VecDeque::new(),
+            only: None,
+            closing: None,
             upto: after,
         }
+    }
+
+    /// Drops the events of other topics than these, and those up to the position of each.
+    pub(super) fn keep_only(&mut self, topics: HashMap<Arc<str>, Position>) {
+        self.only = Some(topics);
+    }
+
+    /// Waits until a log that still does not answer has had its time after the end of the hub.
+    pub(super) fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let closing = self.closing.get_or_insert_with(|| Box::pin(sleep(CALL)));
+        closing.as_mut().poll(cx)
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Replayed> {
@@ -94,17 +120,23 @@ impl Replay {
                 Outcome::Unavailable => return Poll::Ready(Replayed::Unavailable),
             }
         }
+        if let Some(only) = self.only.take() {
+            let is_wanted = |missed: &Missed| {
+                let from = only.get(&missed.topic);
+                from.is_some_and(|from| missed.at > *from)
+            };
+            self.read.retain(is_wanted);
+        }
         let mut piece = Piece::default();
-        let fits = self
-            .read
-            .iter()
-            .take_while(|(_, events)| piece.takes(events))
+        let fits = self.read.iter();
+        let fits = fits
+            .take_while(|missed| piece.takes(&missed.events))
             .count();
         let fits: Vec<_> = self.read.drain(..fits).collect();
         Poll::Ready(match fits.last() {
-            Some((last, _)) => {
-                let events = EncodedEvents::join(fits.iter().map(|(_, events)| events));
-                Replayed::Events(*last, events)
+            Some(last) => {
+                let events = EncodedEvents::join(fits.iter().map(|missed| &missed.events));
+                Replayed::Events(last.at, events)
             }
             None => Replayed::Live(self.upto),
         })
@@ -152,7 +184,11 @@ async fn read(hub: Arc<Shared>, topics: Vec<Arc<Topic>>, after: Position) -> Out
                 Some(_) if ended.contains(&entry.topic) => return Outcome::Gap,
                 Some(events) => {
                     bytes += events.len();
-                    read.push_back((entry.at, events));
+                    read.push_back(Missed {
+                        at: entry.at,
+                        topic: entry.topic.clone(),
+                        events,
+                    });
                 }
                 None if entry.record == Record::Remove => {
                     // What the topic had before is lost.

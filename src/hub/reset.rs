@@ -8,7 +8,8 @@ use crate::wire::{Event, EventType};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ResetReason {
-    /// The history no longer reaches back to the client's last event ID.
+    /// The history no longer reaches back to the client's last event ID, or to the start that the
+    /// subscription asked for.
     Expired,
     /// The client's last event ID is not a [`Position`](super::Position), or one of another hub, or
     /// one from before a restart. A [`DistributedHub`](super::DistributedHub) reports `Expired` for a

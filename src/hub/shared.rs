@@ -1,7 +1,7 @@
 //! The state that the handles and subscriptions of a hub share, and the steps that change it.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     mem,
     sync::{Arc, atomic::Ordering::SeqCst},
     task::Waker,
@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::{
     backing::Backing,
     encoded_events::EncodedEvents,
+    finished::Finished,
     history::{History, Limits},
     item::Item,
     memory::{CacheOwner, Memory},
@@ -22,7 +23,7 @@ use super::{
     reset::ResetEvent,
     seats::{PAGE, Seats},
     sets::Sets,
-    sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, lock},
+    sync::{AtomicU64, Mutex, MutexGuard, lock},
     topic::{Finish, Footprint, Topic, TopicState, UNJOINED},
     topics::Topics,
     watchers::Watchers,
@@ -44,10 +45,7 @@ pub(super) struct Shared {
     pub(super) beginning: Mutex<Beginning>,
     /// The listeners that only wait for the end of the hub.
     pub(super) idle: Mutex<Seats>,
-    /// Finished topics with their ends, and the time at which their history is dropped.
-    pub(super) finished: Mutex<VecDeque<(Instant, Arc<Topic>, Position)>>,
-    /// True if there are some, so that a publish need not lock them.
-    pub(super) has_finished: AtomicBool,
+    pub(super) finished: Finished,
     pub(super) watchers: Watchers,
     pub(super) reset: ResetEvent,
     pub(super) metrics: HubMetrics,
@@ -117,7 +115,7 @@ impl Notify {
         if let Some((topic, armed)) = self.pages {
             self.wakers.reserve_exact(armed.len());
             for page in armed.chunks(PAGE) {
-                topic.lock().seats.take_page(page, &mut self.wakers);
+                topic.take_page(page, &mut self.wakers);
             }
             topic.lock().seats.reuse(armed);
         }
@@ -176,13 +174,7 @@ impl Shared {
         state.floor = state.floor.max(loaded.floor);
         state.forget_runs();
         state.history = loaded.history;
-        state.finish = loaded.finish.map(|at| {
-            Box::new(Finish {
-                at,
-                time: 0,
-                is_over: false,
-            })
-        });
+        state.finish = loaded.finish.map(|at| Finish::new(at, 0));
         state.before_last = state.last().map_or(state.floor, Position::before);
         if !state.is_removed {
             self.report(topic, state);
@@ -209,9 +201,7 @@ impl Shared {
             let topic = self.topic(name);
             let mut state = self.lock(&topic);
             if state.is_removed {
-                let lost = state.complete_since();
-                drop(state);
-                self.remove_row(&topic, lost);
+                self.remove_row(&topic, state);
                 continue;
             }
             let result = change(&topic, &mut state);
@@ -220,24 +210,27 @@ impl Shared {
         }
     }
 
-    /// Takes a seat in a topic, which `take` does.
+    /// Takes a seat in a topic, which `take` does. Returns also wakers, which the caller wakes when it
+    /// can give up the seat again.
     pub(super) fn join<T>(
         &self,
         name: &str,
         take: impl FnOnce(&Arc<Topic>, &mut TopicState) -> T,
-    ) -> T {
+    ) -> (T, Vec<Waker>) {
         let (seat, is_first) = self.with_topic(name, |topic, state| {
             let is_first = state.seats.is_empty();
             (take(topic, state), is_first)
         });
-        if is_first {
-            self.watchers.changed(name);
-        }
-        seat
+        let wakers = match is_first {
+            true => self.watchers.changed(name),
+            false => Vec::new(),
+        };
+        (seat, wakers)
     }
 
-    /// Gives up a seat in a topic.
-    pub(super) fn leave(&self, topic: &Arc<Topic>, seat: u32) {
+    /// Gives up a seat in a topic. Returns wakers to wake.
+    #[must_use = "the wakers are to be woken"]
+    pub(super) fn leave(&self, topic: &Arc<Topic>, seat: u32) -> Vec<Waker> {
         let _held; // dropped after the lock is released
         let mut state = self.lock(topic);
         _held = state.seats.leave(seat);
@@ -246,8 +239,9 @@ impl Shared {
             state.forget_runs();
         }
         self.tidy(topic, state);
-        if is_last {
-            self.watchers.changed(&topic.name);
+        match is_last {
+            true => self.watchers.changed(&topic.name),
+            false => Vec::new(),
         }
     }
 
@@ -273,15 +267,13 @@ impl Shared {
         }
         if state.is_void() {
             state.is_removed = true;
-            let lost = state.complete_since();
             let before = mem::take(&mut state.reported);
             let listed = mem::take(&mut state.listed);
-            drop(state);
             if listed != Position::default() {
                 self.memory.unlist(listed, topic);
             }
             self.memory.report(before, Footprint::default());
-            self.remove_row(topic, lost);
+            self.remove_row(topic, state);
             return;
         }
         self.report(topic, &mut state);
@@ -301,8 +293,11 @@ impl Shared {
         self.memory.report(before, now);
     }
 
-    fn remove_row(&self, topic: &Topic, lost: Position) {
-        if self.topics.remove(topic, lost) {
+    /// Removes a void topic from the table.
+    fn remove_row(&self, topic: &Topic, state: MutexGuard<'_, TopicState>) {
+        let (lost, is_interrupted) = (state.complete_since(), state.has_begun());
+        drop(state);
+        if self.topics.remove(topic, lost, is_interrupted) {
             self.metrics.topics(-1);
         }
     }
@@ -323,7 +318,7 @@ impl Shared {
                 }
                 // Two servers may have finished it.
                 if finish.is_over || !matches!(addition, Addition::Finish) {
-                    state.restart();
+                    self.restart(state);
                 }
             }
             let Ok(at) = self.order.give(at) else {
@@ -336,15 +331,11 @@ impl Shared {
                     bytes = stored.events.len();
                     state.push(stored, self.limits);
                 }
-                Addition::Finish => {
-                    state.finish.get_or_insert_with(|| {
-                        Box::new(Finish {
-                            at,
-                            time: now,
-                            is_over: false,
-                        })
-                    });
+                Addition::Finish if state.finish.is_none() => {
+                    state.finish = Some(Finish::new(at, now));
+                    self.finished(topic.clone(), at);
                 }
+                Addition::Finish => {}
                 Addition::Remove => state.remove(),
             }
             Added::New(at, bytes, Notify::take(topic, state))
@@ -385,7 +376,7 @@ impl Shared {
             let is_first = at <= listed;
             let is_kept = at == newest && !self.memory.is_too_old(time, now);
             if is_first && !is_kept && !state.trim() {
-                state.restart(); // forgets that the topic was finished
+                self.restart(&mut state); // forgets that the topic was finished
             }
             self.tidy(&topic, state);
             if is_first && is_kept {
@@ -440,24 +431,20 @@ impl Shared {
     /// Remembers a finished topic, whose history is dropped later.
     pub(super) fn finished(&self, topic: Arc<Topic>, at: Position) {
         if let Some(over) = Instant::now().checked_add(self.finished_for) {
-            let mut finished = lock(&self.finished);
-            finished.push_back((over, topic, at));
-            self.has_finished.store(true, SeqCst);
+            self.finished.add(at, over, topic);
+        }
+    }
+
+    /// Starts a finished topic anew.
+    fn restart(&self, state: &mut TopicState) {
+        if let Some(at) = state.restart() {
+            self.finished.remove(at);
         }
     }
 
     /// Drops the histories of topics that were finished long enough ago.
     pub(super) fn end_finished(&self) {
-        while self.has_finished.load(SeqCst) {
-            let topic = {
-                let mut finished = lock(&self.finished);
-                self.has_finished.store(!finished.is_empty(), SeqCst);
-                match finished.front() {
-                    Some((over, ..)) if *over <= Instant::now() => finished.pop_front(),
-                    _ => return,
-                }
-            };
-            let Some((_, topic, at)) = topic else { return };
+        while let Some((at, topic)) = self.finished.take_due() {
             let mut state = self.lock(&topic);
             // It may have begun anew, and ended again.
             if let Some(finish) = state.finish.as_mut().filter(|finish| finish.at == at) {
@@ -471,12 +458,13 @@ impl Shared {
     /// Drops the history of a topic, which may be finished. Returns whether there was one.
     pub(super) fn remove(&self, name: &str) -> bool {
         let Some(topic) = self.topics.get(name) else {
+            self.topics.begin_anew(name);
             return false;
         };
         let mut state = self.lock(&topic);
         let had_history = !state.history.is_empty() || state.finish.is_some();
         state.remove();
-        state.restart();
+        self.restart(&mut state);
         // An event that is added now has no seats to signal, so it is complete after these signals.
         let held = self.order.hold();
         let notify = Notify::take(&topic, &mut state);
@@ -519,6 +507,7 @@ impl Shared {
             self.order.move_to(head);
             self.generation.fetch_add(1, SeqCst);
         }
+        self.finished.clear();
         for name in names {
             let topic = self.with_topic(&name, |topic, _| topic.clone());
             let finish = self.lock(&topic).finish.as_ref().map(|finish| finish.at);

@@ -22,10 +22,11 @@ use super::{
     replay::{Replay, Replayed},
     reset::ResetReason,
     shared::Shared,
-    topic::Topic,
+    topic::{Topic, TopicState},
 };
 use crate::{
     request::LastEventId,
+    wake::wake_all,
     wire::{EndEarly, Output, encode_to},
 };
 
@@ -95,7 +96,7 @@ enum Start {
     #[default]
     Next,
     /// With the last events.
-    Last(usize),
+    Last,
     /// With the first event of each topic.
     First,
 }
@@ -113,6 +114,8 @@ enum Stage {
     Claims,
     /// With an id that the log does not reach back to.
     Expired,
+    /// Before the first read. The newest event of a topic, with which it was to begin, was dropped.
+    Gone,
     Live,
     /// After the end.
     Over,
@@ -130,19 +133,19 @@ impl Subscription {
         names.dedup();
         hub.end_finished();
         let generation = hub.generation();
-        let (places, after) = match &names[..] {
+        let (places, after, wakers) = match &names[..] {
             [name] => {
-                let (one, after) = One::join(&hub, name);
-                (Places::One(one), after)
+                let (one, after, wakers) = One::join(&hub, name);
+                (Places::One(one), after, wakers)
             }
             names => {
-                let (many, after) = Many::join(&hub, names);
-                (Places::Many(Box::new(many)), after)
+                let (many, after, wakers) = Many::join(&hub, names);
+                (Places::Many(Box::new(many)), after, wakers)
             }
         };
         hub.metrics.subscribed();
         hub.metrics.holds(hub.memory.bytes());
-        Self {
+        let subscription = Self {
             hub,
             places,
             after,
@@ -152,7 +155,9 @@ impl Subscription {
             has_id: false,
             left: None,
             extra: None,
-        }
+        };
+        wake_all(wakers); // if one of them panics, the seats are given up
+        subscription
     }
 
     /// Starts after the last event ID that a client sent. An empty id has no effect.
@@ -206,24 +211,46 @@ impl Subscription {
     /// assert_eq!(events, &*last_two);
     /// ```
     pub fn replay(mut self, events: usize) -> Self {
-        self.left = None;
-        self.extra().start = Start::Last(events);
+        if self.stage == Stage::New {
+            self.left = None;
+            self.extra().start = Start::Last;
+            let hub = &self.hub;
+            match &mut self.places {
+                Places::One(one) => self.after = one.before_last(hub, events),
+                Places::Many(many) => {
+                    self.after = Position::default();
+                    many.start_before_last(hub, events);
+                }
+            }
+        }
         self
     }
 
     /// Starts with the first event of each topic, if the client sent no last event ID.
     ///
     /// If the history of a topic no longer reaches back to its first event, the subscription yields
-    /// a reset with [`ResetReason::Expired`] instead. A topic that was removed is a new topic
-    /// afterwards. A [`DistributedHub`](crate::hub::DistributedHub) starts with the first event that
-    /// its log had when the server started.
+    /// a reset with [`ResetReason::Expired`] instead. This includes a topic whose events were all
+    /// dropped for their age or for memory while nobody was subscribed: the hub remembers up to 16,384
+    /// of them. A topic that was [removed](crate::Hub::remove) is a new topic afterwards. A
+    /// [`DistributedHub`](crate::hub::DistributedHub) starts with the first event that its log had
+    /// when the server started.
     ///
     /// With a last event ID, [`after`](Self::after) takes precedence, in whatever order both are
     /// called. Use it for a stream with a beginning and an [end](crate::Hub::finish), if clients may
     /// reload at any time.
     pub fn from_start(mut self) -> Self {
-        self.left = None;
-        self.extra().start = Start::First;
+        if self.stage == Stage::New {
+            self.left = None;
+            self.extra().start = Start::First;
+            let hub = &self.hub;
+            match &mut self.places {
+                Places::One(one) => self.after = hub.lock(&one.topic).beginning(),
+                Places::Many(many) => {
+                    self.after = Position::default();
+                    many.start_at(hub, TopicState::beginning);
+                }
+            }
+        }
         self
     }
 
@@ -264,11 +291,9 @@ impl Subscription {
     pub fn handle(&mut self) -> SubscriptionHandle {
         self.left = None;
         if let Places::One(one) = &self.places {
-            let (mut many, _) = Many::join(&self.hub, &[&one.topic.name]);
-            let after = self.after;
-            many.start_at(&self.hub, |_| after);
-            one.leave(&self.hub);
+            let (many, wakers) = Many::replace(one, &self.hub, self.after);
             self.places = Places::Many(Box::new(many));
+            wake_all(wakers);
         }
         let Places::Many(many) = &mut self.places else {
             unreachable!("a subscription of one topic was turned into one of several")
@@ -323,12 +348,15 @@ impl Subscription {
                         return Poll::Ready(Some(reset));
                     }
                 }
-                Stage::Expired => {
+                Stage::Expired | Stage::Gone => {
                     if let Some(reset) = self.lose(ResetReason::Expired) {
                         return Poll::Ready(Some(reset));
                     }
                 }
-                Stage::New => self.start(),
+                Stage::New => {
+                    self.start();
+                    continue;
+                }
                 Stage::Resuming | Stage::Live => {}
             }
             let mut limit = None;
@@ -421,32 +449,13 @@ impl Subscription {
     /// Begins without a last event ID.
     fn start(&mut self) {
         let start = self.extra.as_ref().map_or(Start::Next, |extra| extra.start);
-        let hub = &self.hub;
-        match start {
-            Start::Next if self.on_lag == OnLag::Latest => {
-                self.skip_to_newest(None, false);
+        self.stage = match start {
+            Start::Next if self.on_lag == OnLag::Latest && !self.skip_to_newest(None, false) => {
+                Stage::Gone
             }
-            Start::Next => {}
-            Start::Last(events) => match &mut self.places {
-                Places::One(one) => self.after = one.before_last(hub, events),
-                Places::Many(many) => {
-                    self.after = Position::default();
-                    many.start_before_last(hub, events);
-                }
-            },
-            Start::First => match &mut self.places {
-                Places::One(one) => self.after = hub.lock(&one.topic).floor,
-                Places::Many(many) => {
-                    self.after = Position::default();
-                    many.start_at(hub, |state| state.floor);
-                }
-            },
-        }
-        // A first event that is no longer available has expired.
-        self.stage = if matches!(start, Start::First) {
-            Stage::Resuming
-        } else {
-            Stage::Live
+            Start::Next | Start::Last => Stage::Live,
+            // A first event that is no longer available has expired.
+            Start::First => Stage::Resuming,
         };
     }
 
@@ -455,7 +464,8 @@ impl Subscription {
     fn lose(&mut self, reason: ResetReason) -> Option<EncodedEvents> {
         let generation = self.hub.generation();
         let is_new = generation != self.generation;
-        let after = (!is_new && reason != ResetReason::Unknown).then_some(self.after);
+        let has_place = reason != ResetReason::Unknown && self.stage != Stage::Gone;
+        let after = (!is_new && has_place).then_some(self.after);
         let is_lag = reason == ResetReason::Lagged;
         if is_lag {
             self.hub.metrics.lagged();
@@ -468,12 +478,15 @@ impl Subscription {
         let disconnects = is_lag && self.on_lag == OnLag::Disconnect && self.has_id;
         let last = if disconnects {
             Some(self.end_early(EndEarly::Lagged))
+        } else if self.on_lag == OnLag::Latest && self.skip_to_newest(after, is_new) {
+            None
         } else {
+            Some(self.reset(reason, is_new))
+        };
+        if !disconnects {
             self.stage = Stage::Live;
             self.generation = generation;
-            let gets_newest = self.on_lag == OnLag::Latest && self.skip_to_newest(after, is_new);
-            (!gets_newest).then(|| self.reset(reason, is_new))
-        };
+        }
         for topic in lossy {
             let mut state = self.hub.lock(&topic);
             let losses = state.counts.losses_mut();
@@ -486,7 +499,11 @@ impl Subscription {
     /// Returns the topics that have lost events after `after`, or all if it is `None`.
     fn lossy_topics(&self, after: Option<Position>) -> Vec<Arc<Topic>> {
         let is_lossy = |topic: &Topic, from: Position| {
-            after.is_none_or(|after| self.hub.lock(topic).loses(after.max(from)))
+            let state = self.hub.lock(topic);
+            if self.stage == Stage::Gone {
+                return state.last().is_none() && state.has_lost(Position::default());
+            }
+            after.is_none_or(|after| state.has_lost(after.max(from)))
         };
         match &self.places {
             Places::One(one) if is_lossy(&one.topic, Position::default()) => {
@@ -521,6 +538,9 @@ impl Subscription {
 
     /// Returns the reset event. Its id is the position after which the client gets every event.
     fn reset(&mut self, reason: ResetReason, is_new_generation: bool) -> EncodedEvents {
+        // Foreign code: if it panics, the next poll tries again.
+        let mut output = Output::default();
+        let Ok(events) = encode_to(&mut output, (self.hub.reset.0)(reason));
         self.hub.metrics.reset(reason);
         // Not the last complete one: an event that is not complete yet may be lost already.
         let given = self.hub.order.last();
@@ -535,8 +555,6 @@ impl Subscription {
             many.start_again();
         }
         self.has_id = true;
-        let mut output = Output::default();
-        let Ok(events) = encode_to(&mut output, (self.hub.reset.0)(reason));
         let reset = Item::encoded(output.take_all(), events, None);
         reset.store(self.after, 0).events
     }
@@ -564,10 +582,30 @@ impl Subscription {
             let replay = Replay::new(self.hub.clone(), topics(), self.after);
             self.extra().replay = Some(replay);
         }
-        let replay = self.extra().replay.as_mut();
-        let replayed = match replay {
-            Some(replay) => ready!(replay.poll(cx)),
-            None => Replayed::Gap,
+        let Some(replay) = self.extra.as_mut().and_then(|extra| extra.replay.as_mut()) else {
+            unreachable!("a replay was begun");
+        };
+        let hub = &self.hub;
+        let is_disconnected = match &mut self.places {
+            Places::One(one) => !one.watch(hub, cx.waker()),
+            Places::Many(many) => {
+                let has_changed = many.watch(hub, self.after, cx.waker());
+                if has_changed {
+                    replay.keep_only(many.wanted(hub));
+                }
+                has_changed && many.is_disconnected(hub)
+            }
+        };
+        if is_disconnected {
+            return Poll::Ready(Some(self.end_early(EndEarly::Closed)));
+        }
+        let replayed = match replay.poll(cx) {
+            Poll::Ready(replayed) => replayed,
+            Poll::Pending if hub.order.is_closed() => {
+                ready!(replay.poll_closing(cx));
+                Replayed::Unavailable
+            }
+            Poll::Pending => return Poll::Pending,
         };
         match replayed {
             Replayed::Events(last, events) => {
@@ -578,6 +616,9 @@ impl Subscription {
             Replayed::Live(after) => {
                 self.after = after;
                 self.stage = Stage::Resuming;
+                if let Places::Many(many) = &mut self.places {
+                    many.resume();
+                }
             }
             Replayed::Gap => self.stage = Stage::Expired,
             Replayed::Unavailable => {
@@ -627,12 +668,13 @@ impl Stream for Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        match &mut self.places {
+        let wakers = match &mut self.places {
             Places::One(one) => one.leave(&self.hub),
             Places::Many(many) => many.leave(&self.hub),
-        }
+        };
         self.hub.metrics.left();
         self.hub.metrics.holds(self.hub.memory.bytes());
+        wake_all(wakers);
     }
 }
 

@@ -43,6 +43,10 @@ pub(super) struct TopicState {
     pub(super) history: History,
     /// The beginning of the topic. Events up to here were never known to it.
     pub(super) floor: Position,
+    /// True if the topic has lost events from before `floor`: it was forgotten, and goes on.
+    pub(super) is_interrupted: bool,
+    /// The position of the last event before the topic last began anew.
+    ended: Position,
     /// The position of the last event but one, even if it was dropped since.
     pub(super) before_last: Position,
     /// `None` unless the topic was finished. Boxed, because most topics are not.
@@ -95,6 +99,13 @@ pub(super) struct Losses {
     pub(super) skipped: u64,
 }
 
+impl Finish {
+    pub(super) fn new(at: Position, time: u64) -> Box<Self> {
+        let is_over = false;
+        Box::new(Self { at, time, is_over })
+    }
+}
+
 impl TopicCounts {
     pub(super) fn losses(&self) -> Losses {
         self.losses.as_deref().copied().unwrap_or_default()
@@ -132,7 +143,13 @@ impl Piece {
 }
 
 impl Topic {
-    pub(super) fn new(name: Arc<str>, key: TopicKey, generation: u64, floor: Position) -> Self {
+    pub(super) fn new(
+        name: Arc<str>,
+        key: TopicKey,
+        generation: u64,
+        floor: Position,
+        is_interrupted: bool,
+    ) -> Self {
         Self {
             name,
             key,
@@ -141,6 +158,8 @@ impl Topic {
                 generation: generation | UNJOINED,
                 history: History::default(),
                 floor,
+                is_interrupted,
+                ended: floor,
                 before_last: floor,
                 finish: None,
                 seats: Seats::default(),
@@ -173,11 +192,22 @@ impl Topic {
         state.seats.take_armed(wakers)
     }
 
+    /// Takes a page of the seats that [`take_waiting`](Self::take_waiting) has returned.
+    pub(super) fn take_page(&self, page: &[u32], wakers: &mut Vec<Waker>) {
+        let mut state = self.lock();
+        // A subscription may have left its waker since the last page.
+        self.version.store(self.version() + 1, SeqCst);
+        state.seats.take_page(page, wakers);
+    }
+
     /// Returns the memory of the topic. The caller has the lock.
     pub(super) fn footprint(&self, state: &TopicState) -> Footprint {
         let mut own = TOPIC + self.name.len();
         if !state.history.is_empty() || state.finish.is_some() {
             own += ELDEST_ROW;
+        }
+        if state.finish.as_ref().is_some_and(|finish| !finish.is_over) {
+            own += FINISHED_ROW;
         }
         let is_live = !state.seats.is_empty();
         Footprint {
@@ -202,6 +232,20 @@ impl TopicState {
         oldest.or_else(|| end.map(|end| (end.at, end.time)))
     }
 
+    /// Returns the position before the first event of the topic, which the history may have lost.
+    pub(super) fn beginning(&self) -> Position {
+        if self.is_interrupted {
+            Position::default()
+        } else {
+            self.floor
+        }
+    }
+
+    /// Returns whether the topic was forgotten in the middle if it is forgotten now.
+    pub(super) fn has_begun(&self) -> bool {
+        self.is_interrupted || self.complete_since() > self.floor
+    }
+
     /// Returns the position after which every event of the topic is in its history.
     #[inline]
     pub(super) fn complete_since(&self) -> Position {
@@ -212,6 +256,16 @@ impl TopicState {
     #[inline]
     pub(super) fn loses(&self, after: Position) -> bool {
         self.complete_since() > after
+    }
+
+    /// Returns whether a subscription that began in this epoch has lost events after `after`.
+    #[inline]
+    pub(super) fn loses_since(&self, epoch: u32, after: Position) -> bool {
+        if epoch == self.epoch {
+            return self.loses(after);
+        }
+        // The topic was disconnected, or began anew.
+        self.closed_epoch <= epoch && self.ended > after
     }
 
     /// Returns whether a subscription whose client has everything up to `after` has lost events. For
@@ -265,16 +319,20 @@ impl TopicState {
     pub(super) fn remove(&mut self) {
         self.clear();
         self.floor = self.complete_since();
+        self.is_interrupted = false;
     }
 
-    /// Starts a finished topic anew. Positions from before are expired.
-    pub(super) fn restart(&mut self) {
-        if let Some(finish) = self.finish.take() {
-            self.clear();
-            self.floor = self.floor.max(finish.at);
-            self.epoch += 1; // ends the subscriptions of the finished topic
-            self.counts = TopicCounts::default();
-        }
+    /// Starts a finished topic anew. Positions from before are expired. Returns the position of its
+    /// end.
+    pub(super) fn restart(&mut self) -> Option<Position> {
+        let finish = self.finish.take()?;
+        self.clear();
+        self.ended = self.complete_since();
+        self.floor = self.floor.max(finish.at);
+        self.is_interrupted = false;
+        self.epoch += 1; // ends the subscriptions of the finished topic
+        self.counts = TopicCounts::default();
+        Some(finish.at)
     }
 
     /// Returns the event after `after` if it is the only one, or a piece that was joined before.
@@ -355,3 +413,6 @@ const TOPIC: usize = mem::size_of::<Topic>() + 4 * mem::size_of::<usize>() + 46;
 /// The memory of a row among the eldest events, in bytes. As for the row in the table of topics, it is
 /// measured with 10,000 rows, because the nodes of a tree are not full.
 const ELDEST_ROW: usize = 88;
+
+/// The memory of a row among the finished topics, in bytes, measured in the same way.
+const FINISHED_ROW: usize = 72;

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{
+    interrupted::Interrupted,
     position::Position,
     sync::{RwLock, RwLockReadGuard, RwLockWriteGuard},
     topic::{Topic, TopicKey},
@@ -31,6 +32,7 @@ struct Table {
     forgotten: Position,
     /// The generation of the hub that `forgotten` belongs to.
     generation: u64,
+    interrupted: Interrupted,
 }
 
 /// The number of topics that are visited under one lock.
@@ -45,6 +47,7 @@ impl Topics {
                 created: 0,
                 forgotten: start,
                 generation: 0,
+                interrupted: Interrupted::default(),
             }),
         }
     }
@@ -67,17 +70,33 @@ impl Topics {
         }
         table.created += 1;
         let key = (hash, table.created);
-        let topic = Arc::new(Topic::new(name, key, table.generation, table.forgotten));
+        let (generation, floor) = (table.generation, table.forgotten);
+        let is_interrupted = table.interrupted.take(hash);
+        let topic = Arc::new(Topic::new(name, key, generation, floor, is_interrupted));
         table.rows.insert(key, topic.clone());
         (topic, true)
     }
 
     /// Removes a topic whose events up to `lost` are no longer available. Returns whether it was in
     /// the table.
-    pub(super) fn remove(&self, topic: &Topic, lost: Position) -> bool {
+    pub(super) fn remove(&self, topic: &Topic, lost: Position, is_interrupted: bool) -> bool {
         let mut table = self.write();
         table.forgotten = table.forgotten.max(lost);
-        table.rows.remove(&topic.key).is_some()
+        let is_removed = table.rows.remove(&topic.key).is_some();
+        if is_removed && is_interrupted {
+            table.interrupted.add(topic.key.0);
+        }
+        is_removed
+    }
+
+    /// Forgets that a topic was interrupted. It is not in the table.
+    pub(super) fn begin_anew(&self, name: &str) {
+        self.write().interrupted.take(self.hasher.hash_one(name));
+    }
+
+    /// Returns the memory of what is remembered of other topics, in bytes.
+    pub(super) fn remembered_bytes(&self) -> usize {
+        self.read().interrupted.heap_bytes()
     }
 
     /// Begins a generation whose topics know no event up to `floor`.
@@ -85,6 +104,7 @@ impl Topics {
         let mut table = self.write();
         table.generation = generation;
         table.forgotten = floor;
+        table.interrupted = Interrupted::default();
     }
 
     /// Returns the next topics after `after`, in the order of their keys. Returns none at the end.

@@ -7,7 +7,6 @@ use std::{
 };
 
 use super::sync::{AtomicBool, Mutex, lock};
-use crate::wake::wake_all;
 
 /// The watchers of the demand for topics.
 #[derive(Debug, Default)]
@@ -39,10 +38,11 @@ impl Watchers {
         watcher
     }
 
-    /// Notifies every watcher that a topic has got its first subscriber or lost its last one.
-    pub(super) fn changed(&self, topic: &str) {
+    /// Lists a topic that has got its first subscriber or lost its last one. Returns the wakers to
+    /// wake.
+    pub(super) fn changed(&self, topic: &str) -> Vec<Waker> {
         if !self.any.load(SeqCst) {
-            return;
+            return Vec::new();
         }
         let watchers: Vec<Arc<Watcher>> = {
             let mut watchers = lock(&self.watchers);
@@ -50,11 +50,10 @@ impl Watchers {
             self.any.store(!watchers.is_empty(), SeqCst);
             watchers.iter().filter_map(Weak::upgrade).collect()
         };
-        wake_all(
-            watchers
-                .iter()
-                .filter_map(|watcher| watcher.change(topic.into())),
-        );
+        let wakers = watchers.iter();
+        wakers
+            .filter_map(|watcher| watcher.change(topic.into()))
+            .collect()
     }
 }
 

@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// Each file and its layer, with the lowest layer first. A new file gets a row here first.
-const ROWS: [(&str, u32); 82] = [
+const ROWS: [(&str, u32); 84] = [
     ("slots", 0),
     ("wake", 0),
     ("wire/retry", 0),
@@ -61,6 +61,8 @@ const ROWS: [(&str, u32); 82] = [
     ("hub/listener", 3),
     ("hub/seats", 3),
     ("hub/topic", 3),
+    ("hub/finished", 3),
+    ("hub/interrupted", 3),
     ("hub/topics", 3),
     ("hub/order", 3),
     ("hub/memory", 3),

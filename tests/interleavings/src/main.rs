@@ -77,7 +77,7 @@ fn publish(hub: &Hub, topic: &str) -> u64 {
 
 fn no_wake_up_is_lost() {
     let hub = Hub::new();
-    let readers: Vec<_> = [vec!["a"], vec!["a", "b"]]
+    let readers: Vec<_> = [vec!["a"], vec!["a"], vec!["a", "b"]]
         .into_iter()
         .map(|topics| {
             let mut subscription = hub.subscribe(topics);

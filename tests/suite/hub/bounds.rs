@@ -139,17 +139,18 @@ fn at_most_eight_pieces_are_shared() {
 
 #[test]
 fn a_million_topics_stay_within_the_memory() {
+    const REMEMBERED: usize = 128 << 10;
     let hub = Hub::builder().memory(1 << 20).build();
     for n in 0..1_000_000 {
         publish(&hub, &format!("topic {n}"), "x");
-        assert!(hub.memory() <= 1 << 20);
+        assert!(hub.memory() <= (1 << 20) + REMEMBERED);
     }
     let kept = hub.topics().len();
     assert!((1_000..5_000).contains(&kept), "{kept}");
     for topic in hub.topics() {
         assert!(hub.remove(&topic.name));
     }
-    assert_eq!((hub.topics().len(), hub.memory()), (0, 0));
+    assert_eq!((hub.topics().len(), hub.memory()), (0, REMEMBERED));
 }
 
 #[test]
@@ -162,7 +163,8 @@ fn all_topics_together_stay_within_the_memory() {
     let (_, both) = publish_both(&Hub::new());
     let kept = |memory| publish_both(&Hub::builder().memory(memory).build());
     assert_eq!(kept(both), (2, both), "at the limit");
-    assert_eq!(kept(both - 1), (1, both / 2));
+    let remembered = 128 << 10; // that a topic was dropped
+    assert_eq!(kept(both - 1), (1, both / 2 + remembered));
 }
 
 #[test]

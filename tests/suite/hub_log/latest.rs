@@ -94,6 +94,9 @@ async fn a_removal_in_the_log_loses_the_newest_event() {
     let log = Arc::new(MemoryLog::new(7, 100));
     let hub = Node::start(&log, 10).await;
     let mut subscriptions = [&["x"][..], &["x", "y"]].map(|topics| latest(&hub, topics));
+    for subscription in &mut subscriptions {
+        assert_eq!(read(subscription).await, "");
+    }
     publish(&hub, "x", "1").await;
     let removed = within("the removal", hub.remove("x")).await.unwrap();
     hub.reaches(removed).await;

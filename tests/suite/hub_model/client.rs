@@ -70,7 +70,7 @@ impl Client {
             Fresh::New | Fresh::Resumed | Fresh::Unknown => {}
         }
         let handle = (chance.random_range(0..4) == 0).then(|| subscription.handle());
-        Self {
+        let mut client = Self {
             subscription,
             handle,
             places,
@@ -80,7 +80,9 @@ impl Client {
             has_id: matches!(fresh, Fresh::Resumed | Fresh::Unknown),
             fresh: Some(fresh),
             over: false,
-        }
+        };
+        client.start(model, fresh);
+        client
     }
 
     pub(super) fn leave(self, model: &mut Model) {
@@ -145,9 +147,10 @@ impl Client {
             return (vec![], false);
         }
         let fresh = self.fresh.take();
-        self.start(model, fresh);
+        let is_new = fresh == Some(Fresh::New) && self.on_lag == OnLag::Latest;
+        let has_newest = !is_new || self.skips_to_newest(model, "unknown");
         let mut seen = Vec::new();
-        if !matches!(fresh, Some(Fresh::Resumed | Fresh::Unknown | Fresh::First)) {
+        if has_newest && !matches!(fresh, Some(Fresh::Resumed | Fresh::Unknown | Fresh::First)) {
             let first_lost = self.first_lost(model);
             if let Some(first_lost) = first_lost {
                 let mut kept = self.newer(model);
@@ -163,6 +166,7 @@ impl Client {
         }
         let reason = match fresh {
             Some(Fresh::Unknown) => Some("unknown"),
+            _ if !has_newest => Some("expired"),
             _ if self.first_lost(model).is_none() => None,
             Some(Fresh::Resumed | Fresh::First) => Some("expired"),
             _ => Some("lagged"),
@@ -177,7 +181,7 @@ impl Client {
                 self.over = true;
                 return (seen, false);
             }
-            (Some(reason), OnLag::Latest) if self.skips_to_newest(model, reason) => {
+            (Some(reason), OnLag::Latest) if has_newest && self.skips_to_newest(model, reason) => {
                 let newer = self.newer(model);
                 self.after = newer.last().map_or(self.after, |seen| seen.0);
                 seen.extend(newer);
@@ -199,16 +203,9 @@ impl Client {
     }
 
     /// Sets the start of a client that has no last event ID.
-    fn start(&mut self, model: &Model, fresh: Option<Fresh>) {
+    fn start(&mut self, model: &Model, fresh: Fresh) {
         match fresh {
-            Some(Fresh::New) if self.on_lag == OnLag::Latest => {
-                for (topic, (from, _)) in &mut self.places {
-                    let newest = model.topics[*topic].newer(Position::default()).last();
-                    *from = newest.map_or(self.after, |newest| before(newest.0));
-                }
-                self.after = Position::default();
-            }
-            Some(Fresh::Last(events)) => {
+            Fresh::Last(events) => {
                 self.after = Position::default();
                 let mut all = self.newer(model);
                 let kept = all.split_off(all.len().saturating_sub(events));
@@ -217,7 +214,7 @@ impl Client {
                     *from = first.max(model.topics[*topic].lost.unwrap());
                 }
             }
-            Some(Fresh::First) => {
+            Fresh::First => {
                 self.after = Position::default();
                 for (topic, (from, _)) in &mut self.places {
                     *from = model.topics[*topic].began;
@@ -243,8 +240,8 @@ impl Client {
     /// Returns the position of the first event that the client has lost.
     fn first_lost(&self, model: &Model) -> Option<Position> {
         let places = self.places.iter();
-        let lost = places.filter_map(|(topic, (from, _))| {
-            model.topics[*topic].first_lost(self.after.max(*from))
+        let lost = places.filter_map(|(topic, (from, run))| {
+            model.topics[*topic].first_lost(*run, self.after.max(*from))
         });
         lost.min()
     }
@@ -258,14 +255,14 @@ impl Client {
         } else {
             self.after
         };
-        for (topic, (from, _)) in &mut self.places {
+        for (topic, (from, run)) in &mut self.places {
             let topic = &model.topics[*topic];
             let since = if unknown { after } else { after.max(*from) };
             let newest = topic.newer(since).last();
             let is_lost = if unknown {
-                !topic.dropped.is_empty()
+                topic.has_dropped
             } else {
-                topic.first_lost(since).is_some()
+                topic.first_lost(*run, since).is_some()
             };
             match newest {
                 Some(newest) => *from = before(newest.0),

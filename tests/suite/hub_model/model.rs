@@ -19,11 +19,15 @@ pub(super) struct Topic {
     subscribers: usize,
     /// The last position that the topic has lost. `None` if the topic does not exist.
     pub(super) lost: Option<Position>,
-    /// The positions of the events that the topic itself has dropped.
+    /// True if the topic has dropped an event.
+    pub(super) has_dropped: bool,
+    /// The positions of the events that the topic itself has dropped, and of its ends.
     pub(super) dropped: Vec<Position>,
     /// The position before its first event.
     pub(super) began: Position,
     finished: Option<Position>,
+    /// The last position of the run before this one.
+    ended: Position,
     /// The number of times that it was finished and began anew.
     pub(super) run: u32,
 }
@@ -50,6 +54,7 @@ impl Model {
         if topic.events.len() > HISTORY {
             let oldest = topic.events.remove(0).0.0;
             topic.lost = Some(oldest);
+            topic.has_dropped = true;
             topic.dropped.push(oldest);
         }
     }
@@ -69,10 +74,12 @@ impl Model {
         let of_topic = &mut self.topics[topic];
         if let Some((last, _)) = of_topic.events.last() {
             of_topic.lost = Some(last.0);
+            of_topic.has_dropped = true;
             let removed = of_topic.events.drain(..).map(|(seen, _)| seen.0);
             of_topic.dropped.extend(removed);
         }
         if let Some(finished) = of_topic.finished.take() {
+            of_topic.ended = of_topic.lost.unwrap_or_default();
             of_topic.lost = of_topic.lost.max(Some(finished));
             of_topic.dropped.push(finished);
             of_topic.run += 1;
@@ -113,6 +120,7 @@ impl Model {
         if topic.subscribers == 0 && topic.events.is_empty() && topic.finished.is_none() {
             self.forgotten = self.forgotten.max(topic.lost.take().unwrap_or_default());
             topic.dropped.clear();
+            topic.has_dropped = false;
         }
     }
 }
@@ -129,8 +137,12 @@ impl Topic {
         last.or(self.lost).unwrap_or_default()
     }
 
-    /// Returns the first position after `after` that the topic has dropped.
-    pub(super) fn first_lost(&self, after: Position) -> Option<Position> {
+    /// Returns the first position after `after` that the topic has dropped, for a subscription that
+    /// began in this run.
+    pub(super) fn first_lost(&self, run: u32, after: Position) -> Option<Position> {
+        if run != self.run {
+            return Some(self.ended).filter(|ended| *ended > after);
+        }
         let dropped = self.dropped.iter().chain(&self.lost).copied();
         dropped.filter(|at| *at > after).min()
     }
