@@ -38,7 +38,10 @@ impl Listener {
     pub(super) fn signal(&self, place: u32) -> Option<Waker> {
         if place >= LISTED {
             let mut signals = lock(&self.signals);
-            signals.listed.push(place);
+            // The signal of the whole can come again before it is taken.
+            if signals.listed.last() != Some(&place) {
+                signals.listed.push(place);
+            }
             let is_first = self.news.fetch_or(1 << LISTED, SeqCst) == 0;
             return is_first.then(|| self.take_waker(&mut signals)).flatten();
         }
