@@ -15,8 +15,6 @@ pub(super) struct Seats {
     seats: Slots<Seat>,
     /// The armed seats. Each is listed at most once, and may be vacant by now.
     armed: Vec<u32>,
-    /// The capacity of the lists that were taken and not given back yet.
-    taken: usize,
 }
 
 #[derive(Debug, Default)]
@@ -93,7 +91,6 @@ impl Seats {
     pub(super) fn take_armed(&mut self, wakers: &mut Vec<Waker>) -> Vec<u32> {
         let mut armed = mem::take(&mut self.armed);
         if armed.len() > PAGE {
-            self.taken += armed.capacity();
             return armed;
         }
         self.take_page(&armed, wakers);
@@ -104,7 +101,6 @@ impl Seats {
 
     /// Keeps the room of a list of armed seats, so that the next list need not grow under the lock.
     pub(super) fn reuse(&mut self, mut armed: Vec<u32>) {
-        self.taken -= armed.capacity();
         if self.armed.capacity() == 0 && !self.is_empty() {
             armed.clear();
             self.armed = armed;
@@ -137,14 +133,15 @@ impl Seats {
         self.len() == 0
     }
 
-    /// Returns the heap memory of the seats, in bytes, when all of them are armed.
+    /// Returns the heap memory of the seats, in bytes, when all of them are armed. It includes a list of
+    /// armed seats that was taken.
     pub(super) fn heap_bytes(&self) -> usize {
         let needed = match self.len() {
             0 => 0,
             1 => 1,
             seats => seats.next_power_of_two().max(4),
         };
-        let listed = needed.max(self.armed.capacity() + self.taken);
+        let listed = needed.max(self.armed.capacity());
         self.seats.heap_bytes() + listed * mem::size_of::<u32>()
     }
 }

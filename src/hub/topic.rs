@@ -45,8 +45,6 @@ pub(super) struct TopicState {
     pub(super) floor: Position,
     /// True if the topic has lost events from before `floor`: it was forgotten, and goes on.
     pub(super) is_interrupted: bool,
-    /// The position of the last event before the topic last began anew.
-    ended: Position,
     /// The position of the last event but one, even if it was dropped since.
     pub(super) before_last: Position,
     /// `None` unless the topic was finished. Boxed, because most topics are not.
@@ -87,16 +85,19 @@ pub(super) struct Finish {
 #[derive(Debug, Default)]
 pub(super) struct TopicCounts {
     pub(super) published: u64,
-    /// `None` until one is counted, because most topics never lose an event.
+    /// `None` until there is one, because most topics never lose an event.
     losses: Option<Box<Losses>>,
 }
 
-/// The counters of events that subscriptions did not get, and of what followed.
+/// The counters of events that subscriptions did not get, and of what followed. Also what few topics
+/// have lost: their events before they began anew.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Losses {
     pub(super) resets: u64,
     pub(super) lagged: u64,
     pub(super) skipped: u64,
+    /// The position of the last event before the topic last began anew.
+    pub(super) ended: Position,
 }
 
 impl Finish {
@@ -159,7 +160,6 @@ impl Topic {
                 history: History::default(),
                 floor,
                 is_interrupted,
-                ended: floor,
                 before_last: floor,
                 finish: None,
                 seats: Seats::default(),
@@ -265,7 +265,8 @@ impl TopicState {
             return self.loses(after);
         }
         // The topic was disconnected, or began anew.
-        self.closed_epoch <= epoch && self.ended > after
+        let is_closed = self.closed_epoch > epoch;
+        !is_closed && self.counts.losses().ended > after
     }
 
     /// Returns whether a subscription whose client has everything up to `after` has lost events. For
@@ -327,11 +328,12 @@ impl TopicState {
     pub(super) fn restart(&mut self) -> Option<Position> {
         let finish = self.finish.take()?;
         self.clear();
-        self.ended = self.complete_since();
+        let ended = self.complete_since();
         self.floor = self.floor.max(finish.at);
         self.is_interrupted = false;
         self.epoch += 1; // ends the subscriptions of the finished topic
         self.counts = TopicCounts::default();
+        self.counts.losses_mut().ended = ended;
         Some(finish.at)
     }
 

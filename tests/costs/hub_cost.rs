@@ -19,7 +19,7 @@ fn waiting(hub: &Hub, topic: &str) -> Subscription {
     subscription
 }
 
-/// Measures waiting subscriptions. Each takes 134 bytes including its own size, or 554 bytes with a
+/// Measures waiting subscriptions. Each takes 134 bytes including its own size, or 555 bytes with a
 /// topic of its own.
 #[test]
 fn an_idle_subscription_costs_at_most_168_bytes() {
@@ -241,6 +241,73 @@ fn the_memory_of_a_hub_is_within_10_percent_of_its_heap() {
             }
         }
     }
+}
+
+/// Compares the memory that a hub reports with its heap, for topics with many waiting subscribers.
+#[test]
+fn the_memory_of_large_topics_is_within_10_percent_of_their_heap() {
+    watch();
+    for (topics, subscribers) in [
+        (1, 10_000),
+        (10, 1_000),
+        (100, 300),
+        (300, 100),
+        (1_000, 17),
+    ] {
+        for events in [0, 1] {
+            let load = Load {
+                subscribers,
+                ..Load::new(topics, events, 20)
+            };
+            assert!((0.9..1.1).contains(&load.ratio()))
+        }
+    }
+}
+
+/// Finishes topics that are forgotten for memory, and one that is removed again and again.
+#[test]
+fn finished_topics_take_no_memory_that_is_not_reported() {
+    watch();
+    let mut hub = None;
+    let cost = measure(|| {
+        let hub = hub.insert(Hub::builder().memory(1 << 20).build());
+        for n in 0..20_000 {
+            let topic = format!("generation {n}");
+            hub.publish(&topic, Event::data("token")).unwrap();
+            hub.finish(&topic).unwrap();
+        }
+    });
+    let (heap, memory) = (cost.bytes_current as f64, hub.unwrap().memory() as f64);
+    println!("{heap} bytes, {memory} are reported");
+    assert!((0.9..1.1).contains(&(heap / memory)));
+
+    let hub = Hub::new();
+    let cost = measure(|| {
+        for _ in 0..10_000 {
+            hub.publish("a", Event::data("token")).unwrap();
+            hub.finish("a").unwrap();
+            assert!(hub.remove("a"));
+        }
+    });
+    assert_eq!(hub.memory(), 0);
+    assert!(cost.bytes_current < 2_000, "{}", cost.bytes_current);
+}
+
+/// Changes the topics of a subscription that is not polled.
+#[test]
+fn many_changes_by_a_handle_take_the_memory_of_one() {
+    watch();
+    let hub = Hub::new();
+    let mut subscription = hub.subscribe(["lobby"]);
+    let handle = subscription.handle();
+    let cost = measure(|| {
+        for _ in 0..10_000 {
+            assert!(handle.add("game") && handle.remove("game"));
+        }
+    });
+    println!("{} bytes", cost.bytes_current);
+    assert!(cost.bytes_current < 2_000, "{}", cost.bytes_current);
+    assert_eq!(hub.topic("game"), None);
 }
 
 /// Compares the memory that a hub reports with its heap, after the oldest events were dropped.

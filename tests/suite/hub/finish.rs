@@ -6,7 +6,7 @@ use futures_util::StreamExt as _;
 use http::StatusCode;
 use http_sse::{
     Event, Hub, Sse,
-    hub::{Position, PublishError},
+    hub::{OnLag, Position, PublishError},
 };
 use tokio::time::{Instant, advance};
 
@@ -261,4 +261,25 @@ fn a_finished_topic_is_forgotten_for_memory() {
     let first = publish(&hub, "topic 0", "again");
     let mut reader = hub.subscribe(["topic 0"]).from_start();
     assert_eq!(read(&mut reader), (wire("again", first), true));
+}
+
+/// The subscriber has read everything, and is polled after the topic began anew.
+#[test]
+fn a_subscriber_that_has_read_everything_ends_without_a_loss() {
+    for on_lag in [OnLag::Reset, OnLag::Disconnect, OnLag::Latest] {
+        for topics in [&["a"][..], &["a", "b"]] {
+            let hub = Hub::builder().finished_for(Duration::ZERO).build();
+            let mut reader = hub.subscribe(topics).on_lag(on_lag);
+            let at = publish(&hub, "a", "1");
+            assert_eq!(read(&mut reader), (wire("1", at), true));
+            hub.finish("a").unwrap();
+            publish(&hub, "a", "new");
+            let is_open = topics.len() > 1;
+            assert_eq!(read(&mut reader), (String::new(), is_open), "{on_lag:?}");
+            if is_open {
+                let at = publish(&hub, "b", "2");
+                assert_eq!(read(&mut reader), (wire("2", at), true));
+            }
+        }
+    }
 }

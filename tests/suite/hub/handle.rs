@@ -1,5 +1,7 @@
 //! Topics that are added to a subscription and removed from it while it is streamed.
 
+use std::time::Duration;
+
 use futures_util::{FutureExt as _, StreamExt as _};
 use http_sse::{
     Hub, Subscription,
@@ -302,4 +304,84 @@ async fn a_change_wakes_a_waiting_subscription() {
         let events = finished("the subscription to be woken", waits).await;
         assert_eq!(events.unwrap(), &*wire("2", at));
     }
+}
+
+#[test]
+fn a_handle_keeps_a_disconnection() {
+    for topics in [&["a"][..], &["a", "b"]] {
+        let hub = Hub::new();
+        let mut subscription = hub.subscribe(topics);
+        for topic in topics {
+            assert_eq!(hub.disconnect(topic), 1);
+        }
+        let handle = subscription.handle();
+        publish(&hub, "a", "secret");
+        assert_eq!(read(&mut subscription), (String::new(), true));
+        assert!(handle.add("a"));
+        let at = publish(&hub, "a", "after an addition");
+        assert_eq!(
+            read(&mut subscription),
+            (wire("after an addition", at), true)
+        );
+    }
+}
+
+#[test]
+fn a_topic_that_began_anew_can_be_added_again() {
+    let hub = Hub::builder().finished_for(Duration::ZERO).build();
+    let (mut subscription, handle) = in_lobby(&hub);
+    assert!(handle.add("game"));
+    assert_eq!(read(&mut subscription), (String::new(), true));
+    hub.finish("game").unwrap();
+    publish(&hub, "game", "the next game");
+    // The subscription has not noticed the end yet.
+    assert!(handle.add("game"));
+    let at = publish(&hub, "game", "e4");
+    assert_eq!(read(&mut subscription), (wire("e4", at), true));
+    let at = publish(&hub, "game", "e5");
+    assert_eq!(read(&mut subscription), (wire("e5", at), true));
+}
+
+/// A topic that is finished takes the place of one that has unread events.
+#[test]
+fn a_place_that_is_used_again_ends_once() {
+    let hub = Hub::new();
+    hub.finish("done").unwrap();
+    let mut subscription = hub.subscribe(["a", "b"]);
+    let handle = subscription.handle();
+    let large = "x".repeat(20_000);
+    for _ in 0..9 {
+        publish(&hub, "b", &large);
+    }
+    publish(&hub, "a", "a");
+    let first = subscription.next().now_or_never().unwrap().unwrap();
+    assert!(first.as_bytes().starts_with(b"data: xxx"));
+    handle.remove("a");
+    assert!(subscription.next().now_or_never().is_some());
+    assert!(handle.add("done"));
+    read(&mut subscription);
+    hub.finish("b").unwrap();
+    assert_eq!(read(&mut subscription), (String::new(), true));
+    assert!(handle.add("c"));
+    let at = publish(&hub, "c", "c");
+    assert_eq!(read(&mut subscription), (wire("c", at), true));
+}
+
+#[test]
+fn an_addition_that_is_removed_gives_up_its_seat_at_once() {
+    let hub = Hub::new();
+    let (mut subscription, handle) = in_lobby(&hub);
+    for _ in 0..3 {
+        assert!(handle.add("game"));
+        assert_eq!(hub.topic("game").unwrap().subscribers, 1);
+        assert!(handle.remove("game"));
+        assert_eq!(hub.topic("game"), None);
+    }
+    // A topic that it already has is removed, and added from then on.
+    assert!(handle.remove("lobby") && handle.add("lobby") && handle.add("lobby"));
+    let at = publish(&hub, "lobby", "1");
+    assert_eq!(read(&mut subscription), (wire("1", at), true));
+    assert_eq!(hub.topic("lobby").unwrap().subscribers, 1);
+    drop(subscription);
+    assert!(!handle.remove("lobby"));
 }

@@ -1,6 +1,11 @@
 //! Subscribers that fall behind.
 
-use http_sse::{Hub, hub::OnLag};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::atomic::{AtomicBool, Ordering::SeqCst},
+};
+
+use http_sse::{Event, Hub, hub::OnLag};
 
 use super::{last, publish, read, reset, wire};
 
@@ -91,4 +96,27 @@ fn a_lagging_subscriber_can_get_the_latest_event_of_each_topic() {
     hub.remove("c");
     assert_eq!(read(&mut slow), (reset("lagged", hub.head()), true));
     assert_eq!(counts(|topic| topic.resets), 1);
+}
+
+#[test]
+fn a_reset_that_panics_is_sent_by_the_next_poll() {
+    static PANICS: AtomicBool = AtomicBool::new(false);
+    for topics in [&["a"][..], &["a", "b"]] {
+        for id in ["", "?"] {
+            PANICS.store(true, SeqCst);
+            let hub = Hub::builder().history(1).reset_event(|reason| {
+                if PANICS.swap(false, SeqCst) {
+                    resume_unwind(Box::new("no reset"));
+                }
+                Event::data(reason.to_string())
+            });
+            let hub = hub.build();
+            let mut slow = hub.subscribe(topics).after(last(id));
+            (0..3).for_each(|_| _ = publish(&hub, "a", "x"));
+            let panic = catch_unwind(AssertUnwindSafe(|| read(&mut slow))).unwrap_err();
+            assert_eq!(panic.downcast_ref(), Some(&"no reset"));
+            let reason = if id.is_empty() { "lagged" } else { "unknown" };
+            assert_eq!(read(&mut slow), (wire(reason, hub.head()), true));
+        }
+    }
 }

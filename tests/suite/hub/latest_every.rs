@@ -226,3 +226,23 @@ async fn all_subscriptions_count_what_they_skip() {
     assert_eq!(counts, [21, 3, 41]);
     assert_eq!(skipped(&hub, "a"), 20 + 38);
 }
+
+/// A topic that is added with old events yields the newest of them.
+#[tokio::test(start_paused = true)]
+async fn an_added_topic_yields_its_newest_event() {
+    let hub = Hub::new();
+    let start = hub.head();
+    let mut latest = hub.subscribe(["a"]).latest_every(INTERVAL);
+    let handle = latest.handle();
+    (1..=5).for_each(|n| _ = publish(&hub, "b", &n.to_string()));
+    let newest = hub.head();
+    let at = publish(&hub, "a", "a");
+    assert_eq!(read(&mut latest), (wire("a", at), true));
+    assert!(handle.add_after("b", start));
+    advance(INTERVAL).await;
+    assert_eq!(read(&mut latest), (wire("5", newest), true));
+    assert_eq!(skipped(&hub, "b"), 4);
+    let next = publish(&hub, "b", "6");
+    advance(INTERVAL).await;
+    assert_eq!(read(&mut latest), (wire("6", next), true));
+}

@@ -128,3 +128,22 @@ fn the_newest_events_of_many_topics_come_in_pieces() {
     }
     assert_eq!(events, 2 * TOPICS as u64);
 }
+
+/// A newcomer cannot begin with an event that was removed. It can if it was never published.
+#[test]
+fn a_newcomer_to_a_removed_topic_is_reset() {
+    for topics in TOPICS {
+        let hub = Hub::new();
+        let _keeps = hub.subscribe(["a"]);
+        assert_eq!(read(&mut latest(&hub, topics)), (String::new(), true));
+        let removed = publish(&hub, "a", "1");
+        assert!(hub.remove("a"));
+        let mut newcomer = latest(&hub, topics);
+        assert_eq!(read(&mut newcomer), (reset("expired", removed), true));
+        let topic = hub.topic("a").unwrap();
+        assert_eq!((topic.resets, topic.lagged), (1, 0));
+        let next = publish(&hub, "a", "2");
+        assert_eq!(read(&mut newcomer), (wire("2", next), true));
+        assert_eq!(read(&mut latest(&hub, topics)), (wire("2", next), true));
+    }
+}

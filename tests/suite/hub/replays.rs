@@ -64,6 +64,64 @@ fn events_after_a_replay_are_delivered() {
     }
 }
 
+/// The start is that at the call. What is removed before the first poll is lost.
+#[test]
+fn a_start_is_taken_before_the_first_poll() {
+    for topics in [&["a"][..], &["a", "b"]] {
+        for n in [None, Some(2)] {
+            let subscribe = |hub: &Hub| match n {
+                None => hub.subscribe(topics).from_start(),
+                Some(n) => hub.subscribe(topics).replay(n),
+            };
+            let hub = Hub::new();
+            let mut reader = subscribe(&hub);
+            let at = ["1", "2", "3"].map(|data| publish(&hub, "a", data));
+            let all = wire("1", at[0]) + &wire("2", at[1]) + &wire("3", at[2]);
+            assert_eq!(read(&mut reader), (all, true));
+
+            let hub = Hub::new();
+            let mut reader = subscribe(&hub);
+            let removed = publish(&hub, "a", "1");
+            assert!(hub.remove("a"));
+            let reason = if n.is_none() { "expired" } else { "lagged" };
+            assert_eq!(read(&mut reader), (reset(reason, removed), true));
+        }
+    }
+}
+
+/// The events of a topic are dropped for memory while nobody is subscribed, and more follow.
+#[test]
+fn a_topic_that_goes_on_after_it_was_forgotten_has_no_start() {
+    for topics in [&["generation"][..], &["generation", "b"]] {
+        let hub = Hub::builder().memory(20_000).build();
+        (1..=3).for_each(|n| _ = publish(&hub, "generation", &n.to_string()));
+        for n in 0..100 {
+            publish(&hub, &format!("topic {n}"), &"x".repeat(300));
+        }
+        assert_eq!(hub.topic("generation"), None);
+        let at = publish(&hub, "generation", "4");
+        let mut reader = hub.subscribe(topics).from_start();
+        assert_eq!(read(&mut reader), (reset("expired", at), true));
+        // A topic that is removed begins anew, also when it is forgotten already.
+        for is_present in [true, false] {
+            if !is_present {
+                drop(reader);
+                for n in 0..100 {
+                    publish(&hub, &format!("topic {n}"), &"x".repeat(300));
+                }
+            }
+            assert_eq!(hub.remove("generation"), is_present);
+            let first = publish(&hub, "generation", "first");
+            reader = hub.subscribe(topics).from_start();
+            assert_eq!(read(&mut reader), (wire("first", first), true));
+        }
+        // A new topic has a start, although others were forgotten.
+        let first = publish(&hub, "new", "1");
+        let mut reader = hub.subscribe(["new"]).from_start();
+        assert_eq!(read(&mut reader), (wire("1", first), true));
+    }
+}
+
 #[test]
 fn a_replay_of_a_trimmed_history_starts_with_its_oldest_event() {
     let hub = Hub::builder().history(2).build();

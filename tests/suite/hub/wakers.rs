@@ -10,10 +10,12 @@ use std::{
     },
     task::{Context, Poll, Wake, Waker},
     thread,
+    time::Duration,
 };
 
 use futures_util::Stream as _;
 use http_sse::{Hub, Subscription, hub::EncodedEvents};
+use tokio::time::advance;
 
 use super::{publish, read, wire};
 use crate::deadline::joined;
@@ -114,6 +116,55 @@ fn a_waker_that_panics_keeps_no_subscriber_asleep_when_the_hub_is_closed() {
         assert_eq!(wakes.count.load(SeqCst), 1, "{n}");
         assert_eq!(read(reader), (String::new(), false));
     }
+}
+
+/// The watcher of a demand panics whenever a topic gets its first subscriber or loses its last one.
+#[tokio::test(start_paused = true)]
+async fn a_demand_whose_waker_panics_keeps_no_seat() {
+    let panicking = || {
+        let count = AtomicUsize::new(0);
+        Waker::from(Arc::new(Wakes {
+            count,
+            panics: true,
+        }))
+    };
+    let hub = Hub::new();
+    let mut demand = hub.demand(Duration::ZERO);
+    let mut watch = || {
+        let waker = panicking();
+        let mut cx = Context::from_waker(&waker);
+        while Pin::new(&mut demand).poll_next(&mut cx).is_ready() {}
+    };
+    watch();
+    assert_panics("the waker panics", || drop(hub.subscribe(["a"])));
+    assert_eq!(hub.topics(), []);
+    watch();
+    assert_panics("the waker panics", || drop(hub.subscribe(["a", "b", "c"])));
+    assert_eq!(hub.topics(), []);
+    watch();
+    let mut lobby = hub.subscribe([""; 0]);
+    let handle = lobby.handle();
+    assert_panics("the waker panics", || _ = handle.add("a"));
+    assert_eq!(hub.topic("a").unwrap().subscribers, 1);
+    watch();
+    assert_panics("the waker panics", || drop(lobby));
+    assert_eq!(hub.topics(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_whose_end_panics_in_a_waker_is_over_after_its_time() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let hub = Hub::builder().finished_for(MINUTE).build();
+    let mut reader = hub.subscribe(["a"]);
+    let count = AtomicUsize::new(0);
+    let panics = Arc::new(Wakes {
+        count,
+        panics: true,
+    });
+    assert!(poll(&mut reader, panics.into()).is_pending());
+    assert_panics("the waker panics", || _ = hub.finish("a"));
+    advance(MINUTE).await;
+    assert!(hub.subscribe(["a"]).is_over());
 }
 
 /// A waker that calls the hub when it is woken and when it is dropped.

@@ -1,14 +1,20 @@
 //! Deadlines of the calls of a log that hangs or is unavailable.
 
 use std::{
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+        mpsc,
+    },
     time::Duration,
 };
 
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, future::BoxFuture};
 use http_sse::{
     CloseReason, Event, Hub, Sse,
-    hub::{AppendError, Position, PublishError},
+    hub::{
+        AppendError, Entry, EventLog, EventLogError, Page, Position, PublishError, Record, Tail,
+    },
 };
 use tokio::time::{Instant, sleep};
 
@@ -205,4 +211,67 @@ async fn calls_of_a_log_that_hangs_are_bounded() {
     }
     let reads = log.state().reads[0];
     assert!((4 * 6..=4 * 6 + 40).contains(&reads), "{reads}");
+}
+
+/// A log whose tail never waits.
+struct Hasty {
+    page: fn() -> Page,
+    calls: Arc<AtomicUsize>,
+}
+
+impl Tail for Hasty {
+    fn next(&mut self, _max: usize) -> BoxFuture<'_, Result<Page, EventLogError>> {
+        self.calls.fetch_add(1, SeqCst);
+        Box::pin(async { Ok((self.page)()) })
+    }
+}
+
+impl EventLog for Hasty {
+    fn append<'a>(
+        &'a self,
+        _topic: &'a str,
+        _record: Record,
+        _key: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Position, AppendError>> {
+        Box::pin(async { Err(AppendError::NotWritten("it is full".into())) })
+    }
+
+    fn head(&self) -> BoxFuture<'_, Result<Position, EventLogError>> {
+        Box::pin(async { Ok(Position::new(7, 0)) })
+    }
+
+    fn first(&self) -> BoxFuture<'_, Result<Option<Entry>, EventLogError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn read(&self, _after: Position, _max: usize) -> BoxFuture<'_, Result<Page, EventLogError>> {
+        Box::pin(async { Ok(Page::Gap) })
+    }
+
+    fn tail(&self, _after: Position) -> BoxFuture<'_, Result<Box<dyn Tail>, EventLogError>> {
+        let tail: Box<dyn Tail> = Box::new(Self {
+            page: self.page,
+            calls: self.calls.clone(),
+        });
+        Box::pin(async { Ok(tail) })
+    }
+}
+
+/// Other tasks of the same thread run, and the task that follows ends.
+#[tokio::test(start_paused = true)]
+async fn a_tail_that_does_not_wait_is_called_at_most_20_times_a_second() {
+    let pages: [fn() -> Page; 2] = [|| Page::Entries(Vec::new()), || Page::Gap];
+    for page in pages {
+        let calls = Arc::<AtomicUsize>::default();
+        let log = Arc::new(Hasty {
+            page,
+            calls: calls.clone(),
+        });
+        let node = Node::start(&log, 1).await;
+        sleep(10 * SECOND).await;
+        let calls = calls.load(SeqCst);
+        assert!((10..=201).contains(&calls), "{calls}");
+        node.close();
+        until("the task to end", || node._follows.is_finished()).await;
+    }
 }

@@ -1,6 +1,7 @@
 //! Hubs of several servers on one log: the same order everywhere, and no gap without a reset.
 
 mod bounds;
+mod changes;
 mod delivery;
 mod engine;
 mod finish;
