@@ -237,6 +237,7 @@ mod tests {
         for (wire, offset) in [
             (&b""[..], 0),
             (b"\n", 0),
+            (b"data", 0),
             (b"data: a", 7),
             (b"data: a\n", 8),
             (b"data:a\n\n", 0),

@@ -1,7 +1,8 @@
 //! Values of the public interface, which return the settings and errors that they were given.
 
-use std::{collections::HashSet, convert::Infallible, sync::mpsc, time::Duration};
+use std::{collections::HashSet, convert::Infallible, error::Error, sync::mpsc, time::Duration};
 
+use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use http::{HeaderValue, StatusCode, header::SET_COOKIE};
 use http_sse::{
@@ -228,6 +229,51 @@ fn an_encoded_event_is_one_event_or_an_error() {
     assert_eq!(empty.as_bytes(), b":\n");
     let again = EncodedEvent::try_from(empty.into_bytes()).unwrap();
     assert_eq!(again.as_bytes(), b":\n");
+}
+
+#[test]
+fn a_comment_and_a_large_event_are_encoded_as_one() {
+    struct Commented(EncodedEvent);
+
+    impl Encode for Commented {
+        type Error = Infallible;
+
+        fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), Infallible> {
+            encoder.comment("c");
+            self.0.encode(encoder)
+        }
+    }
+
+    let text = "x".repeat(64 * 1024);
+    let event = EncodedEvent::from(Event::data(text.clone()));
+    let both = EncodedEvent::new(Commented(event)).unwrap();
+    assert!(both.as_bytes() == format!(": c\ndata: {text}\n\n").as_bytes());
+}
+
+#[test]
+fn errors_say_what_is_wrong() {
+    type Unencoded = EncodeEventError<axum::Error>;
+
+    let refused = Retry::new(Duration::ZERO).unwrap_err();
+    let failed = Unencoded::Encode(axum::Error::new(refused));
+    assert_eq!(failed.source().unwrap().to_string(), failed.to_string());
+    let bytes = EncodedEvent::try_from(Bytes::from("data: a")).unwrap_err();
+    for (error, text) in [
+        (
+            &Unencoded::NotOneEvent as &dyn Error,
+            "the item wrote nothing, or wrote more after its first event",
+        ),
+        (
+            &failed,
+            "the caller's `retry` of 0 ms is not in 1 to 2147483647 ms",
+        ),
+        (
+            &bytes,
+            "the caller's bytes are not one whole event: invalid from byte 7",
+        ),
+    ] {
+        assert_eq!(error.to_string(), text);
+    }
 }
 
 #[test]

@@ -92,6 +92,10 @@ fn a_relay_reads_comments_reconnection_times_and_ids() {
         .map(|event| String::from_utf8(EncodedEvent::from(event).as_bytes().to_vec()).unwrap())
         .collect();
     assert_eq!(again, wire);
+
+    let mut decoder = Decoder::new();
+    let mut without_events = &b": a\nretry: 1\nid: 1\n\n"[..];
+    assert_eq!(decoder.decode(&mut without_events), Ok(None));
 }
 
 /// D9.

@@ -1,6 +1,6 @@
 //! Streams that the server ends.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use http_sse::{CloseReason, Connections, Event, Sse};
@@ -201,6 +201,14 @@ async fn a_shutdown_completes_a_partly_sent_event() {
 }
 
 #[test]
-fn closed_returns_at_once_without_open_streams() {
-    Connections::new().closed().now_or_never().unwrap();
+fn closed_returns_when_the_last_stream_has_closed() {
+    let connections = Connections::new();
+    connections.closed().now_or_never().unwrap();
+    let permits = ["a", "b"].map(|key| connections.admit(key).unwrap());
+    let mut closed = pin!(connections.closed());
+    for permit in permits {
+        assert_eq!(closed.as_mut().now_or_never(), None);
+        drop(permit);
+    }
+    assert_eq!(closed.now_or_never(), Some(()));
 }

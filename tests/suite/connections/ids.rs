@@ -24,6 +24,8 @@ async fn ids_differ_while_the_clock_stands_still() {
     for permit in &permits {
         assert!(ids.insert(permit.id()), "{}", permit.id());
     }
+    let texts: HashSet<_> = ids.iter().map(ToString::to_string).collect();
+    assert_eq!(texts.len(), ids.len());
 }
 
 /// The time of the last frame is kept in milliseconds, which begin anew after 49 days.

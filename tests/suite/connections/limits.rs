@@ -21,6 +21,10 @@ fn a_server_rejects_streams_beyond_its_limit() {
     let _second = connections.admit("b").unwrap();
     let full = connections.admit("c").unwrap_err();
     assert!(!full.is_by_key());
+    assert_eq!(
+        full.to_string(),
+        "the server has reached its limit of open streams"
+    );
     drop(first);
     let _third = connections.admit("c").unwrap();
     assert!(connections.admit("d").is_err());
@@ -37,6 +41,10 @@ fn a_key_rejects_streams_beyond_its_limit() {
     let first = connections.admit("a").unwrap();
     let full = connections.admit("a").unwrap_err();
     assert!(full.is_by_key());
+    assert_eq!(
+        full.to_string(),
+        "the client has reached its limit of open streams"
+    );
     let _other = connections.admit("b").unwrap();
     drop(first);
     let _again = connections.admit("a").unwrap();
