@@ -483,7 +483,7 @@ where
                         }
                     }
                 }
-                Progress::Failing(_) | Progress::Panicking if is_last => self.track(frame),
+                Progress::Failing(_) | Progress::Panicking => self.track(frame),
                 _ => frame,
             })));
         }

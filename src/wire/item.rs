@@ -102,12 +102,12 @@ pub fn encode<T: Encode>(item: T, buffer: &mut BytesMut) -> Result<(), T::Error>
 /// Inlined, so that the compiler removes the checks of fields that a source never sets.
 #[inline(always)]
 pub(crate) fn encode_to<T: Encode>(output: &mut Output, item: T) -> Result<u64, T::Error> {
-    let mark = output.begin();
+    let length = output.begin();
     let mut encoder = Encoder::new(output);
     match item.encode(&mut encoder) {
         Ok(()) => Ok(encoder.finish()),
         Err(error) => {
-            output.roll_back(mark);
+            output.roll_back(length);
             Err(error)
         }
     }

@@ -114,12 +114,6 @@ struct Queues {
     spent: VecDeque<BytesMut>,
 }
 
-/// The position at which an item begins.
-pub(crate) struct Mark {
-    chunks: usize,
-    length: usize,
-}
-
 impl Output {
     /// Creates an output whose first block has this capacity, in bytes.
     #[cfg(feature = "hub")]
@@ -136,16 +130,14 @@ impl Output {
         mem::swap(&mut self.block, buffer);
     }
 
-    /// Marks the beginning of an item, for [`roll_back`](Self::roll_back) if it fails.
+    /// Begins an item. Returns the length of the block, for [`roll_back`](Self::roll_back) if the
+    /// item fails.
     #[inline]
-    pub(crate) fn begin(&mut self) -> Mark {
+    pub(crate) fn begin(&mut self) -> usize {
         if !self.lone.is_empty() {
             self.settle();
         }
-        Mark {
-            chunks: self.chunks(),
-            length: self.block.len(),
-        }
+        self.block.len()
     }
 
     /// Returns the block, with room for at least `additional` bytes.
@@ -199,14 +191,6 @@ impl Output {
 
     fn queues(&mut self) -> &mut Queues {
         self.queues.get_or_insert_default()
-    }
-
-    /// Returns the number of chunks.
-    fn chunks(&self) -> usize {
-        match &self.queues {
-            Some(queues) if self.has_chunks => queues.chunks.len(),
-            _ => 0,
-        }
     }
 
     /// Takes the next frame.
@@ -353,21 +337,21 @@ impl Output {
         }
     }
 
-    /// Removes the bytes of an item that failed.
+    /// Removes the bytes of an item that failed. The block had this length before it.
+    ///
+    /// An item that can fail begins without chunks, because with chunks the output is full.
     #[cold]
-    pub(crate) fn roll_back(&mut self, Mark { chunks, length }: Mark) {
+    pub(crate) fn roll_back(&mut self, length: usize) {
         self.lone = Bytes::new();
         let made = match &mut self.queues {
-            Some(queues) if queues.chunks.len() > chunks => &mut queues.chunks,
+            Some(queues) if self.has_chunks => &mut queues.chunks,
             _ => return self.block.truncate(length),
         };
-        // The first chunk of the item begins with the bytes that the block held before the item.
+        // The first chunk begins with the bytes that the block held before the item.
         self.block.clear();
-        if length > 0 {
-            self.block.extend_from_slice(&made[chunks][..length]);
-        }
-        made.truncate(chunks);
-        self.has_chunks = chunks > 0;
+        self.block.extend_from_slice(&made[0][..length]);
+        made.clear();
+        self.has_chunks = false;
     }
 
     #[cold]

@@ -92,42 +92,47 @@ fn a_single_encoded_event_is_not_copied() {
 
 /// A single encoded event is not copied, so the encoder keeps the first until the second arrives.
 #[test]
-fn an_item_of_two_encoded_events_keeps_both() {
-    struct Two(EncodedEvent, EncodedEvent);
+fn an_item_of_several_encoded_events_keeps_all() {
+    struct Several(Vec<EncodedEvent>);
 
-    impl Encode for Two {
+    impl Encode for Several {
         type Error = Infallible;
 
         fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), Infallible> {
-            let Self(first, second) = self;
-            first.encode(encoder)?;
-            second.encode(encoder)
+            let mut events = self.0.into_iter();
+            events.try_for_each(|event| event.encode(encoder))
         }
     }
 
-    let encoded = |data: &str| EncodedEvent::from(Event::data(data.to_owned()));
     let large = "x".repeat(2 * BUDGET);
-    for (first, second) in [("a", "b"), (&large, "b"), ("a", &large), (&large, &large)] {
-        let wire = format!("data: {first}\n\ndata: {second}\n\n");
-        let mut both = BytesMut::new();
-        let Ok(()) = http_sse::encode(Two(encoded(first), encoded(second)), &mut both);
-        assert!(both == wire.as_bytes());
+    for texts in [
+        &["a", "b"][..],
+        &[&large, "b"],
+        &["a", &large],
+        &[&large, &large],
+        &[large.as_str(); 20],
+    ] {
+        let events = texts.iter().map(|text| Event::data((*text).to_owned()));
+        let events: Vec<_> = events.map(EncodedEvent::from).collect();
+        let wire: String = texts
+            .iter()
+            .map(|text| format!("data: {text}\n\n"))
+            .collect();
+        let mut all = BytesMut::new();
+        let Ok(()) = http_sse::encode(Several(events.clone()), &mut all);
+        assert!(all == wire.as_bytes());
 
-        let (events, source) = channel();
+        let (items, source) = channel();
         let mut body = Sse::new(source).keep_alive(None).into_body();
         assert_eq!(frame(&mut body), ":\n");
         for _ in 0..2 {
-            events.send(Two(encoded(first), encoded(second))).unwrap();
+            items.send(Several(events.clone())).unwrap();
             let mut sent = Vec::new();
             while let Some(frame) = poll(&mut body) {
                 sent.extend_from_slice(&frame.unwrap().unwrap());
             }
-            assert!(
-                sent == wire.as_bytes(),
-                "{} and {}",
-                first.len(),
-                second.len()
-            );
+            let lengths: Vec<_> = texts.iter().map(|text| text.len()).collect();
+            assert!(sent == wire.as_bytes(), "{lengths:?}");
         }
     }
 }
