@@ -8,6 +8,7 @@ use http::{HeaderValue, StatusCode, header::SET_COOKIE};
 use http_sse::{
     CloseReason, Encode, EncodeEventError, EncodedEvent, Encoder, Event, EventId, EventType,
     IntoSourceError, InvalidField, KeepAlive, Retry, Sse,
+    hub::{AppendError, EventLogError, Position, PublishError},
 };
 
 #[test]
@@ -253,27 +254,54 @@ fn a_comment_and_a_large_event_are_encoded_as_one() {
 #[test]
 fn errors_say_what_is_wrong() {
     type Unencoded = EncodeEventError<axum::Error>;
+    type Unpublished = PublishError<axum::Error>;
 
-    let refused = Retry::new(Duration::ZERO).unwrap_err();
-    let failed = Unencoded::Encode(axum::Error::new(refused));
-    assert_eq!(failed.source().unwrap().to_string(), failed.to_string());
+    const NOT_ONE: &str = "the item wrote nothing, or wrote more after its first event";
+    const RETRY: &str = "the caller's `retry` of 0 ms is not in 1 to 2147483647 ms";
+
+    let retry = || Retry::new(Duration::ZERO).unwrap_err();
     let bytes = EncodedEvent::try_from(Bytes::from("data: a")).unwrap_err();
-    for (error, text) in [
+    let position = "7".parse::<Position>().unwrap_err();
+    let append =
+        |error: fn(EventLogError) -> AppendError| Unpublished::Append(error("full".into()));
+    let errors: [(Box<dyn Error>, &str); 11] = [
+        (retry().into(), RETRY),
+        (Unencoded::Encode(axum::Error::new(retry())).into(), RETRY),
+        (Unencoded::NotOneEvent.into(), NOT_ONE),
         (
-            &Unencoded::NotOneEvent as &dyn Error,
-            "the item wrote nothing, or wrote more after its first event",
-        ),
-        (
-            &failed,
-            "the caller's `retry` of 0 ms is not in 1 to 2147483647 ms",
-        ),
-        (
-            &bytes,
+            bytes.into(),
             "the caller's bytes are not one whole event: invalid from byte 7",
         ),
-    ] {
+        (
+            position.into(),
+            "the caller's text is not a position of the form `hi-lo`",
+        ),
+        (Unpublished::Encode(axum::Error::new(retry())).into(), RETRY),
+        (Unpublished::NotOneEvent.into(), NOT_ONE),
+        (
+            append(AppendError::NotWritten).into(),
+            "the log did not store the event: full",
+        ),
+        (
+            append(AppendError::Unknown).into(),
+            "the log may have stored the event: full",
+        ),
+        (
+            Unpublished::Finished.into(),
+            "the server has finished the topic",
+        ),
+        (Unpublished::Closed.into(), "the server has closed the hub"),
+    ];
+    for (error, text) in errors {
         assert_eq!(error.to_string(), text);
+        // A source has the same text here.
+        if let Some(source) = error.source() {
+            assert_eq!(source.to_string(), text);
+        }
     }
+    let failed = Unencoded::Encode(axum::Error::new(retry()));
+    assert!(failed.source().is_some());
+    assert!(append(AppendError::Rejected).source().is_some());
 }
 
 #[test]

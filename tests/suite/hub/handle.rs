@@ -54,6 +54,36 @@ fn a_topic_is_added_once() {
 }
 
 #[test]
+fn a_topic_that_is_added_again_keeps_its_unread_events() {
+    let hub = Hub::new();
+    let (mut subscription, handle) = in_lobby(&hub);
+    assert!(handle.add("game"));
+    let unread = publish(&hub, "game", "1");
+    assert!(handle.add("game"));
+    assert_eq!(read(&mut subscription), (wire("1", unread), true));
+}
+
+/// The old events are from after the last one that the subscription has yielded.
+#[tokio::test(start_paused = true)]
+async fn a_skip_to_the_newest_events_yields_no_old_ones_of_an_added_topic() {
+    let policies: [fn(Subscription) -> Subscription; 2] = [
+        |subscription| subscription.on_lag(OnLag::Latest),
+        |subscription| subscription.latest_every(Duration::from_secs(1)),
+    ];
+    for policy in policies {
+        let hub = Hub::builder().history(1).build();
+        let mut subscription = policy(hub.subscribe(["lobby"]));
+        let handle = subscription.handle();
+        assert_eq!(read(&mut subscription), (String::new(), true));
+        publish(&hub, "game", "old");
+        assert!(handle.add("game"));
+        publish(&hub, "lobby", "skipped");
+        let newest = publish(&hub, "lobby", "newest");
+        assert_eq!(read(&mut subscription), (wire("newest", newest), true));
+    }
+}
+
+#[test]
 fn an_added_topic_catches_up_from_a_position() {
     let hub = Hub::new();
     let game: Vec<_> = (0..3)
@@ -66,11 +96,14 @@ fn an_added_topic_catches_up_from_a_position() {
     let next = publish(&hub, "game", "4");
     let missed = wire("1", game[1]) + &wire("2", game[2]);
     assert_eq!(read(&mut subscription), (missed + &wire("4", next), true));
-    // From the head, there is nothing to catch up with.
-    assert!(handle.remove("game") && handle.add_after("game", hub.head()));
-    assert_eq!(read(&mut subscription), (String::new(), true));
-    let next = publish(&hub, "game", "5");
-    assert_eq!(read(&mut subscription), (wire("5", next), true));
+    // From the head, or from a position ahead of it, there is nothing to catch up with.
+    let head = hub.head();
+    for after in [head, Position::new(head.hi(), head.lo() + 9)] {
+        assert!(handle.remove("game") && handle.add_after("game", after));
+        assert_eq!(read(&mut subscription), (String::new(), true));
+        let next = publish(&hub, "game", "5");
+        assert_eq!(read(&mut subscription), (wire("5", next), true));
+    }
 }
 
 /// The catch-up takes several pieces, and the other topics go on meanwhile.
@@ -252,20 +285,29 @@ fn a_resumed_subscription_can_have_a_handle() {
     }
 }
 
-/// A topic that the server has closed can be added again.
+/// The subscription may have noticed the end of the topic or not.
 #[test]
-fn a_closed_topic_can_be_added_again() {
-    let hub = Hub::new();
-    let (mut subscription, handle) = in_lobby(&hub);
-    assert!(handle.add("game"));
-    assert_eq!(read(&mut subscription), (String::new(), true));
-    assert_eq!(hub.disconnect("game"), 1);
-    publish(&hub, "game", "not for it");
-    assert_eq!(read(&mut subscription), (String::new(), true));
-    assert!(handle.add("game"));
-    let at = publish(&hub, "game", "for it");
-    assert_eq!(read(&mut subscription), (wire("for it", at), true));
-    assert_eq!(hub.topic("game").unwrap().subscribers, 1);
+fn a_topic_that_has_ended_can_be_added_again() {
+    let ends: [fn(&Hub); 2] = [
+        |hub| assert_eq!(hub.disconnect("game"), 1),
+        |hub| _ = hub.finish("game").unwrap(),
+    ];
+    for (end, is_noticed) in [(0, false), (0, true), (1, true)] {
+        let hub = Hub::new();
+        let (mut subscription, handle) = in_lobby(&hub);
+        assert!(handle.add("game"));
+        assert_eq!(read(&mut subscription), (String::new(), true));
+        ends[end](&hub);
+        if is_noticed {
+            assert_eq!(read(&mut subscription), (String::new(), true));
+        }
+        hub.remove("game"); // so that a finished topic begins anew
+        publish(&hub, "game", "not for it");
+        assert!(handle.add("game"));
+        let at = publish(&hub, "game", "for it");
+        assert_eq!(read(&mut subscription), (wire("for it", at), true));
+        assert_eq!(hub.topic("game").unwrap().subscribers, 1);
+    }
 }
 
 #[test]

@@ -81,6 +81,8 @@ fn a_lagging_subscriber_can_get_the_latest_event_of_each_topic() {
         read(&mut latest(&hub).after(last(a))),
         (String::new(), true)
     );
+    let quiet = hub.subscribe(["c"]).on_lag(OnLag::Latest);
+    assert_eq!(read(&mut quiet.after(last("?"))), (String::new(), true));
     let next = publish(&hub, "c", "c");
     assert_eq!(read(&mut slow), (wire("c", next), true));
     // The slow subscriber lagged, and a client resumed too late. Both got the newest event.

@@ -175,17 +175,28 @@ async fn an_interval_can_have_several_pieces() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_topic_that_is_finished_yields_its_newest_event_and_ends() {
-    for topics in [&["a"][..], &["a", "b"]] {
+async fn the_newest_event_before_an_end_is_yielded() {
+    type End = fn(&Hub, &[&str]);
+    let finish: End = |hub, topics| {
+        for topic in topics {
+            hub.finish(topic).unwrap();
+        }
+    };
+    let close: End = |hub, _| hub.close();
+    for (topics, end) in [
+        (&["a"][..], finish),
+        (&["a"], close),
+        (&["a", "b"], finish),
+        (&["a", "b"], close),
+    ] {
         let hub = Hub::new();
         let mut latest = hub.subscribe(topics).latest_every(INTERVAL);
         let first = publish(&hub, "a", "1");
         assert_eq!(read(&mut latest), (wire("1", first), true));
         publish(&hub, "a", "skipped");
         let newest = publish(&hub, "a", "2");
-        topics
-            .iter()
-            .for_each(|topic| _ = hub.finish(topic).unwrap());
+        end(&hub, topics);
+        assert_eq!(read(&mut latest), (String::new(), true));
         advance(INTERVAL).await;
         assert_eq!(read(&mut latest).0, wire("2", newest));
         advance(INTERVAL).await;

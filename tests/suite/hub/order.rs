@@ -27,6 +27,22 @@ fn a_subscription_yields_events_in_the_order_of_the_hub() {
     assert_eq!(hub.head(), at[4].1);
 }
 
+/// More topics than the signal to a subscription has bits.
+#[test]
+fn each_of_many_topics_signals_its_events() {
+    let names: Vec<_> = (0..100).map(|n| n.to_string()).collect();
+    for has_handle in [false, true] {
+        let hub = Hub::new();
+        let mut subscription = hub.subscribe(&names);
+        let _handle = has_handle.then(|| subscription.handle());
+        assert_eq!(read(&mut subscription), (String::new(), true));
+        for name in &names {
+            let at = publish(&hub, name, name);
+            assert_eq!(read(&mut subscription), (wire(name, at), true));
+        }
+    }
+}
+
 #[test]
 fn the_id_of_the_hub_overrides_that_of_the_event() {
     struct Two;

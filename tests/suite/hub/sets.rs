@@ -1,7 +1,10 @@
 //! Subscriptions of the same several topics, which share the pieces that they read.
 
 use futures_util::{FutureExt as _, StreamExt as _};
-use http_sse::{Hub, Subscription, hub::Position};
+use http_sse::{
+    Hub, Subscription,
+    hub::{OnLag, Position},
+};
 
 use super::{last, publish, read, reset, wire};
 
@@ -137,6 +140,34 @@ fn events_of_a_finished_topic_are_not_shared_with_others() {
     }
 }
 
+#[test]
+fn finished_topics_end_for_those_who_share_a_piece() {
+    let hub = Hub::new();
+    let mut readers = [(); 2].map(|()| hub.subscribe(TOPICS));
+    let at = publish_in_turn(&hub, 6);
+    let [first, second] = &mut readers;
+    assert_eq!(read(first), (events(&at, 0, |_| true), true));
+    for topic in TOPICS {
+        hub.finish(topic).unwrap();
+    }
+    assert_eq!(read(second), (events(&at, 0, |_| true), false));
+}
+
+#[test]
+fn a_reader_that_skips_events_shares_no_piece_that_has_them() {
+    let hub = Hub::new();
+    let mut all = hub.subscribe(TOPICS);
+    let newest = hub.subscribe(TOPICS).on_lag(OnLag::Latest);
+    let mut newest = newest.after(last(hub.head()));
+    let mut unknown = hub.subscribe(TOPICS).on_lag(OnLag::Latest);
+    unknown = unknown.after(last("unknown"));
+    let at = publish_in_turn(&hub, 6);
+    for reader in [&mut all, &mut newest] {
+        assert_eq!(read(reader), (events(&at, 0, |_| true), true));
+    }
+    assert_eq!(read(&mut unknown), (events(&at, 3, |_| true), true));
+}
+
 /// A subscription whose topics a handle changes shares nothing.
 #[test]
 fn a_handle_leaves_the_pieces_of_others() {
@@ -166,7 +197,8 @@ fn pieces_of_many_topics_are_freed() {
         topics
             .iter()
             .for_each(|topic| _ = publish(&hub, topic, &data));
-        let mut readers = [0, 1].map(|_| hub.subscribe(&topics).after(last(start)));
+        let readers = (0..=n % 3).map(|_| hub.subscribe(&topics).after(last(start)));
+        let mut readers: Vec<_> = readers.collect();
         for reader in &mut readers {
             assert_eq!(read(reader).0.matches("data: ").count(), 3);
         }

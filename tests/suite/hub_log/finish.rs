@@ -151,6 +151,11 @@ async fn a_topic_is_removed_on_all_servers() {
         hub.reaches(removed).await;
         assert_eq!(hub.topics(), vec![]);
     }
+    // A server that was started later has neither the topic nor the positions.
+    let other = Node::start(&log, 9).await;
+    let mut old = other.subscribe(["x"]).after(last("7-0"));
+    assert_eq!(read(&mut old).await, reset("expired", removed));
+
     let second = publish(&b, "x", "2").await;
     let c = Node::start(&log, 9).await;
     for hub in [&a, &b, &c] {
