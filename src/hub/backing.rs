@@ -120,3 +120,39 @@ pub(super) async fn in_time<T>(
         Err(_) => Err("the log did not answer in time".into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::hub::MemoryLog;
+
+    fn backing() -> Backing {
+        Backing::new(Arc::new(MemoryLog::new(7, 9)))
+    }
+
+    #[tokio::test]
+    async fn pages_are_shared_while_they_are_in_use() {
+        let backing = backing();
+        let page = |lo| {
+            let page = backing.page(Position::new(7, lo));
+            page.now_or_never().unwrap().unwrap()
+        };
+        let first = page(0);
+        let second = page(1);
+        assert!(Arc::ptr_eq(&first, &page(0)));
+        drop((first, second));
+        let _third = page(2);
+        assert_eq!(lock(&backing.pages).len(), 1);
+    }
+
+    #[test]
+    fn the_last_positions_are_known() {
+        let backing = backing();
+        let last = KNOWN as u64 + 2;
+        backing.know((1..=last).map(|lo| Position::new(7, lo)));
+        let known = [2, 3, last].map(|lo| backing.knows(Position::new(7, lo)));
+        assert_eq!(known, [false, true, true]);
+    }
+}

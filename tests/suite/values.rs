@@ -8,7 +8,7 @@ use http::{HeaderValue, StatusCode, header::SET_COOKIE};
 use http_sse::{
     CloseReason, Encode, EncodeEventError, EncodedEvent, Encoder, Event, EventId, EventType,
     IntoSourceError, InvalidField, KeepAlive, Retry, Sse,
-    hub::{AppendError, EventLogError, Position, PublishError},
+    hub::{AppendError, EventLogError, Position, PublishError, ResetReason},
 };
 
 #[test]
@@ -299,6 +299,7 @@ fn errors_say_what_is_wrong() {
             assert_eq!(source.to_string(), text);
         }
     }
+    assert_eq!(ResetReason::Expired.to_string(), "expired");
     let failed = Unencoded::Encode(axum::Error::new(retry()));
     assert!(failed.source().is_some());
     assert!(append(AppendError::Rejected).source().is_some());

@@ -149,6 +149,10 @@ fn line_ends_are_found_wherever_they_are() {
                 assert_eq!(encoded(event), wire);
             }
         }
+        for end in ["\n", "\r", "\r\n"] {
+            let wire = "data: \n".repeat(length + 1) + "\n";
+            assert_eq!(encoded(Event::data(end.repeat(length))), wire);
+        }
     }
 }
 

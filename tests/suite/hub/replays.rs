@@ -126,7 +126,7 @@ fn a_topic_that_goes_on_after_it_was_forgotten_has_no_start() {
 fn events_of_a_closed_topic_are_not_replayed() {
     let (hub, at) = hub_of_9();
     let mut newcomer = hub.subscribe(["a", "b", "c"]).replay(2);
-    assert_eq!(hub.close_topic("c"), 1);
+    assert_eq!(hub.disconnect("c"), 1);
     assert_eq!(read(&mut newcomer), (events(&at, &[6, 7]), true));
 }
 

@@ -167,6 +167,21 @@ async fn a_topic_whose_end_panics_in_a_waker_is_over_after_its_time() {
     assert!(hub.subscribe(["a"]).is_over());
 }
 
+#[test]
+fn the_waker_of_the_last_poll_is_woken() {
+    for topics in [&["a"][..], &["a", "b"]] {
+        let hub = Hub::new();
+        let mut reader = hub.subscribe(topics);
+        let wakes = [(); 2].map(|()| Arc::<Wakes>::default());
+        for wakes in &wakes {
+            assert!(poll(&mut reader, wakes.clone().into()).is_pending());
+        }
+        publish(&hub, "a", "x");
+        let counts = wakes.map(|wakes| wakes.count.load(SeqCst));
+        assert_eq!(counts, [0, 1], "{topics:?}");
+    }
+}
+
 /// A waker that calls the hub when it is woken and when it is dropped.
 struct Calls {
     hub: Hub,

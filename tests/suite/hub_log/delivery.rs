@@ -27,7 +27,7 @@ async fn all_servers_deliver_events_in_one_order() {
     assert_eq!((a.head(), b.head()), (other, other));
 
     assert_eq!(a.topics_where(|topic| topic.subscribers == 1).len(), 2);
-    assert_eq!((a.close_topic("x"), a.close_topic("z")), (1, 0));
+    assert_eq!((a.disconnect("x"), a.disconnect("z")), (1, 0));
     publish(&a, "x", "4").await;
     let last = publish(&a, "y", "5").await;
     assert_eq!(read(&mut of_a).await, wire("5", last));

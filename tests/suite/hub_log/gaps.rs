@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use http_sse::{
-    Subscription,
+    Hub, Subscription,
     hub::{MemoryLog, Position},
 };
 
@@ -143,6 +143,8 @@ async fn a_loss_is_noticed_if_the_log_has_grown_since() {
     let mut both = hub.subscribe(["x", "quiet"]);
     assert!(quiet.next().now_or_never().is_none());
     assert!(both.next().now_or_never().is_none());
+    log.lose(0);
+    assert_eq!(read(&mut quiet).await, "");
     log.lose(2);
     let mut at = Position::default();
     for n in 6..=20 {
@@ -175,6 +177,19 @@ async fn lost_events_are_not_replayed() {
         let mut resumed = hub.subscribe(["x"]).after(last(id));
         assert_eq!(read(&mut resumed).await, reset("expired", hub.head()));
     }
+}
+
+/// Nothing proves that the log has no entries between the last one and its head.
+#[tokio::test(start_paused = true)]
+async fn a_head_beyond_the_entries_is_a_gap() {
+    let log = log_of_100();
+    let head = Position::new(7, 200);
+    log.state().head = Some(head);
+    let hub = Hub::builder().distributed(log);
+    let hub = within("the log to be loaded", hub).await.unwrap();
+    assert_eq!((hub.head(), hub.topics()), (head, vec![]));
+    let mut resumed = hub.subscribe(["x"]).after(last("7-100"));
+    assert_eq!(read(&mut resumed).await, reset("expired", head));
 }
 
 #[tokio::test]

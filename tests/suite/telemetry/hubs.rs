@@ -163,6 +163,11 @@ fn a_gap_of_the_log_is_recorded() {
         readers.iter_mut().for_each(read);
         let published = values(&telemetry, "sse_hub_published_total");
         assert_eq!(published, ["hub=\"node\"} 100"]);
+        let bytes: usize = (1..=100)
+            .map(|n| format!("data: x\nid: 7-{n}\n\n").len())
+            .sum();
+        let published = values(&telemetry, "sse_hub_published_bytes_total");
+        assert_eq!(published, [format!("hub=\"node\"}} {bytes}")]);
         let before = hub.memory();
         log.lose(90);
         sleep(Duration::from_secs(2)).await;
