@@ -3,7 +3,10 @@
 use std::convert::Infallible;
 
 use futures_util::{FutureExt as _, StreamExt as _};
-use http_sse::{Encode, Encoder, Event, Hub, LastEventId, Sse, hub::PublishError};
+use http_sse::{
+    Encode, Encoder, Event, Hub, LastEventId, Sse,
+    hub::{Position, PublishError},
+};
 
 use super::{publish, read, wire};
 use crate::deadline::{finished, within};
@@ -90,6 +93,28 @@ fn ready_events_come_in_pieces_of_frame_size() {
             lengths.push((events.count(), events.as_bytes().len() > 32 * 1024));
         }
         assert_eq!(lengths, [(5, true), (3, false), (1, true)]);
+    }
+}
+
+#[test]
+fn a_piece_is_full_at_32_kib() {
+    for (sizes, pieces) in [
+        (&[16_384, 16_384, 100][..], &[2, 1][..]),
+        (&[100, 32_767, 100], &[2, 1]),
+        (&[100, 32_768, 100], &[1, 1, 1]),
+    ] {
+        let hub = Hub::new();
+        let mut subscription = hub.subscribe(["a"]);
+        for size in sizes {
+            let next = Position::new(hub.head().hi(), hub.head().lo() + 1);
+            let data = "x".repeat(size - wire("", next).len());
+            assert_eq!(wire(&data, publish(&hub, "a", &data)).len(), *size);
+        }
+        let mut counts = Vec::new();
+        while let Some(Some(events)) = subscription.next().now_or_never() {
+            counts.push(events.count());
+        }
+        assert_eq!(counts, pieces, "{sizes:?}");
     }
 }
 
