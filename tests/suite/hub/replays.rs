@@ -125,9 +125,14 @@ fn a_topic_that_goes_on_after_it_was_forgotten_has_no_start() {
 #[test]
 fn events_of_a_closed_topic_are_not_replayed() {
     let (hub, at) = hub_of_9();
-    let mut newcomer = hub.subscribe(["a", "b", "c"]).replay(2);
+    let newcomer = hub.subscribe(["a", "b", "c"]);
     assert_eq!(hub.disconnect("c"), 1);
+    let mut newcomer = newcomer.replay(2);
     assert_eq!(read(&mut newcomer), (events(&at, &[6, 7]), true));
+    // Those that were chosen before are not replaced by others.
+    let mut newcomer = hub.subscribe(["a", "b", "c"]).replay(2);
+    assert_eq!(hub.disconnect("c"), 2);
+    assert_eq!(read(&mut newcomer), (events(&at, &[7]), true));
 }
 
 #[test]
