@@ -60,7 +60,7 @@
 //! | return streams from a handler | [`Sse`], and [sources](crate::guide::sources) for what to pass to it |
 //! | build events | [`Event`], [`EventType`], [`EventId`], [`Retry`], [`Json`], or [`Encode`] for types of your own |
 //! | limit, close and count streams, and stop a server | [`Connections`] |
-//! | publish to many clients | [`Hub`], [`Subscription`], the module [`hub`] |
+//! | publish to many clients | [`Hub`], [`Subscription`], and [topics of a hub](crate::guide::hub) |
 //! | read an event stream | the module [`decode`] |
 //! | use another framework | [frameworks](crate::guide::frameworks) |
 //! | move from axum's own `Sse` | [the table](crate::guide::from_axum) |

@@ -14,6 +14,10 @@ pub mod frameworks {}
 #[doc = include_str!("slow_clients.md")]
 pub mod slow_clients {}
 
+/// Topics of a hub: where clients start, what they may miss, and how to watch it.
+#[doc = include_str!("hub.md")]
+pub mod hub {}
+
 /// Browsers, SDKs and proxies: what they need and what was tested.
 #[doc = include_str!("clients_and_proxies.md")]
 #[doc = include_str!("../../tests/real/results.md")]

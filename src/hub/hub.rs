@@ -85,9 +85,8 @@ use crate::{
 /// # Monitoring
 ///
 /// [`topics`](Self::topics) returns the state of each topic. With the feature `metrics`, the hub
-/// reports the sum of all topics to the recorder of the crate `metrics`, with the prefix
-/// `sse_hub_`, and with the hub's [name](super::HubBuilder::name) as the label `hub`. A panic of the
-/// recorder does not affect the hub.
+/// reports [metrics](crate::guide::hub#monitoring), with its [name](super::HubBuilder::name) as the label
+/// `hub`. A panic of the recorder does not affect the hub.
 #[derive(Clone)]
 pub struct Hub(pub(super) Arc<Shared>);
 
