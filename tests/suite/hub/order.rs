@@ -1,6 +1,4 @@
-//! The order, the IDs and the pieces of published events.
-
-use std::convert::Infallible;
+//! The order and the pieces of published events.
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use http_sse::{
@@ -44,38 +42,6 @@ fn each_of_many_topics_signals_its_events() {
             assert_eq!(read(&mut subscription), (wire(name, at), true));
         }
     }
-}
-
-#[test]
-fn the_id_of_the_hub_overrides_that_of_the_event() {
-    struct Two;
-    impl Encode for Two {
-        type Error = Infallible;
-        fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), Infallible> {
-            encoder.data("one");
-            encoder.end_event();
-            encoder.data("two");
-            Ok(())
-        }
-    }
-    let hub = Hub::new();
-    let mut subscription = hub.subscribe(["a"]);
-    let at = hub.publish("a", Event::data("x").id(7)).unwrap();
-    assert_eq!(read(&mut subscription).0, format!("data: x\nid: {at}\n\n"));
-    let at = hub.publish("a", Two).unwrap();
-    let events = subscription.next().now_or_never().unwrap().unwrap();
-    assert_eq!(
-        events.as_bytes(),
-        format!("data: one\n\ndata: two\nid: {at}\n\n").as_bytes()
-    );
-    assert_eq!(events.count(), 2);
-    assert!(events == &*format!("data: one\n\ndata: two\nid: {at}\n\n"));
-    assert!(events != "data: one\n\n");
-    // A comment is not an event, but it counts as one together with the ID of the hub.
-    let at = hub.publish("a", Event::new().comment("c")).unwrap();
-    let events = subscription.next().now_or_never().unwrap().unwrap();
-    assert_eq!(events.as_bytes(), format!(": c\nid: {at}\n\n").as_bytes());
-    assert_eq!(events.count(), 1);
 }
 
 #[test]
