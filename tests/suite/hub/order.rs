@@ -2,7 +2,7 @@
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use http_sse::{
-    Encode, Encoder, Event, Hub, LastEventId, Sse,
+    Encode, Encoder, Hub, LastEventId, Sse,
     hub::{Position, PublishError},
 };
 
