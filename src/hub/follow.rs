@@ -1,6 +1,11 @@
 //! The task that delivers the entries of a log to the subscribers of a hub.
 
-use std::{future::Future as _, pin::pin, task::Poll};
+use std::{
+    future::Future as _,
+    pin::pin,
+    sync::{Arc, atomic::Ordering::SeqCst},
+    task::Poll,
+};
 
 use tokio::{
     task::yield_now,
@@ -8,12 +13,15 @@ use tokio::{
 };
 
 use super::{
+    add::{Added, Addition},
     backing::{Backing, in_time},
+    beginning::Beginning,
     item::Item,
     log::{Entry, EventLogError, PAGE, Page, Record, Tail},
     position::Position,
     replay::BACK_OFF,
-    shared::{Added, Addition, Beginning, Loaded, Shared},
+    shared::Shared,
+    sync::lock,
 };
 use crate::wake::wake_all;
 
@@ -83,7 +91,7 @@ impl Shared {
             beginning = Beginning::at(first.at.before());
             let mut last = first.at;
             positions.push(last);
-            self.load_entry(&mut beginning, first);
+            beginning.load(first, self.limits, self.now());
             while last < head {
                 let page = in_time(backing.log.read(last, PAGE)).await?;
                 let entries = match page {
@@ -98,7 +106,7 @@ impl Shared {
                 for entry in entries {
                     last = entry.at;
                     positions.push(last);
-                    self.load_entry(&mut beginning, entry);
+                    beginning.load(entry, self.limits, self.now());
                 }
             }
             head = head.max(last);
@@ -116,24 +124,28 @@ impl Shared {
         Ok(())
     }
 
-    /// Adds an entry to what is loaded.
-    fn load_entry(&self, beginning: &mut Beginning, entry: Entry) {
-        let loaded = beginning.loaded.entry(entry.topic).or_default();
-        if loaded.finish.is_some() && entry.record == Record::Finish {
-            return; // two servers have finished it
+    /// Begins a new generation at `head`, with the events that the log still holds.
+    fn begin_generation(&self, head: Position, beginning: Beginning) {
+        let names: Vec<Arc<str>> = beginning.loaded.keys().cloned().collect();
+        {
+            let mut present = lock(&self.beginning);
+            self.topics
+                .begin_generation(self.generation() + 1, beginning.floor);
+            *present = beginning;
+            self.order.move_to(head);
+            self.generation.fetch_add(1, SeqCst);
         }
-        if let Some(finish) = loaded.finish.take() {
-            loaded.begin_anew(finish);
-        }
-        match entry.record {
-            Record::Event { event, coalesce } => {
-                let item = Item::new(event.as_bytes(), coalesce);
-                let stored = item.store(entry.at, self.now());
-                loaded.history.push(stored, self.limits);
+        self.finished.clear();
+        for name in names {
+            let topic = self.with_topic(&name, |topic, _| topic.clone());
+            let finish = self.lock(&topic).finish.as_ref().map(|finish| finish.at);
+            if let Some(at) = finish {
+                self.finished(topic, at);
             }
-            Record::Finish => loaded.finish = Some(entry.at),
-            Record::Remove => loaded.begin_anew(Position::default()),
         }
+        self.enforce_limits(head);
+        self.metrics.holds(self.memory.bytes());
+        self.notify_all();
     }
 
     /// Delivers entries to the subscribers. Entries that were already delivered are skipped.
@@ -155,9 +167,9 @@ impl Shared {
                 Record::Remove => Addition::Remove,
             };
             match self.add(&entry.topic, addition, Some(entry.at)) {
-                Added::New(at, size, notify) => {
+                Added::New(at, size, waiting) => {
                     bytes += size;
-                    wakers.append(&mut self.complete(at, notify));
+                    wakers.append(&mut self.complete(at, waiting));
                 }
                 Added::Before(_) | Added::Finished => {}
                 Added::Closed => break,
@@ -167,23 +179,5 @@ impl Shared {
         self.metrics.published(items, bytes);
         self.metrics.holds(self.memory.bytes());
         wake_all(wakers);
-    }
-}
-
-impl Loaded {
-    /// Drops the events, which are no longer those of the topic.
-    fn begin_anew(&mut self, at: Position) {
-        self.history.clear(at);
-        self.floor = self.history.trimmed();
-    }
-}
-
-impl Beginning {
-    /// Returns a generation without events, after `floor`.
-    fn at(floor: Position) -> Self {
-        Self {
-            floor,
-            ..Self::default()
-        }
     }
 }

@@ -3,13 +3,14 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
+    add::{Added, Addition},
     demand::Demand,
     info::TopicInfo,
     item::Item,
     position::Position,
     publish_error::PublishError,
     publish_options::PublishOptions,
-    shared::{Added, Addition, Shared},
+    shared::Shared,
     subscription::Subscription,
     topic::Topic,
 };
@@ -178,8 +179,8 @@ impl Hub {
         let is_item = matches!(addition, Addition::Item(_));
         self.0.end_finished();
         match self.0.add(topic, addition, None) {
-            Added::New(at, bytes, notify) => {
-                let wakers = self.0.complete(at, notify);
+            Added::New(at, bytes, waiting) => {
+                let wakers = self.0.complete(at, waiting);
                 self.0.enforce_limits(at);
                 self.0.metrics.published(is_item.into(), bytes);
                 self.0.metrics.holds(self.0.memory.bytes());

@@ -12,14 +12,16 @@ use super::{
     changes::{Added, Changes},
     encoded_events::EncodedEvents,
     listener::{Listener, WHOLE},
-    one::{Left, One, Read},
+    one::One,
+    piece::Piece,
     place::Place,
     position::Position,
+    read::{Left, Mark, Read},
     runs::Run,
     sets::{MAX_TOPICS, Set},
     shared::Shared,
     sync::lock,
-    topic::{Piece, Several, TopicState},
+    topic::{Several, TopicState},
 };
 use crate::wake::wake_all;
 
@@ -68,7 +70,6 @@ enum Visit {
     /// The place is over. The flag is set if the server closed it.
     Over(bool),
     Lost,
-    NewGeneration,
 }
 
 impl Many {
@@ -164,29 +165,28 @@ impl Many {
         self.places.iter().flatten()
     }
 
-    /// Reads the next events after `after`, up to `limit` if there is one, and moves `after`.
+    /// Reads the next events after `mark`, up to `limit` if there is one, and moves `mark`.
     pub(super) fn read(
         &mut self,
         hub: &Shared,
-        generation: u64,
-        after: &mut Position,
+        mark: &mut Mark,
         limit: Option<Position>,
         waker: &Waker,
     ) -> Read {
         loop {
             // Loaded before the news are taken: every event up to here was signalled.
             let complete = hub.order.complete();
-            self.take_news(hub, *after);
+            self.take_news(hub, mark.after);
             // Asked after that: if the hub is closed later, there is a signal.
             let is_closed = hub.order.is_closed();
             if is_closed && !mem::replace(&mut self.knows_close, true) {
-                self.take_news(hub, *after); // topics that were added before the end
+                self.take_news(hub, mark.after); // topics that were added before the end
                 self.visit_all();
             }
             let complete = if is_closed { Position::MAX } else { complete };
             let upto = limit.map_or(complete, |limit| limit.min(complete));
-            let read = match self.read_behind(hub, generation, *after) {
-                Read::Nothing(_) => self.read_unread(hub, generation, after, upto),
+            let read = match self.read_behind(hub, *mark) {
+                Read::Nothing(_) => self.read_unread(hub, mark, upto),
                 read => read,
             };
             match read {
@@ -399,11 +399,11 @@ impl Many {
     }
 
     /// Reads the events of places that begin before the position of the subscription.
-    fn read_behind(&mut self, hub: &Shared, generation: u64, after: Position) -> Read {
+    fn read_behind(&mut self, hub: &Shared, mark: Mark) -> Read {
         while let Some(index) = self.behind.last() {
             let place = self.places[*index as usize].as_mut().expect(BEHIND);
-            let Some(state) = hub.lock_in(&place.topic, generation) else {
-                return Read::NewGeneration;
+            let Some(state) = hub.lock_in(&place.topic, mark.generation) else {
+                return Read::Lost;
             };
             if state.loses_since(place.epoch, place.from) {
                 return Read::Lost;
@@ -411,7 +411,7 @@ impl Many {
             let is_ended = state.epoch != place.epoch;
             let mut piece = Piece::default();
             let missed = state.history.after(place.from);
-            let missed = missed.take_while(|stored| stored.at <= after && !is_ended);
+            let missed = missed.take_while(|stored| stored.at <= mark.after && !is_ended);
             let missed: Vec<_> = missed
                 .take_while(|stored| piece.takes(&stored.events))
                 .collect();
@@ -422,7 +422,7 @@ impl Many {
                 place.from = from;
                 return Read::Events(events, None);
             }
-            place.from = place.from.max(after);
+            place.from = place.from.max(mark.after);
             self.unread.push(Reverse((Position::default(), *index)));
             self.behind.pop();
         }
@@ -430,30 +430,24 @@ impl Many {
     }
 
     /// Reads the next events of places that may have some.
-    fn read_unread(
-        &mut self,
-        hub: &Shared,
-        generation: u64,
-        after: &mut Position,
-        upto: Position,
-    ) -> Read {
+    fn read_unread(&mut self, hub: &Shared, mark: &mut Mark, upto: Position) -> Read {
         if let [Reverse((_, index))] = *self.unread.as_slice() {
             self.unread.clear();
-            return self.read_single(hub, generation, index, after, upto);
+            return self.read_single(hub, index, mark, upto);
         }
         if self.unread.is_empty() {
             return Read::Nothing(None);
         }
-        if let Some(events) = self.read_shared(hub, generation, after, upto) {
+        if let Some(events) = self.read_shared(hub, mark, upto) {
             return Read::Events(events, None);
         }
         // The first event of every place must be known.
         while let Some(Reverse((first, index))) = self.unread.peek().copied() {
-            if first > *after {
+            if first > mark.after {
                 break;
             }
             self.unread.pop();
-            match self.visit(hub, generation, index, *after) {
+            match self.visit(hub, index, *mark) {
                 Visit::Unread(_) | Visit::Armed | Visit::Over(_) => {}
                 visit => {
                     self.unread.push(Reverse((Position::default(), index)));
@@ -463,9 +457,9 @@ impl Many {
         }
         if let [Reverse((_, index))] = *self.unread.as_slice() {
             self.unread.clear();
-            return self.read_single(hub, generation, index, after, upto);
+            return self.read_single(hub, index, mark, upto);
         }
-        self.merge(hub, generation, after, upto)
+        self.merge(hub, mark, upto)
     }
 
     /// Reads joined events that another subscription to the same topics has shared. Returns `None`
@@ -473,21 +467,20 @@ impl Many {
     fn read_shared(
         &mut self,
         hub: &Shared,
-        generation: u64,
-        after: &mut Position,
+        mark: &mut Mark,
         upto: Position,
     ) -> Option<EncodedEvents> {
-        if !self.shares() || self.from > *after {
+        if !self.shares() || self.from > mark.after {
             return None;
         }
-        let joined = self.set(hub).get(*after, generation);
+        let joined = self.set(hub).get(mark.after, mark.generation);
         let (last, events) = joined.filter(|(last, _)| *last <= upto)?;
         let mut rest = Vec::new();
         // Every place with an event up to `last` was signalled, and is among these.
         for Reverse((_, index)) in &self.unread {
             let place = self.places.get(*index as usize)?.as_ref()?;
-            let mut state = hub.lock_in(&place.topic, generation)?;
-            if state.epoch != place.epoch || state.finish.is_some() || state.loses(*after) {
+            let mut state = hub.lock_in(&place.topic, mark.generation)?;
+            if state.epoch != place.epoch || state.finish.is_some() || state.loses(mark.after) {
                 return None;
             }
             state.seats.arm(place.seat);
@@ -497,30 +490,23 @@ impl Many {
         }
         self.unread.clear();
         self.unread.extend(rest);
-        *after = last;
+        mark.after = last;
         Some(events)
     }
 
     /// Reads the next events of a single topic, which shares joined events by itself.
-    fn read_single(
-        &mut self,
-        hub: &Shared,
-        generation: u64,
-        index: u32,
-        after: &mut Position,
-        upto: Position,
-    ) -> Read {
+    fn read_single(&mut self, hub: &Shared, index: u32, mark: &mut Mark, upto: Position) -> Read {
         let Some(place) = self.places.get_mut(index as usize).and_then(Option::as_mut) else {
             return Read::Nothing(None); // it was removed
         };
         if place.is_over {
             return Read::Nothing(None);
         }
-        let Some(mut state) = hub.lock_in(&place.topic, generation) else {
+        let Some(mut state) = hub.lock_in(&place.topic, mark.generation) else {
             self.unread.push(Reverse((Position::default(), index)));
-            return Read::NewGeneration;
+            return Read::Lost;
         };
-        let from = place.from.max(*after);
+        let from = place.from.max(mark.after);
         if state.loses_since(place.epoch, from) {
             self.unread.push(Reverse((Position::default(), index)));
             return Read::Lost;
@@ -537,7 +523,7 @@ impl Many {
         self.note(hub, index, &visit);
         match read {
             Some((last, events)) => {
-                *after = last;
+                mark.after = last;
                 Read::Events(events, None)
             }
             None => Read::Nothing(None),
@@ -545,16 +531,10 @@ impl Many {
     }
 
     /// Reads the next events of several topics, in their order.
-    fn merge(
-        &mut self,
-        hub: &Shared,
-        generation: u64,
-        after: &mut Position,
-        upto: Position,
-    ) -> Read {
+    fn merge(&mut self, hub: &Shared, mark: &mut Mark, upto: Position) -> Read {
         let mut events: Vec<EncodedEvents> = Vec::new();
         let mut piece = Piece::default();
-        let (mut first, mut last) = (None, *after);
+        let (mut first, mut last) = (None, mark.after);
         let (mut is_full, mut is_lasting) = (false, true);
         while let Some(Reverse((unread, index))) = self.unread.peek().copied() {
             if unread > upto || is_full {
@@ -576,9 +556,9 @@ impl Many {
             if place.is_over {
                 continue; // another place had its index when it was listed
             }
-            let Some(mut state) = hub.lock_in(&place.topic, generation) else {
+            let Some(mut state) = hub.lock_in(&place.topic, mark.generation) else {
                 self.unread.push(Reverse((unread, index)));
-                return Read::NewGeneration;
+                return Read::Lost;
             };
             let from = place.from.max(last);
             if state.loses_since(place.epoch, from) {
@@ -617,7 +597,7 @@ impl Many {
         let Some(first) = first else {
             return Read::Nothing(None);
         };
-        let from = mem::replace(after, last);
+        let from = mem::replace(&mut mark.after, last);
         if let [events] = &events[..] {
             return Read::Events(events.clone(), None);
         }
@@ -629,23 +609,23 @@ impl Many {
                 last,
                 events: events.clone(),
             };
-            self.set(hub).share(run, generation, &hub.memory);
+            self.set(hub).share(run, mark.generation, &hub.memory);
         }
         Read::Events(events, None)
     }
 
-    /// Looks for the first event of a place after `after`. Arms its seat if there is none.
-    fn visit(&mut self, hub: &Shared, generation: u64, index: u32, after: Position) -> Visit {
+    /// Looks for the first event of a place after `mark`. Arms its seat if there is none.
+    fn visit(&mut self, hub: &Shared, index: u32, mark: Mark) -> Visit {
         let Some(place) = self.places.get_mut(index as usize).and_then(Option::as_mut) else {
             return Visit::Armed; // it was removed
         };
         if place.is_over {
             return Visit::Armed; // it has nothing to read
         }
-        let Some(mut state) = hub.lock_in(&place.topic, generation) else {
-            return Visit::NewGeneration;
+        let Some(mut state) = hub.lock_in(&place.topic, mark.generation) else {
+            return Visit::Lost;
         };
-        let from = place.from.max(after);
+        let from = place.from.max(mark.after);
         if state.loses_since(place.epoch, from) {
             return Visit::Lost;
         }
@@ -665,7 +645,7 @@ impl Many {
                 self.was_closed |= was_closed;
                 self.leave_set(hub); // the other places have another set of topics
             }
-            Visit::Armed | Visit::Lost | Visit::NewGeneration => {}
+            Visit::Armed | Visit::Lost => {}
         }
     }
 
@@ -708,10 +688,9 @@ impl Many {
                 Some(_) if self.behind.contains(&index) => place.from,
                 Some(after) => place.from.max(after),
             };
-            match state.last().filter(|last| *last > from) {
-                Some(newest) => place.from = newest.before(),
-                None if all_lost || state.has_lost(from) => is_known = false,
-                None => place.from = from.max(state.complete_since()),
+            match state.before_newest(from, all_lost) {
+                Some(from) => place.from = from,
+                None => is_known = false,
             }
             self.from = self.from.max(place.from);
         }
@@ -732,7 +711,7 @@ impl Many {
                 missed.fold((0, None), |(count, _), stored| (count + 1, Some(stored.at)));
             if let (2.., Some(newest)) = (skipped, newest) {
                 place.from = newest.before();
-                state.counts.losses_mut().skipped += skipped - 1;
+                state.counts.skip(skipped - 1);
                 all_skipped += skipped - 1;
             }
         }
@@ -746,18 +725,12 @@ impl Many {
             };
             let mut state = hub.lock(&place.topic);
             let from = place.from.max(after);
-            let Some(newest) = state.last().filter(|last| *last > from) else {
+            let Some((newest, skipped)) = state.skip_to_newest(from, &mut place.seen) else {
                 continue;
             };
             place.from = newest.before();
             self.from = self.from.max(place.from);
-            let published = state.counts.published;
-            let skipped = published.saturating_sub(place.seen + 1);
-            if skipped > 0 {
-                state.counts.losses_mut().skipped += skipped;
-            }
             all_skipped += skipped;
-            place.seen = published;
         }
         // The first events are no longer those that were known.
         let unread = mem::take(&mut self.unread).into_iter();
@@ -831,7 +804,6 @@ impl From<Visit> for Read {
     fn from(visit: Visit) -> Self {
         match visit {
             Visit::Lost => Self::Lost,
-            Visit::NewGeneration => Self::NewGeneration,
             Visit::Unread(_) | Visit::Armed | Visit::Over(_) => Self::Nothing(None),
         }
     }

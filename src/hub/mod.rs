@@ -21,12 +21,16 @@
 //!
 //! [`Hub`] and [`Subscription`] are also exported from the crate root.
 
+mod add;
 mod backing;
+mod beginning;
 mod builder;
 mod changes;
+mod counts;
 mod demand;
 mod distributed;
 mod encoded_events;
+mod evict;
 mod finished;
 mod follow;
 mod handle;
@@ -47,10 +51,12 @@ mod metrics;
 mod on_lag;
 mod one;
 mod order;
+mod piece;
 mod place;
 mod position;
 mod publish_error;
 mod publish_options;
+mod read;
 mod replay;
 mod reset;
 mod runs;
@@ -61,6 +67,7 @@ mod subscription;
 mod sync;
 mod topic;
 mod topics;
+mod waiting;
 mod watchers;
 
 pub use self::{

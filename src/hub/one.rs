@@ -1,14 +1,10 @@
 //! The place of a subscription of a single topic.
 
-use std::{
-    num::NonZeroUsize,
-    sync::Arc,
-    task::{RawWakerVTable, Waker},
-};
+use std::{sync::Arc, task::Waker};
 
 use super::{
-    encoded_events::EncodedEvents,
     position::Position,
+    read::{Left, Mark, Read},
     shared::Shared,
     topic::{Several, Topic},
 };
@@ -21,54 +17,6 @@ pub(super) struct One {
     pub(super) epoch: u32,
     /// The topic's counter of published events at the last skip, or at the start.
     seen: u64,
-}
-
-/// The result of a read by a subscription.
-#[derive(Debug)]
-pub(super) enum Read {
-    /// The events, and the waker if it waits for more already.
-    Events(EncodedEvents, Option<Left>),
-    /// There are none. The waker waits for them.
-    Nothing(Option<Left>),
-    /// Events that the subscription has not read are no longer available.
-    Lost,
-    /// A new generation has begun.
-    NewGeneration,
-    /// The topics are finished, or the hub is closed.
-    Finished,
-    /// The subscription was closed by the server.
-    Closed,
-}
-
-/// A stored waker, and the version of its topic or listener at that time.
-///
-/// While the version is unchanged, nothing was published and the waker is still stored. No other
-/// waker can have its address then. So a poll with a waker of that address has nothing to read, and
-/// the next publish wakes it. The address is that of the stored clone, because a clone may differ
-/// from the waker that the task polls with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Left {
-    data: usize,
-    /// Not zero, so that an `Option` of this is no larger.
-    vtable: NonZeroUsize,
-    version: u64,
-}
-
-impl Left {
-    #[inline]
-    pub(super) fn new(stored: &Waker, version: u64) -> Self {
-        let vtable: *const RawWakerVTable = stored.vtable();
-        Self {
-            data: stored.data() as usize,
-            vtable: NonZeroUsize::new(vtable as usize).unwrap_or(NonZeroUsize::MAX),
-            version,
-        }
-    }
-
-    #[inline]
-    pub(super) fn at(self, version: u64) -> Self {
-        Self { version, ..self }
-    }
 }
 
 impl One {
@@ -88,13 +36,12 @@ impl One {
         (one, last, wakers)
     }
 
-    /// Reads the next events after `after`, up to `limit` if there is one, and moves `after`.
+    /// Reads the next events after `mark`, up to `limit` if there is one, and moves `mark`.
     #[inline]
     pub(super) fn read(
         &self,
         hub: &Shared,
-        generation: u64,
-        after: &mut Position,
+        mark: &mut Mark,
         limit: Option<Position>,
         waker: &Waker,
     ) -> Read {
@@ -102,33 +49,33 @@ impl One {
         let waker = waker.clone();
         let left = Left::new(&waker, 0);
         let _replaced;
-        let Some(mut state) = hub.lock_in(&self.topic, generation) else {
-            return Read::NewGeneration;
+        let Some(mut state) = hub.lock_in(&self.topic, mark.generation) else {
+            return Read::Lost;
         };
         if state.closed_epoch > self.epoch {
             return Read::Closed;
         }
-        if state.loses_since(self.epoch, *after) {
+        if state.loses_since(self.epoch, mark.after) {
             return Read::Lost;
         }
         if state.epoch != self.epoch {
             return Read::Finished; // the topic was finished, and began anew
         }
         let upto = limit.unwrap_or(Position::MAX);
-        let read = match state.read(*after, upto) {
+        let read = match state.read(mark.after, upto) {
             Ok(read) => read,
-            Err(Several) => hub.read_joined(&self.topic, &mut state, *after, upto),
+            Err(Several) => hub.read_joined(&self.topic, &mut state, mark.after, upto),
         };
         // Asked under the lock: if the hub is closed after this, the closing thread finds the waker.
         let is_over = hub.order.is_closed() || state.finish.is_some();
         let Some((last, events)) = read else {
-            if is_over && !state.has_more(*after) {
+            if is_over && !state.has_more(mark.after) {
                 return Read::Finished;
             }
             _replaced = state.seats.arm_with(self.seat, waker);
             return Read::Nothing(Some(left.at(self.topic.version())));
         };
-        *after = last;
+        mark.after = last;
         if is_over || state.has_more(last) {
             return Read::Events(events, None);
         }
@@ -145,57 +92,28 @@ impl One {
         state.closed_epoch <= self.epoch
     }
 
-    /// Waits for something new after `after`. Returns `None` if there is something already.
-    pub(super) fn wait(
-        &self,
-        hub: &Shared,
-        generation: u64,
-        after: Position,
-        waker: &Waker,
-    ) -> Option<Left> {
+    /// Waits for something new after `mark`. Returns `None` if there is something already.
+    pub(super) fn wait(&self, hub: &Shared, mark: Mark, waker: &Waker) -> Option<Left> {
         let waker = waker.clone();
         let left = Left::new(&waker, 0);
         let _replaced;
-        let mut state = hub.lock_in(&self.topic, generation)?;
+        let mut state = hub.lock_in(&self.topic, mark.generation)?;
         let is_over = hub.order.is_closed() || state.finish.is_some() || state.epoch != self.epoch;
-        if is_over || state.has_more(after) || state.loses(after) {
+        if is_over || state.has_more(mark.after) || state.loses(mark.after) {
             return None;
         }
         _replaced = state.seats.arm_with(self.seat, waker);
         Some(left.at(self.topic.version()))
     }
 
-    /// Returns the position before the newest event after `after`, or `after` if there is none.
-    /// Returns `None` if it was lost. If `is_lost` is set, a topic without events has lost it.
-    pub(super) fn before_newest(
-        &self,
-        hub: &Shared,
-        after: Position,
-        is_lost: bool,
-    ) -> Option<Position> {
-        let state = hub.lock(&self.topic);
-        match state.last().filter(|last| *last > after) {
-            Some(newest) => Some(newest.before()),
-            None if is_lost || state.has_lost(after) => None,
-            None => Some(after.max(state.complete_since())),
-        }
-    }
-
     /// Moves `after` before the newest event. Returns the position of the newest event, and the
     /// number of items between.
     pub(super) fn skip_and_count(&mut self, hub: &Shared, after: &mut Position) -> (Position, u64) {
         let mut state = hub.lock(&self.topic);
-        let newest = state.last().filter(|last| *last > *after);
-        let Some(newest) = newest else {
+        let Some((newest, skipped)) = state.skip_to_newest(*after, &mut self.seen) else {
             return (*after, 0);
         };
         *after = newest.before();
-        let published = state.counts.published;
-        let skipped = published.saturating_sub(self.seen + 1);
-        if skipped > 0 {
-            state.counts.losses_mut().skipped += skipped;
-        }
-        self.seen = published;
         (newest, skipped)
     }
 

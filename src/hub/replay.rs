@@ -19,9 +19,10 @@ use super::{
     encoded_events::EncodedEvents,
     item::Item,
     log::{Entry, Page, Record},
+    piece::Piece,
     position::Position,
     shared::Shared,
-    topic::{Piece, Topic},
+    topic::Topic,
 };
 
 /// A replay from the log.

@@ -17,8 +17,9 @@ use super::{
     latest::LatestEvery,
     many::Many,
     on_lag::OnLag,
-    one::{Left, One, Read},
+    one::One,
     position::Position,
+    read::{Left, Mark, Read},
     replay::{Replay, Replayed},
     reset::ResetReason,
     shared::Shared,
@@ -61,10 +62,7 @@ use crate::{
 pub struct Subscription {
     hub: Arc<Shared>,
     places: Places,
-    /// The position up to which it has read.
-    after: Position,
-    /// The generation of the hub that `after` belongs to.
-    generation: u64,
+    mark: Mark,
     on_lag: OnLag,
     stage: Stage,
     /// True if the client has an id to come back with.
@@ -108,12 +106,10 @@ enum Stage {
     New,
     /// Before the first event, with an id that this hub has given out.
     Resuming,
-    /// Before the first read, with an id that this hub never gave out.
-    Unknown,
     /// With an id that is not yet looked up in the log.
     Claims,
-    /// With an id that the log does not reach back to.
-    Expired,
+    /// With an id that this hub never gave out, or that the log does not reach back to.
+    Lost(ResetReason),
     /// Before the first read. The newest event of a topic, with which it was to begin, was dropped.
     Gone,
     Live,
@@ -148,8 +144,7 @@ impl Subscription {
         let subscription = Self {
             hub,
             places,
-            after,
-            generation,
+            mark: Mark { after, generation },
             on_lag: OnLag::default(),
             stage: Stage::New,
             has_id: false,
@@ -176,14 +171,14 @@ impl Subscription {
         self.has_id = true;
         self.stage = match last.parse::<Position>().filter(given) {
             Some(position) => {
-                self.after = position;
+                self.mark.after = position;
                 if in_log {
                     Stage::Claims
                 } else {
                     Stage::Resuming
                 }
             }
-            None => Stage::Unknown,
+            None => Stage::Lost(ResetReason::Unknown),
         };
         if let Places::Many(many) = &mut self.places {
             many.start_again();
@@ -216,9 +211,9 @@ impl Subscription {
             self.extra().start = Start::Last;
             let hub = &self.hub;
             match &mut self.places {
-                Places::One(one) => self.after = one.before_last(hub, events),
+                Places::One(one) => self.mark.after = one.before_last(hub, events),
                 Places::Many(many) => {
-                    self.after = Position::default();
+                    self.mark.after = Position::default();
                     many.start_before_last(hub, events);
                 }
             }
@@ -244,9 +239,9 @@ impl Subscription {
             self.extra().start = Start::First;
             let hub = &self.hub;
             match &mut self.places {
-                Places::One(one) => self.after = hub.lock(&one.topic).beginning(),
+                Places::One(one) => self.mark.after = hub.lock(&one.topic).beginning(),
                 Places::Many(many) => {
-                    self.after = Position::default();
+                    self.mark.after = Position::default();
                     many.start_at(hub, TopicState::beginning);
                 }
             }
@@ -291,7 +286,7 @@ impl Subscription {
     pub fn handle(&mut self) -> SubscriptionHandle {
         self.left = None;
         if let Places::One(one) = &self.places {
-            let (many, wakers) = Many::replace(one, &self.hub, self.after);
+            let (many, wakers) = Many::replace(one, &self.hub, self.mark.after);
             self.places = Places::Many(Box::new(many));
             wake_all(wakers);
         }
@@ -343,12 +338,12 @@ impl Subscription {
                     }
                     continue;
                 }
-                Stage::Unknown => {
-                    if let Some(reset) = self.lose(ResetReason::Unknown) {
+                Stage::Lost(reason) => {
+                    if let Some(reset) = self.lose(reason) {
                         return Poll::Ready(Some(reset));
                     }
                 }
-                Stage::Expired | Stage::Gone => {
+                Stage::Gone => {
                     if let Some(reset) = self.lose(ResetReason::Expired) {
                         return Poll::Ready(Some(reset));
                     }
@@ -394,7 +389,7 @@ impl Subscription {
                     return Poll::Ready(None);
                 }
                 Read::Closed => return Poll::Ready(Some(self.end_early(EndEarly::Closed))),
-                Read::Lost | Read::NewGeneration => {
+                Read::Lost => {
                     let reason = match self.stage {
                         Stage::Resuming => ResetReason::Expired,
                         _ => ResetReason::Lagged,
@@ -408,19 +403,17 @@ impl Subscription {
     }
 
     fn read(&mut self, limit: Option<Position>, waker: &Waker) -> Read {
-        let (hub, after) = (&*self.hub, &mut self.after);
+        let (hub, mark) = (&*self.hub, &mut self.mark);
         match &mut self.places {
-            Places::One(one) => one.read(hub, self.generation, after, limit, waker),
-            Places::Many(many) => many.read(hub, self.generation, after, limit, waker),
+            Places::One(one) => one.read(hub, mark, limit, waker),
+            Places::Many(many) => many.read(hub, mark, limit, waker),
         }
     }
 
     /// Waits for something new. Returns `None` if there is something already.
     fn wait(&mut self, waker: &Waker) -> Option<Option<Left>> {
         match &mut self.places {
-            Places::One(one) => one
-                .wait(&self.hub, self.generation, self.after, waker)
-                .map(Some),
+            Places::One(one) => one.wait(&self.hub, self.mark, waker).map(Some),
             Places::Many(many) => many.wait_for_news(&self.hub, waker),
         }
     }
@@ -433,10 +426,10 @@ impl Subscription {
     fn begin_batch(&mut self) -> Position {
         let hub = &self.hub;
         let (batch, skipped) = match &mut self.places {
-            Places::One(one) => one.skip_and_count(hub, &mut self.after),
+            Places::One(one) => one.skip_and_count(hub, &mut self.mark.after),
             Places::Many(many) => {
                 let complete = hub.order.complete();
-                (complete, many.skip_and_count(hub, self.after))
+                (complete, many.skip_and_count(hub, self.mark.after))
             }
         };
         hub.metrics.skipped(skipped);
@@ -463,9 +456,9 @@ impl Subscription {
     #[cold]
     fn lose(&mut self, reason: ResetReason) -> Option<EncodedEvents> {
         let generation = self.hub.generation();
-        let is_new = generation != self.generation;
+        let is_new = generation != self.mark.generation;
         let has_place = reason != ResetReason::Unknown && self.stage != Stage::Gone;
-        let after = (!is_new && has_place).then_some(self.after);
+        let after = (!is_new && has_place).then_some(self.mark.after);
         let is_lag = reason == ResetReason::Lagged;
         if is_lag {
             self.hub.metrics.lagged();
@@ -485,7 +478,7 @@ impl Subscription {
         };
         if !disconnects {
             self.stage = Stage::Live;
-            self.generation = generation;
+            self.mark.generation = generation;
         }
         for topic in lossy {
             let mut state = self.hub.lock(&topic);
@@ -525,12 +518,12 @@ impl Subscription {
         match &mut self.places {
             Places::One(one) => {
                 let from = after.unwrap_or_default();
-                let newest = one.before_newest(&self.hub, from, all_lost);
-                self.after = newest.unwrap_or(self.after);
+                let newest = self.hub.lock(&one.topic).before_newest(from, all_lost);
+                self.mark.after = newest.unwrap_or(self.mark.after);
                 newest.is_some()
             }
             Places::Many(many) => {
-                self.after = after.unwrap_or_default();
+                self.mark.after = after.unwrap_or_default();
                 many.skip_to_newest(&self.hub, after, all_lost)
             }
         }
@@ -546,8 +539,8 @@ impl Subscription {
         let given = self.hub.order.last();
         // An id that was not looked up may be anything.
         let is_read = reason == ResetReason::Lagged && !is_new_generation;
-        self.after = if is_read {
-            given.max(self.after)
+        self.mark.after = if is_read {
+            given.max(self.mark.after)
         } else {
             given
         };
@@ -556,7 +549,7 @@ impl Subscription {
         }
         self.has_id = true;
         let reset = Item::encoded(output.take_all(), events, None);
-        reset.store(self.after, 0).events
+        reset.store(self.mark.after, 0).events
     }
 
     /// Ends the subscription although its topics go on. Returns the last item.
@@ -578,8 +571,8 @@ impl Subscription {
             .as_ref()
             .is_none_or(|extra| extra.replay.is_none())
         {
-            self.generation = self.hub.generation();
-            let replay = Replay::new(self.hub.clone(), topics(), self.after);
+            self.mark.generation = self.hub.generation();
+            let replay = Replay::new(self.hub.clone(), topics(), self.mark.after);
             self.extra().replay = Some(replay);
         }
         let Some(replay) = self.extra.as_mut().and_then(|extra| extra.replay.as_mut()) else {
@@ -589,7 +582,7 @@ impl Subscription {
         let is_disconnected = match &mut self.places {
             Places::One(one) => !one.watch(hub, cx.waker()),
             Places::Many(many) => {
-                let has_changed = many.watch(hub, self.after, cx.waker());
+                let has_changed = many.watch(hub, self.mark.after, cx.waker());
                 if has_changed {
                     replay.keep_only(many.wanted(hub));
                 }
@@ -609,18 +602,18 @@ impl Subscription {
         };
         match replayed {
             Replayed::Events(last, events) => {
-                self.after = last;
+                self.mark.after = last;
                 self.has_id = true;
                 return Poll::Ready(Some(events));
             }
             Replayed::Live(after) => {
-                self.after = after;
+                self.mark.after = after;
                 self.stage = Stage::Resuming;
                 if let Places::Many(many) = &mut self.places {
                     many.resume();
                 }
             }
-            Replayed::Gap => self.stage = Stage::Expired,
+            Replayed::Gap => self.stage = Stage::Lost(ResetReason::Expired),
             Replayed::Unavailable => {
                 return Poll::Ready(Some(self.end_early(EndEarly::Failed)));
             }
@@ -642,14 +635,7 @@ impl Stream for Subscription {
         }
         this.left = None;
         if let (Places::One(one), Stage::Live, None) = (&this.places, this.stage, &this.extra) {
-            let read = one.read(
-                &this.hub,
-                this.generation,
-                &mut this.after,
-                None,
-                cx.waker(),
-            );
-            match read {
+            match one.read(&this.hub, &mut this.mark, None, cx.waker()) {
                 Read::Events(events, left) => {
                     this.left = left;
                     this.has_id = true;
@@ -681,7 +667,7 @@ impl Drop for Subscription {
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscription")
-            .field("after", &self.after)
+            .field("after", &self.mark.after)
             .field("on_lag", &self.on_lag)
             .field("stage", &self.stage)
             .finish_non_exhaustive()

@@ -7,14 +7,15 @@ use std::{
 };
 
 use super::{
+    counts::TopicCounts,
     encoded_events::EncodedEvents,
     history::{History, Limits, Stored},
+    piece::Piece,
     position::Position,
     runs::{Run, Runs},
     seats::Seats,
     sync::{AtomicU64, Mutex, MutexGuard, lock},
 };
-use crate::wire::BUDGET;
 
 /// A topic of a hub.
 #[derive(Debug)]
@@ -81,39 +82,10 @@ pub(super) struct Finish {
     pub(super) is_over: bool,
 }
 
-/// The counters of a topic, since it was created.
-#[derive(Debug, Default)]
-pub(super) struct TopicCounts {
-    pub(super) published: u64,
-    /// `None` until there is one, because most topics never lose an event.
-    losses: Option<Box<Losses>>,
-}
-
-/// The counters of events that subscriptions did not get, and of what followed. Also what few topics
-/// have lost: their events before they began anew.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Losses {
-    pub(super) resets: u64,
-    pub(super) lagged: u64,
-    pub(super) skipped: u64,
-    /// The position of the last event before the topic last began anew.
-    pub(super) ended: Position,
-}
-
 impl Finish {
     pub(super) fn new(at: Position, time: u64) -> Box<Self> {
         let is_over = false;
         Box::new(Self { at, time, is_over })
-    }
-}
-
-impl TopicCounts {
-    pub(super) fn losses(&self) -> Losses {
-        self.losses.as_deref().copied().unwrap_or_default()
-    }
-
-    pub(super) fn losses_mut(&mut self) -> &mut Losses {
-        self.losses.get_or_insert_default()
     }
 }
 
@@ -127,20 +99,6 @@ pub(super) struct Footprint {
     pub(super) live: usize,
     /// The memory of caches.
     pub(super) caches: usize,
-}
-
-/// The size of a read so far, in bytes. A read takes as many events as fill a frame, so that a body
-/// passes them on without a copy. An event that fills a frame by itself is read alone.
-#[derive(Debug, Default)]
-pub(super) struct Piece(usize);
-
-impl Piece {
-    /// Returns whether the read takes these events too, and counts them.
-    pub(super) fn takes(&mut self, events: &EncodedEvents) -> bool {
-        let takes = self.0 == 0 || (self.0 < BUDGET && events.len() < BUDGET);
-        self.0 += events.len();
-        takes
-    }
 }
 
 impl Topic {
@@ -294,6 +252,30 @@ impl TopicState {
     /// Returns the position of the first event after `after`.
     pub(super) fn first_after(&self, after: Position) -> Option<Position> {
         self.history.after(after).next().map(|stored| stored.at)
+    }
+
+    /// Returns the position before the newest event after `after`, or `after` if there is none.
+    /// Returns `None` if it was lost. If `is_lost` is set, a topic without events has lost it.
+    pub(super) fn before_newest(&self, after: Position, is_lost: bool) -> Option<Position> {
+        match self.last().filter(|last| *last > after) {
+            Some(newest) => Some(newest.before()),
+            None if is_lost || self.has_lost(after) => None,
+            None => Some(after.max(self.complete_since())),
+        }
+    }
+
+    /// Returns the position of the newest event after `after`, and the number of items before it since
+    /// `seen`, which are skipped. `seen` is a value of the counter of published events, and is updated.
+    pub(super) fn skip_to_newest(
+        &mut self,
+        after: Position,
+        seen: &mut u64,
+    ) -> Option<(Position, u64)> {
+        let newest = self.last().filter(|last| *last > after)?;
+        let published = self.counts.published;
+        let skipped = published.saturating_sub(mem::replace(seen, published) + 1);
+        self.counts.skip(skipped);
+        Some((newest, skipped))
     }
 
     /// Adds an item, and drops others beyond the limits. The item itself is kept.

@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// Each file and its layer, with the lowest layer first. A new file gets a row here first.
-const ROWS: [(&str, u32); 84] = [
+const ROWS: [(&str, u32); 91] = [
     ("slots", 0),
     ("wake", 0),
     ("wire/retry", 0),
@@ -57,10 +57,14 @@ const ROWS: [(&str, u32); 84] = [
     ("hub/keys", 3),
     ("hub/history", 3),
     ("hub/item", 3),
+    ("hub/beginning", 3),
+    ("hub/piece", 3),
     ("hub/runs", 3),
     ("hub/listener", 3),
     ("hub/seats", 3),
+    ("hub/counts", 3),
     ("hub/topic", 3),
+    ("hub/waiting", 3),
     ("hub/finished", 3),
     ("hub/interrupted", 3),
     ("hub/topics", 3),
@@ -72,6 +76,9 @@ const ROWS: [(&str, u32); 84] = [
     ("hub/publish_options", 3),
     ("hub/backing", 3),
     ("hub/shared", 3),
+    ("hub/evict", 3),
+    ("hub/add", 3),
+    ("hub/read", 3),
     ("hub/one", 3),
     ("hub/place", 3),
     ("hub/changes", 3),
