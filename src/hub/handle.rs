@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, task::Waker};
 use super::{
     changes::{Added, Changes},
     listener::{Listener, WHOLE},
-    many::join,
+    place::Place,
     position::Position,
     shared::Shared,
 };
@@ -91,7 +91,7 @@ impl SubscriptionHandle {
         let Some(index) = self.changes.take_place() else {
             return false;
         };
-        let (mut place, wakers) = join(&self.hub, topic, &self.listener, index);
+        let (mut place, wakers) = Place::join(&self.hub, topic, &self.listener, index);
         if let Some(after) = after {
             // Without a log, no position is ahead of this hub.
             let last = self.hub.order.last();
@@ -115,7 +115,7 @@ impl SubscriptionHandle {
     /// Gives up the seat of a place that was not added. Returns wakers to wake.
     fn give_up(&self, added: Added) -> Vec<Waker> {
         self.changes.give_back_place(added.index);
-        self.hub.leave(&added.place.topic, added.place.seat)
+        added.place.leave(&self.hub)
     }
 }
 

@@ -47,12 +47,14 @@ mod log;
 mod many;
 mod memory;
 mod memory_log;
+mod merge;
 mod metrics;
 mod on_lag;
 mod one;
 mod order;
 mod piece;
 mod place;
+mod place_list;
 mod position;
 mod publish_error;
 mod publish_options;
@@ -67,7 +69,9 @@ mod subscription;
 mod sync;
 mod topic;
 mod topics;
+mod unread;
 mod waiting;
+
 mod watchers;
 
 pub use self::{

@@ -110,7 +110,7 @@ impl One {
     /// number of items between.
     pub(super) fn skip_and_count(&mut self, hub: &Shared, after: &mut Position) -> (Position, u64) {
         let mut state = hub.lock(&self.topic);
-        let Some((newest, skipped)) = state.skip_to_newest(*after, &mut self.seen) else {
+        let Some((newest, skipped)) = state.skip_and_count(*after, &mut self.seen) else {
             return (*after, 0);
         };
         *after = newest.before();

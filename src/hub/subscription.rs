@@ -214,7 +214,7 @@ impl Subscription {
                 Places::One(one) => self.mark.after = one.before_last(hub, events),
                 Places::Many(many) => {
                     self.mark.after = Position::default();
-                    many.start_before_last(hub, events);
+                    many.list.start_before_last(hub, events);
                 }
             }
         }
@@ -242,7 +242,7 @@ impl Subscription {
                 Places::One(one) => self.mark.after = hub.lock(&one.topic).beginning(),
                 Places::Many(many) => {
                     self.mark.after = Position::default();
-                    many.start_at(hub, TopicState::beginning);
+                    many.list.start_at(hub, TopicState::beginning);
                 }
             }
         }
@@ -309,7 +309,7 @@ impl Subscription {
         match &self.places {
             Places::One(one) => is_over(&one.topic),
             Places::Many(many) => {
-                let mut places = many.places().peekable();
+                let mut places = many.list.iter().peekable();
                 places.peek().is_some() && places.all(|place| is_over(&place.topic))
             }
         }
@@ -504,7 +504,7 @@ impl Subscription {
             }
             Places::One(_) => Vec::new(),
             Places::Many(many) => {
-                let open = many.places().filter(|place| !place.is_over);
+                let open = many.list.iter().filter(|place| !place.is_over);
                 let lossy = open.filter(|place| is_lossy(&place.topic, place.from));
                 lossy.map(|place| place.topic.clone()).collect()
             }
@@ -524,7 +524,7 @@ impl Subscription {
             }
             Places::Many(many) => {
                 self.mark.after = after.unwrap_or_default();
-                many.skip_to_newest(&self.hub, after, all_lost)
+                many.list.skip_to_newest(&self.hub, after, all_lost)
             }
         }
     }
@@ -564,7 +564,7 @@ impl Subscription {
     fn poll_replay(&mut self, cx: &mut Context<'_>) -> Poll<Option<EncodedEvents>> {
         let topics = || match &self.places {
             Places::One(one) => vec![one.topic.clone()],
-            Places::Many(many) => many.places().map(|place| place.topic.clone()).collect(),
+            Places::Many(many) => many.list.iter().map(|place| place.topic.clone()).collect(),
         };
         if self
             .extra
@@ -584,7 +584,7 @@ impl Subscription {
             Places::Many(many) => {
                 let has_changed = many.watch(hub, self.mark.after, cx.waker());
                 if has_changed {
-                    replay.keep_only(many.wanted(hub));
+                    replay.keep_only(many.list.wanted(hub));
                 }
                 has_changed && many.is_disconnected(hub)
             }

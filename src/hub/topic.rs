@@ -266,7 +266,7 @@ impl TopicState {
 
     /// Returns the position of the newest event after `after`, and the number of items before it since
     /// `seen`, which are skipped. `seen` is a value of the counter of published events, and is updated.
-    pub(super) fn skip_to_newest(
+    pub(super) fn skip_and_count(
         &mut self,
         after: Position,
         seen: &mut u64,

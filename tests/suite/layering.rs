@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// Each file and its layer, with the lowest layer first. A new file gets a row here first.
-const ROWS: [(&str, u32); 91] = [
+const ROWS: [(&str, u32); 94] = [
     ("slots", 0),
     ("wake", 0),
     ("wire/retry", 0),
@@ -82,6 +82,9 @@ const ROWS: [(&str, u32); 91] = [
     ("hub/one", 3),
     ("hub/place", 3),
     ("hub/changes", 3),
+    ("hub/unread", 3),
+    ("hub/place_list", 3),
+    ("hub/merge", 3),
     ("hub/many", 3),
     ("hub/handle", 3),
     ("hub/latest", 3),
