@@ -4,7 +4,7 @@ use std::{
     fmt,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -13,30 +13,21 @@ use futures_core::Stream;
 use super::{
     encoded_events::EncodedEvents,
     handle::SubscriptionHandle,
-    item::Item,
-    latest::LatestEvery,
-    many::Many,
     on_lag::OnLag,
-    one::One,
-    position::Position,
-    read::{Left, Mark, Read},
-    replay::{Replay, Replayed},
-    reset::ResetReason,
+    places::Places,
+    progress::{Progress, Stage},
+    read::{Left, Read},
     shared::Shared,
-    topic::{Topic, TopicState},
 };
-use crate::{
-    request::LastEventId,
-    wake::wake_all,
-    wire::{EndEarly, Output, encode_to},
-};
+use crate::{request::LastEventId, wake::wake_all};
 
 /// A stream of the events that are published to some topics, returned by
 /// [`Hub::subscribe`](crate::Hub::subscribe). Pass it to [`Sse::new`](crate::Sse::new).
 ///
 /// It yields each event exactly once, in order. It starts with the next event that is published,
 /// or with the first one [`after`](Self::after) a client's last event ID. If events are no longer
-/// available, it yields a reset event instead, as [`OnLag`] and [`ResetReason`] describe.
+/// available, it yields a reset event instead, as [`OnLag`] and
+/// [`ResetReason`](super::ResetReason) describe.
 ///
 /// Events that are ready are yielded together, until they reach 32 KiB. An event of 32 KiB or more
 /// is yielded alone.
@@ -59,63 +50,7 @@ use crate::{
 /// subscription that ever had a [`handle`](Self::handle) can get other topics, so it does not end when
 /// its topics do.
 #[must_use = "streams do nothing until they are polled"]
-pub struct Subscription {
-    hub: Arc<Shared>,
-    places: Places,
-    mark: Mark,
-    on_lag: OnLag,
-    stage: Stage,
-    /// True if the client has an id to come back with.
-    has_id: bool,
-    /// The stored waker. `None` if there may be more to read.
-    left: Option<Left>,
-    extra: Option<Box<Extra>>,
-}
-
-/// The places of a subscription in its topics. Most subscriptions have one topic, whose place needs
-/// no allocation.
-enum Places {
-    One(One),
-    Many(Box<Many>),
-}
-
-/// The state that few subscriptions need.
-#[derive(Default)]
-struct Extra {
-    start: Start,
-    latest: Option<LatestEvery>,
-    replay: Option<Replay>,
-}
-
-/// The start of a subscription without a last event ID.
-#[derive(Clone, Copy, Default)]
-enum Start {
-    /// With the next event that is published.
-    #[default]
-    Next,
-    /// With the last events.
-    Last,
-    /// With the first event of each topic.
-    First,
-}
-
-/// The progress of a subscription.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// Before the first read, without a last event ID.
-    New,
-    /// Before the first event, with an id that this hub has given out.
-    Resuming,
-    /// With an id that is not yet looked up in the log.
-    Claims,
-    /// With an id that this hub never gave out, or that the log does not reach back to.
-    Lost(ResetReason),
-    /// Before the first read. The newest event of a topic, with which it was to begin, was dropped.
-    Gone,
-    Live,
-    /// After the end.
-    Over,
-}
+pub struct Subscription(Progress);
 
 impl Subscription {
     pub(super) fn new<T: AsRef<str>>(
@@ -128,60 +63,21 @@ impl Subscription {
         names.sort_unstable();
         names.dedup();
         hub.end_finished();
-        let generation = hub.generation();
-        let (places, after, wakers) = match &names[..] {
-            [name] => {
-                let (one, after, wakers) = One::join(&hub, name);
-                (Places::One(one), after, wakers)
-            }
-            names => {
-                let (many, after, wakers) = Many::join(&hub, names);
-                (Places::Many(Box::new(many)), after, wakers)
-            }
-        };
-        hub.metrics.subscribed();
-        hub.metrics.holds(hub.memory.bytes());
-        let subscription = Self {
-            hub,
-            places,
-            mark: Mark { after, generation },
-            on_lag: OnLag::default(),
-            stage: Stage::New,
-            has_id: false,
-            left: None,
-            extra: None,
-        };
+        let (progress, wakers) = Progress::join(hub, &names);
+        let subscription = Self(progress);
         wake_all(wakers); // if one of them panics, the seats are given up
         subscription
     }
 
     /// Starts after the last event ID that a client sent. An empty id has no effect.
     ///
-    /// An id that is not a [`Position`] of this hub causes a reset with [`ResetReason::Unknown`].
-    /// An id that the history no longer reaches back to causes one with [`ResetReason::Expired`].
-    /// With [`OnLag::Latest`], the newest events replace the reset.
+    /// An id that is not a [`Position`](super::Position) of this hub causes a reset with
+    /// [`ResetReason::Unknown`](super::ResetReason::Unknown). An id that the history no longer reaches
+    /// back to causes one with [`ResetReason::Expired`](super::ResetReason::Expired). With
+    /// [`OnLag::Latest`], the newest events replace the reset.
     pub fn after(mut self, last: LastEventId) -> Self {
-        if last.is_empty() {
-            return self;
-        }
-        let head = self.hub.order.last();
-        let in_log = self.hub.backing.is_some();
-        let given = |at: &Position| in_log || (at.hi() == head.hi() && *at <= head);
-        self.left = None;
-        self.has_id = true;
-        self.stage = match last.parse::<Position>().filter(given) {
-            Some(position) => {
-                self.mark.after = position;
-                if in_log {
-                    Stage::Claims
-                } else {
-                    Stage::Resuming
-                }
-            }
-            None => Stage::Lost(ResetReason::Unknown),
-        };
-        if let Places::Many(many) = &mut self.places {
-            many.start_again();
+        if !last.is_empty() {
+            self.0.start_after(&last);
         }
         self
     }
@@ -206,52 +102,30 @@ impl Subscription {
     /// assert_eq!(events, &*last_two);
     /// ```
     pub fn replay(mut self, events: usize) -> Self {
-        if self.stage == Stage::New {
-            self.left = None;
-            self.extra().start = Start::Last;
-            let hub = &self.hub;
-            match &mut self.places {
-                Places::One(one) => self.mark.after = one.before_last(hub, events),
-                Places::Many(many) => {
-                    self.mark.after = Position::default();
-                    many.list.start_before_last(hub, events);
-                }
-            }
-        }
+        self.0.start_before_last(events);
         self
     }
 
     /// Starts with the first event of each topic, if the client sent no last event ID.
     ///
     /// If the history of a topic no longer reaches back to its first event, the subscription yields
-    /// a reset with [`ResetReason::Expired`] instead. This includes a topic whose events were all
-    /// dropped for their age or for memory while nobody was subscribed: the hub remembers up to 16,384
-    /// of them. A topic that was [removed](crate::Hub::remove) is a new topic afterwards. A
-    /// [`DistributedHub`](crate::hub::DistributedHub) starts with the first event that its log had
-    /// when the server started.
+    /// a reset with [`ResetReason::Expired`](super::ResetReason::Expired) instead. This includes a topic
+    /// whose events were all dropped for their age or for memory while nobody was subscribed: the hub
+    /// remembers up to 16,384 of them. A topic that was [removed](crate::Hub::remove) is a new topic
+    /// afterwards. A [`DistributedHub`](crate::hub::DistributedHub) starts with the first event that its
+    /// log had when the server started.
     ///
     /// With a last event ID, [`after`](Self::after) takes precedence, in whatever order both are
     /// called. Use it for a stream with a beginning and an [end](crate::Hub::finish), if clients may
     /// reload at any time.
     pub fn from_start(mut self) -> Self {
-        if self.stage == Stage::New {
-            self.left = None;
-            self.extra().start = Start::First;
-            let hub = &self.hub;
-            match &mut self.places {
-                Places::One(one) => self.mark.after = hub.lock(&one.topic).beginning(),
-                Places::Many(many) => {
-                    self.mark.after = Position::default();
-                    many.list.start_at(hub, TopicState::beginning);
-                }
-            }
-        }
+        self.0.start_before_first();
         self
     }
 
     /// Sets what happens if the subscription lags. By default [`OnLag::Reset`].
     pub fn on_lag(mut self, on_lag: OnLag) -> Self {
-        self.on_lag = on_lag;
+        self.0.on_lag = on_lag;
         self
     }
 
@@ -272,9 +146,7 @@ impl Subscription {
     ///
     /// The subscription panics when it is polled outside a tokio runtime with time enabled.
     pub fn latest_every(mut self, interval: Duration) -> Self {
-        self.left = None;
-        self.on_lag = OnLag::Latest;
-        self.extra().latest = Some(LatestEvery::new(interval));
+        self.0.yield_latest_every(interval);
         self
     }
 
@@ -284,17 +156,7 @@ impl Subscription {
     /// From then on the subscription does not end when its topics are finished or disconnected, because
     /// it may get others. It ends when the hub is closed, or if it lags with [`OnLag::Disconnect`].
     pub fn handle(&mut self) -> SubscriptionHandle {
-        self.left = None;
-        if let Places::One(one) = &self.places {
-            let (many, wakers) = Many::replace(one, &self.hub, self.mark.after);
-            self.places = Places::Many(Box::new(many));
-            wake_all(wakers);
-        }
-        let Places::Many(many) = &mut self.places else {
-            unreachable!("a subscription of one topic was turned into one of several")
-        };
-        let changes = many.changes(&self.hub);
-        SubscriptionHandle::new(self.hub.clone(), many.listener.clone(), changes)
+        self.0.handle()
     }
 
     /// Returns `true` if there is nothing to stream: all topics are finished, and their histories were
@@ -302,324 +164,7 @@ impl Subscription {
     /// that an `EventSource` does not reconnect. A subscription without topics is never over.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        let is_over = |topic| {
-            let state = self.hub.lock(topic);
-            state.finish.as_ref().is_some_and(|finish| finish.is_over)
-        };
-        match &self.places {
-            Places::One(one) => is_over(&one.topic),
-            Places::Many(many) => {
-                let mut places = many.list.iter().peekable();
-                places.peek().is_some() && places.all(|place| is_over(&place.topic))
-            }
-        }
-    }
-
-    fn extra(&mut self) -> &mut Extra {
-        self.extra.get_or_insert_default()
-    }
-
-    #[inline]
-    fn version(&self) -> u64 {
-        match &self.places {
-            Places::One(one) => one.topic.version(),
-            Places::Many(many) => many.listener.version(),
-        }
-    }
-
-    /// Polls for the next item.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<EncodedEvents>> {
-        loop {
-            match self.stage {
-                Stage::Over => return Poll::Ready(None),
-                Stage::Claims => {
-                    if let Some(events) = ready!(self.poll_replay(cx)) {
-                        return Poll::Ready(Some(events));
-                    }
-                    continue;
-                }
-                Stage::Lost(reason) => {
-                    if let Some(reset) = self.lose(reason) {
-                        return Poll::Ready(Some(reset));
-                    }
-                }
-                Stage::Gone => {
-                    if let Some(reset) = self.lose(ResetReason::Expired) {
-                        return Poll::Ready(Some(reset));
-                    }
-                }
-                Stage::New => {
-                    self.start();
-                    continue;
-                }
-                Stage::Resuming | Stage::Live => {}
-            }
-            let mut limit = None;
-            if let Some(latest) = self.latest() {
-                limit = latest.batch();
-                if limit.is_none() {
-                    ready!(latest.poll_due(cx));
-                    limit = Some(self.begin_batch());
-                }
-            }
-            match self.read(limit, cx.waker()) {
-                Read::Events(events, left) => {
-                    self.stage = Stage::Live;
-                    self.has_id = true;
-                    self.left = left.filter(|_| limit.is_none());
-                    if let Some(latest) = self.latest() {
-                        latest.yielded();
-                    }
-                    return Poll::Ready(Some(events));
-                }
-                Read::Nothing(left) => {
-                    self.stage = Stage::Live;
-                    match self.latest().map(LatestEvery::end_batch) {
-                        None => self.left = left,
-                        Some(true) => continue, // to wait for the next interval
-                        Some(false) => match self.wait(cx.waker()) {
-                            Some(left) => self.left = left,
-                            None => continue, // there is something new
-                        },
-                    }
-                    return Poll::Pending;
-                }
-                Read::Finished => {
-                    self.stage = Stage::Over;
-                    return Poll::Ready(None);
-                }
-                Read::Closed => return Poll::Ready(Some(self.end_early(EndEarly::Closed))),
-                Read::Lost => {
-                    let reason = match self.stage {
-                        Stage::Resuming => ResetReason::Expired,
-                        _ => ResetReason::Lagged,
-                    };
-                    if let Some(reset) = self.lose(reason) {
-                        return Poll::Ready(Some(reset));
-                    }
-                }
-            }
-        }
-    }
-
-    fn read(&mut self, limit: Option<Position>, waker: &Waker) -> Read {
-        let (hub, mark) = (&*self.hub, &mut self.mark);
-        match &mut self.places {
-            Places::One(one) => one.read(hub, mark, limit, waker),
-            Places::Many(many) => many.read(hub, mark, limit, waker),
-        }
-    }
-
-    /// Waits for something new. Returns `None` if there is something already.
-    fn wait(&mut self, waker: &Waker) -> Option<Option<Left>> {
-        match &mut self.places {
-            Places::One(one) => one.wait(&self.hub, self.mark, waker).map(Some),
-            Places::Many(many) => many.wait_for_news(&self.hub, waker),
-        }
-    }
-
-    fn latest(&mut self) -> Option<&mut LatestEvery> {
-        self.extra.as_mut()?.latest.as_mut()
-    }
-
-    /// Skips to the newest events, and returns the position up to which they are yielded together.
-    fn begin_batch(&mut self) -> Position {
-        let hub = &self.hub;
-        let (batch, skipped) = match &mut self.places {
-            Places::One(one) => one.skip_and_count(hub, &mut self.mark.after),
-            Places::Many(many) => {
-                let complete = hub.order.complete();
-                (complete, many.skip_and_count(hub, self.mark.after))
-            }
-        };
-        hub.metrics.skipped(skipped);
-        if let Some(latest) = self.latest() {
-            latest.begin_batch(batch);
-        }
-        batch
-    }
-
-    /// Begins without a last event ID.
-    fn start(&mut self) {
-        let start = self.extra.as_ref().map_or(Start::Next, |extra| extra.start);
-        self.stage = match start {
-            Start::Next if self.on_lag == OnLag::Latest && !self.skip_to_newest(None, false) => {
-                Stage::Gone
-            }
-            Start::Next | Start::Last => Stage::Live,
-            // A first event that is no longer available has expired.
-            Start::First => Stage::Resuming,
-        };
-    }
-
-    /// Continues after a loss: as the policy says, or with a reset, which it returns.
-    #[cold]
-    fn lose(&mut self, reason: ResetReason) -> Option<EncodedEvents> {
-        let generation = self.hub.generation();
-        let is_new = generation != self.mark.generation;
-        let has_place = reason != ResetReason::Unknown && self.stage != Stage::Gone;
-        let after = (!is_new && has_place).then_some(self.mark.after);
-        let is_lag = reason == ResetReason::Lagged;
-        if is_lag {
-            self.hub.metrics.lagged();
-        }
-        // Found before the places are moved.
-        let lossy = match reason {
-            ResetReason::Unknown => Vec::new(),
-            _ => self.lossy_topics(after),
-        };
-        let disconnects = is_lag && self.on_lag == OnLag::Disconnect && self.has_id;
-        let last = if disconnects {
-            Some(self.end_early(EndEarly::Lagged))
-        } else if self.on_lag == OnLag::Latest && self.skip_to_newest(after, is_new) {
-            None
-        } else {
-            Some(self.reset(reason, is_new))
-        };
-        if !disconnects {
-            self.stage = Stage::Live;
-            self.mark.generation = generation;
-        }
-        for topic in lossy {
-            let mut state = self.hub.lock(&topic);
-            let losses = state.counts.losses_mut();
-            losses.lagged += u64::from(is_lag);
-            losses.resets += u64::from(last.is_some() && !disconnects);
-        }
-        last
-    }
-
-    /// Returns the topics that have lost events after `after`, or all if it is `None`.
-    fn lossy_topics(&self, after: Option<Position>) -> Vec<Arc<Topic>> {
-        let is_lossy = |topic: &Topic, from: Position| {
-            let state = self.hub.lock(topic);
-            if self.stage == Stage::Gone {
-                return state.last().is_none() && state.has_lost(Position::default());
-            }
-            after.is_none_or(|after| state.has_lost(after.max(from)))
-        };
-        match &self.places {
-            Places::One(one) if is_lossy(&one.topic, Position::default()) => {
-                vec![one.topic.clone()]
-            }
-            Places::One(_) => Vec::new(),
-            Places::Many(many) => {
-                let open = many.list.iter().filter(|place| !place.is_over);
-                let lossy = open.filter(|place| is_lossy(&place.topic, place.from));
-                lossy.map(|place| place.topic.clone()).collect()
-            }
-        }
-    }
-
-    /// Skips to the newest event of each topic after `after`, or of all if it is `None`. Returns
-    /// `false` if the newest event of a topic was lost. If `all_lost` is set, every topic without an
-    /// event counts as such.
-    fn skip_to_newest(&mut self, after: Option<Position>, all_lost: bool) -> bool {
-        match &mut self.places {
-            Places::One(one) => {
-                let from = after.unwrap_or_default();
-                let newest = self.hub.lock(&one.topic).before_newest(from, all_lost);
-                self.mark.after = newest.unwrap_or(self.mark.after);
-                newest.is_some()
-            }
-            Places::Many(many) => {
-                self.mark.after = after.unwrap_or_default();
-                many.list.skip_to_newest(&self.hub, after, all_lost)
-            }
-        }
-    }
-
-    /// Returns the reset event. Its id is the position after which the client gets every event.
-    fn reset(&mut self, reason: ResetReason, is_new_generation: bool) -> EncodedEvents {
-        // Foreign code: if it panics, the next poll tries again.
-        let mut output = Output::default();
-        let Ok(events) = encode_to(&mut output, (self.hub.reset.0)(reason));
-        self.hub.metrics.reset(reason);
-        // Not the last complete one: an event that is not complete yet may be lost already.
-        let given = self.hub.order.last();
-        // An id that was not looked up may be anything.
-        let is_read = reason == ResetReason::Lagged && !is_new_generation;
-        self.mark.after = if is_read {
-            given.max(self.mark.after)
-        } else {
-            given
-        };
-        if let Places::Many(many) = &mut self.places {
-            many.start_again();
-        }
-        self.has_id = true;
-        let reset = Item::encoded(output.take_all(), events, None);
-        reset.store(self.mark.after, 0).events
-    }
-
-    /// Ends the subscription although its topics go on. Returns the last item.
-    #[cold]
-    fn end_early(&mut self, why: EndEarly) -> EncodedEvents {
-        self.stage = Stage::Over;
-        EncodedEvents::end_early(why)
-    }
-
-    /// Replays events from the log if the history does not reach back to the id, or if the hub does
-    /// not know the id. Returns `None` when there is nothing more to yield from it.
-    fn poll_replay(&mut self, cx: &mut Context<'_>) -> Poll<Option<EncodedEvents>> {
-        let topics = || match &self.places {
-            Places::One(one) => vec![one.topic.clone()],
-            Places::Many(many) => many.list.iter().map(|place| place.topic.clone()).collect(),
-        };
-        if self
-            .extra
-            .as_ref()
-            .is_none_or(|extra| extra.replay.is_none())
-        {
-            self.mark.generation = self.hub.generation();
-            let replay = Replay::new(self.hub.clone(), topics(), self.mark.after);
-            self.extra().replay = Some(replay);
-        }
-        let Some(replay) = self.extra.as_mut().and_then(|extra| extra.replay.as_mut()) else {
-            unreachable!("a replay was begun");
-        };
-        let hub = &self.hub;
-        let is_disconnected = match &mut self.places {
-            Places::One(one) => !one.watch(hub, cx.waker()),
-            Places::Many(many) => {
-                let has_changed = many.watch(hub, self.mark.after, cx.waker());
-                if has_changed {
-                    replay.keep_only(many.list.wanted(hub));
-                }
-                has_changed && many.is_disconnected(hub)
-            }
-        };
-        if is_disconnected {
-            return Poll::Ready(Some(self.end_early(EndEarly::Closed)));
-        }
-        let replayed = match replay.poll(cx) {
-            Poll::Ready(replayed) => replayed,
-            Poll::Pending if hub.order.is_closed() => {
-                ready!(replay.poll_closing(cx));
-                Replayed::Unavailable
-            }
-            Poll::Pending => return Poll::Pending,
-        };
-        match replayed {
-            Replayed::Events(last, events) => {
-                self.mark.after = last;
-                self.has_id = true;
-                return Poll::Ready(Some(events));
-            }
-            Replayed::Live(after) => {
-                self.mark.after = after;
-                self.stage = Stage::Resuming;
-                if let Places::Many(many) = &mut self.places {
-                    many.resume();
-                }
-            }
-            Replayed::Gap => self.stage = Stage::Lost(ResetReason::Expired),
-            Replayed::Unavailable => {
-                return Poll::Ready(Some(self.end_early(EndEarly::Failed)));
-            }
-        }
-        self.extra().replay = None;
-        Poll::Ready(None)
+        self.0.places.are_over(&self.0.hub)
     }
 }
 
@@ -628,9 +173,9 @@ impl Stream for Subscription {
 
     #[inline]
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<EncodedEvents>> {
-        let this = &mut *self;
+        let this = &mut self.0;
         // A body polls again right after it has read everything. That poll needs no lock.
-        if this.left.is_some() && this.left == Some(Left::new(cx.waker(), this.version())) {
+        if this.left.is_some() && this.left == Some(Left::new(cx.waker(), this.places.version())) {
             return Poll::Pending;
         }
         this.left = None;
@@ -654,12 +199,10 @@ impl Stream for Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let wakers = match &mut self.places {
-            Places::One(one) => one.leave(&self.hub),
-            Places::Many(many) => many.leave(&self.hub),
-        };
-        self.hub.metrics.left();
-        self.hub.metrics.holds(self.hub.memory.bytes());
+        let Progress { hub, places, .. } = &mut self.0;
+        let wakers = places.leave(hub);
+        hub.metrics.left();
+        hub.metrics.holds(hub.memory.bytes());
         wake_all(wakers);
     }
 }
@@ -667,9 +210,9 @@ impl Drop for Subscription {
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscription")
-            .field("after", &self.mark.after)
-            .field("on_lag", &self.on_lag)
-            .field("stage", &self.stage)
+            .field("after", &self.0.mark.after)
+            .field("on_lag", &self.0.on_lag)
+            .field("stage", &self.0.stage)
             .finish_non_exhaustive()
     }
 }

@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// Each file and its layer, with the lowest layer first. A new file gets a row here first.
-const ROWS: [(&str, u32); 94] = [
+const ROWS: [(&str, u32); 96] = [
     ("slots", 0),
     ("wake", 0),
     ("wire/retry", 0),
@@ -89,6 +89,8 @@ const ROWS: [(&str, u32); 94] = [
     ("hub/handle", 3),
     ("hub/latest", 3),
     ("hub/replay", 3),
+    ("hub/places", 3),
+    ("hub/progress", 3),
     ("hub/subscription", 3),
     ("hub/demand", 3),
     ("hub/hub", 3),
