@@ -333,7 +333,7 @@ impl Hub {
     /// `cargo test --test costs hub` compares it with the allocator's count.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.0.memory.bytes() + self.0.topics.remembered_bytes()
+        self.0.memory.bytes()
     }
 
     pub(super) fn is_closed(&self) -> bool {

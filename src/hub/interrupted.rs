@@ -11,9 +11,12 @@ pub(super) struct Interrupted {
 }
 
 impl Interrupted {
-    pub(super) fn add(&mut self, hash: u64) {
+    /// Adds a topic. Returns the heap memory that this has taken, in bytes.
+    pub(super) fn add(&mut self, hash: u64) -> usize {
+        let before = self.rows.capacity();
         self.rows.resize(ROWS, 0);
         self.rows[hash as usize % ROWS] = hash;
+        (self.rows.capacity() - before) * size_of::<u64>()
     }
 
     /// Returns whether a topic was interrupted, and forgets it.
@@ -22,9 +25,9 @@ impl Interrupted {
         row.is_some_and(|row| *row == hash && std::mem::take(row) != 0)
     }
 
-    /// Returns the heap memory, in bytes.
-    pub(super) fn heap_bytes(&self) -> usize {
-        self.rows.capacity() * size_of::<u64>()
+    /// Forgets all topics.
+    pub(super) fn clear(&mut self) {
+        self.rows.fill(0);
     }
 }
 

@@ -227,8 +227,13 @@ impl Shared {
     fn remove_row(&self, topic: &Topic, state: MutexGuard<'_, TopicState>) {
         let (lost, is_interrupted) = (state.complete_since(), state.has_begun());
         drop(state);
-        if self.topics.remove(topic, lost, is_interrupted) {
+        if let Some(live) = self.topics.remove(topic, lost, is_interrupted) {
             self.metrics.topics(-1);
+            let remembered = Footprint {
+                live,
+                ..Footprint::default()
+            };
+            self.memory.report(Footprint::default(), remembered);
         }
     }
 

@@ -77,16 +77,21 @@ impl Topics {
         (topic, true)
     }
 
-    /// Removes a topic whose events up to `lost` are no longer available. Returns whether it was in
-    /// the table.
-    pub(super) fn remove(&self, topic: &Topic, lost: Position, is_interrupted: bool) -> bool {
+    /// Removes a topic whose events up to `lost` are no longer available. Returns the heap memory that
+    /// it takes to remember the topic, in bytes, or `None` if it was not in the table.
+    pub(super) fn remove(
+        &self,
+        topic: &Topic,
+        lost: Position,
+        is_interrupted: bool,
+    ) -> Option<usize> {
         let mut table = self.write();
         table.forgotten = table.forgotten.max(lost);
-        let is_removed = table.rows.remove(&topic.key).is_some();
-        if is_removed && is_interrupted {
-            table.interrupted.add(topic.key.0);
-        }
-        is_removed
+        table.rows.remove(&topic.key)?;
+        Some(match is_interrupted {
+            true => table.interrupted.add(topic.key.0),
+            false => 0,
+        })
     }
 
     /// Forgets that a topic was interrupted. It is not in the table.
@@ -94,17 +99,12 @@ impl Topics {
         self.write().interrupted.take(self.hasher.hash_one(name));
     }
 
-    /// Returns the memory of what is remembered of other topics, in bytes.
-    pub(super) fn remembered_bytes(&self) -> usize {
-        self.read().interrupted.heap_bytes()
-    }
-
     /// Begins a generation whose topics know no event up to `floor`.
     pub(super) fn begin_generation(&self, generation: u64, floor: Position) {
         let mut table = self.write();
         table.generation = generation;
         table.forgotten = floor;
-        table.interrupted = Interrupted::default();
+        table.interrupted.clear();
     }
 
     /// Returns the next topics after `after`, in the order of their keys. Returns none at the end.
