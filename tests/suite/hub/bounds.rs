@@ -43,6 +43,21 @@ async fn events_expire_after_the_history_age() {
     assert_eq!(read(&mut late), (reset("expired", hub.head()), true));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_finished_topic_stays_finished_while_it_has_events() {
+    let second = Duration::from_secs(1);
+    let hub = Hub::builder().history_age(10 * second).build();
+    let old = publish(&hub, "a", "1");
+    advance(5 * second).await;
+    let newer = publish(&hub, "a", "2");
+    hub.finish("a").unwrap();
+    advance(6 * second).await;
+    publish(&hub, "other", "x");
+    assert_eq!(hub.topic("a").unwrap().events, 1);
+    let mut late = hub.subscribe(["a"]).after(last(old));
+    assert_eq!(read(&mut late), (wire("2", newer), false));
+}
+
 /// A busy topic leaves rows of dropped events after the event of a quiet topic. The rows are
 /// removed, and the event of the quiet topic still expires in time.
 #[tokio::test(start_paused = true)]

@@ -184,6 +184,11 @@ fn a_gap_of_the_log_is_recorded() {
             resets.contains(&"hub=\"node\",reason=\"lagged\"} 2".to_owned()),
             "{resets:?}"
         );
+        // The topic is not in the log any more.
+        let before = hub.memory();
+        log.lose(10);
+        sleep(Duration::from_secs(2)).await;
+        assert!(hub.memory() < before, "{} {before}", hub.memory());
         hub.close();
     });
 }
