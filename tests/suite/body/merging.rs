@@ -138,6 +138,30 @@ fn an_item_of_several_encoded_events_keeps_all() {
 }
 
 #[test]
+fn an_encoded_event_precedes_what_its_item_writes_next() {
+    struct Both(EncodedEvent);
+
+    impl Encode for Both {
+        type Error = Infallible;
+
+        fn encode(self, encoder: &mut Encoder<'_>) -> Result<(), Infallible> {
+            self.0.encode(encoder)?;
+            encoder.data("b");
+            Ok(())
+        }
+    }
+
+    let (items, source) = channel();
+    let mut body = Sse::new(source).keep_alive(None).into_body();
+    assert_eq!(frame(&mut body), ":\n");
+    for _ in 0..2 {
+        items.send(Both(Event::data("a").into())).unwrap();
+    }
+    let both = "data: a\n\ndata: b\n\n";
+    assert_eq!(frame(&mut body), both.repeat(2));
+}
+
+#[test]
 fn a_large_event_among_others_is_not_copied() {
     let text = "x".repeat(2 * BUDGET);
     let pointer = text.as_ptr();

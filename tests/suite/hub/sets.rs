@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use http_sse::{Hub, Subscription, hub::Position};
+use tokio::time::advance;
 
 use super::{last, publish, read, reset, wire};
 
@@ -156,8 +157,14 @@ fn finished_topics_end_for_those_who_share_a_piece() {
 async fn a_reader_that_skips_events_shares_no_piece_that_has_them() {
     let hub = Hub::new();
     let mut all = hub.subscribe(TOPICS);
-    let mut newest = hub.subscribe(TOPICS).latest_every(Duration::from_secs(1));
+    let interval = Duration::from_secs(1);
+    let mut newest = hub.subscribe(TOPICS).latest_every(interval);
+    let first = publish(&hub, "a", "first");
+    for reader in [&mut all, &mut newest] {
+        assert_eq!(read(reader), (wire("first", first), true));
+    }
     let at = publish_in_turn(&hub, 6);
+    advance(interval).await;
     assert_eq!(read(&mut all), (events(&at, 0, |_| true), true));
     assert_eq!(read(&mut newest), (events(&at, 3, |_| true), true));
 }
