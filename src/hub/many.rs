@@ -108,8 +108,9 @@ impl Many {
                     return Read::Events(events, self.wait(hub, waker));
                 }
                 Read::Nothing(_) if self.is_over(is_closed) && self.list.is_read() => {
-                    let was_closed = self.list.was_closed && self.list.open == 0;
-                    return match was_closed {
+                    let is_disconnected = self.list.was_closed && self.list.open == 0;
+                    // With a handle, it has waited for other topics until the end of the hub.
+                    return match is_disconnected && self.changes.is_none() {
                         true => Read::Closed,
                         false => Read::Finished,
                     };

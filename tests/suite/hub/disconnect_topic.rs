@@ -129,3 +129,22 @@ fn old_and_new_subscriptions_of_a_closed_topic_share_no_pieces() {
         }
     }
 }
+
+/// With a handle, a subscription waits for other topics, until the end of the hub.
+#[test]
+fn a_handle_outlives_a_disconnection() {
+    let hub = Hub::new();
+    let mut subscription = hub.subscribe(["a"]);
+    let _handle = subscription.handle();
+    let (reasons, ended) = mpsc::channel();
+    let mut body = Sse::new(subscription)
+        .keep_alive(None)
+        .end_with(Event::data("[DONE]"))
+        .on_close(move |report| reasons.send(report.reason).unwrap())
+        .into_body();
+    assert_eq!(hub.disconnect("a"), 1);
+    assert_eq!(sent(&mut body), (":\n".to_owned(), true));
+    hub.close();
+    assert_eq!(sent(&mut body), ("data: [DONE]\n\n".to_owned(), false));
+    assert_eq!(ended.try_recv(), Ok(CloseReason::End));
+}

@@ -90,17 +90,25 @@ async fn a_client_that_missed_more_than_10_000_events_is_reset_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_missed_more_than_4_mib_is_reset_once() {
-    let data = "x".repeat(100_000);
-    for (events, is_read) in [(42, true), (44, false), (500, false)] {
-        let log = log_of(events, |_| ("x", data.clone())).await;
+    const LIMIT: usize = 4 << 20;
+    for (bytes, is_read) in [(LIMIT, true), (LIMIT + 1, false), (10 * LIMIT, false)] {
+        // The last event fills up what the others leave.
+        let others = (bytes / 100_000) as u64 - 1;
+        let data = |n: u64| "x".repeat(if n <= others { 99_000 } else { 1 });
+        let missed = (2..=others + 1).map(|n| wire(&data(n), Position::new(7, n)));
+        let sum: usize = missed.map(|event| event.len()).sum();
+        let data = |n: u64| "x".repeat(data(n).len() + if n > others { bytes - sum } else { 0 });
+        let log = log_of(others + 1, |n| ("x", data(n))).await;
         let hub = Node::start(&log, 1).await;
+        let missed = (2..=others + 1).map(|n| wire(&data(n), Position::new(7, n)));
+        let missed: String = missed.collect();
+        assert_eq!(missed.len(), bytes);
         let expected = if is_read {
-            let missed = (2..=events).map(|n| wire(&data, Position::new(7, n)));
-            missed.collect()
+            missed
         } else {
             reset("expired", hub.head())
         };
-        assert!(resumed(&hub).await == expected, "{events}");
+        assert!(resumed(&hub).await == expected, "{bytes}");
     }
 }
 
