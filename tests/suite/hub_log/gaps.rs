@@ -1,11 +1,14 @@
 //! Logs that go back: every subscription is reset, whatever its position and its topics.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Mutex},
+    task::{Context, Wake, Waker},
+};
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use http_sse::{
     Hub, Subscription,
-    hub::{MemoryLog, Position},
+    hub::{DistributedHub, MemoryLog, Position},
 };
 
 use super::{Node, engine::Engine, last, publish, read, reset, wire};
@@ -205,4 +208,47 @@ async fn a_subscription_without_topics_ends_after_a_gap() {
     tokio::task::yield_now().await;
     hub.close();
     assert_eq!(finished("the subscription", idle).await, None);
+}
+
+/// A task that resumes another client as soon as it is woken.
+struct Resumes {
+    hub: DistributedHub,
+    id: Position,
+    seen: Mutex<Vec<String>>,
+}
+
+impl Wake for Resumes {
+    fn wake(self: Arc<Self>) {
+        let mut resumed = self.hub.subscribe(["x"]).after(last(self.id));
+        let events = resumed.next().now_or_never().unwrap().unwrap();
+        let wire = String::from_utf8(events.as_bytes().to_vec()).unwrap();
+        self.seen.lock().unwrap().push(wire);
+    }
+}
+
+/// The client has an id that is still in the log. It may have missed an entry that was lost.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_resumes_while_others_are_reset_is_reset_too() {
+    let log = Arc::new(MemoryLog::new(7, 100));
+    let hub = Node::start(&log, 100).await;
+    for n in 1..=10 {
+        publish(&hub, "x", &n.to_string()).await;
+    }
+    hub.reaches(Position::new(7, 10)).await;
+    let resumes = Arc::new(Resumes {
+        hub: hub.hub.clone(),
+        id: Position::new(7, 5),
+        seen: Mutex::default(),
+    });
+    let mut live = hub.subscribe(["x"]);
+    let waker = Waker::from(resumes.clone());
+    assert!(
+        live.poll_next_unpin(&mut Context::from_waker(&waker))
+            .is_pending()
+    );
+    log.lose(3);
+    let head = Position::new(7, 7);
+    hub.reaches(head).await;
+    assert_eq!(read(&mut live).await, reset("lagged", head));
+    assert_eq!(*resumes.seen.lock().unwrap(), [reset("expired", head)]);
 }
