@@ -81,13 +81,21 @@ impl Process {
         line
     }
 
+    /// Waits for the next line. Returns `None` if the process has closed its stdout.
+    #[track_caller]
+    pub(crate) fn next_line(&self) -> Option<String> {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Timeout) => panic!("waited {PATIENCE:?} for a line"),
+            Err(RecvTimeoutError::Disconnected) => None,
+        }
+    }
+
     /// Waits until the process closes its stdout. Panics if it prints another line.
     #[track_caller]
     pub(crate) fn no_more_lines(&self) {
-        match self.lines.recv_timeout(PATIENCE) {
-            Ok(line) => panic!("one more line: {line:?}"),
-            Err(RecvTimeoutError::Timeout) => panic!("waited {PATIENCE:?} for the end of stdout"),
-            Err(RecvTimeoutError::Disconnected) => {}
+        if let Some(line) = self.next_line() {
+            panic!("one more line: {line:?}");
         }
     }
 }

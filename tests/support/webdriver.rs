@@ -29,14 +29,7 @@ impl Browser {
         let profile = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("chromium-{name}"));
         _ = fs::remove_dir_all(&profile); // exists only if a test was killed
 
-        let driver = Process::start(Command::new(chromedriver).arg("--port=0"));
-        // Other lines come first, such as the version.
-        let port = (0..10).find_map(|_| {
-            let line = driver.line("");
-            let (_, port) = line.split_once("started successfully on port ")?;
-            Some(port.trim_end_matches('.').parse::<u16>().unwrap())
-        });
-        let port = port.expect("chromedriver prints its port");
+        let (driver, port) = start_driver(&chromedriver);
         let mut browser = Self {
             server: ([127, 0, 0, 1], port).into(),
             session: String::new(),
@@ -156,4 +149,22 @@ fn find(program: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?)
         .map(|folder| folder.join(program))
         .find(|path| path.is_file())
+}
+
+/// Starts chromedriver on a free port. Returns the port too.
+///
+/// It looks for a free port before it listens there, and ends if another socket was faster. Then it is
+/// started again.
+fn start_driver(chromedriver: &Path) -> (Process, u16) {
+    for _ in 0..10 {
+        let driver = Process::start(Command::new(chromedriver).arg("--port=0"));
+        // Other lines come first, such as the version.
+        while let Some(line) = driver.next_line() {
+            if let Some((_, port)) = line.split_once("started successfully on port ") {
+                let port = port.trim_end_matches('.').parse().unwrap();
+                return (driver, port);
+            }
+        }
+    }
+    panic!("chromedriver finds no free port");
 }
