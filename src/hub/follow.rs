@@ -143,6 +143,11 @@ impl Shared {
                 self.finished(topic, at);
             }
         }
+        // The other topics drop what they have. Otherwise it would count as memory.
+        for topic in self.topics.iter() {
+            let state = self.lock(&topic);
+            self.tidy(&topic, state);
+        }
         self.enforce_limits(head);
         self.metrics.holds(self.memory.bytes());
         self.notify_all();

@@ -22,7 +22,8 @@ pub(super) struct Many {
     pub(super) list: PlaceList,
     /// The list that the listener fills next. It is empty, and keeps its room.
     news: Vec<u32>,
-    /// The seat among those that wait for the end of the hub.
+    /// The seat among those that wait for the end of the hub. A subscription without topics has one,
+    /// and one with a handle.
     idle: Option<u32>,
     /// The changes of a handle. `None` if there never was one.
     changes: Option<Arc<Changes>>,
@@ -165,8 +166,7 @@ impl Many {
 
     /// Returns whether the subscription has no topic left, because it was disconnected from all.
     pub(super) fn is_disconnected(&self, hub: &Shared) -> bool {
-        let has_more = self.changes.is_some() || self.idle.is_some();
-        !has_more && self.list.wanted(hub).is_empty()
+        self.idle.is_none() && self.list.wanted(hub).is_empty()
     }
 
     /// Goes on with the history, after events were read from the log.
@@ -200,7 +200,7 @@ impl Many {
 
     /// Returns whether there will be no more events.
     fn is_over(&self, is_closed: bool) -> bool {
-        is_closed || (self.list.open == 0 && self.changes.is_none() && self.idle.is_none())
+        is_closed || (self.list.open == 0 && self.idle.is_none())
     }
 
     /// Waits for a signal. Returns `None` if there is one already, or if the hub was closed.

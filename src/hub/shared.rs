@@ -94,10 +94,12 @@ impl Shared {
         let mut beginning = lock(&self.beginning);
         let generation = self.generation();
         // Positions of an earlier generation say nothing about this one.
-        state.floor = match state.generation == generation | UNJOINED {
-            true => state.floor.max(beginning.floor),
-            false => beginning.floor,
-        };
+        if state.generation == generation | UNJOINED {
+            state.floor = state.floor.max(beginning.floor);
+        } else {
+            state.floor = beginning.floor;
+            state.is_interrupted = false;
+        }
         state.generation = generation;
         let loaded = beginning.loaded.remove(&topic.name).unwrap_or_default();
         drop(beginning);

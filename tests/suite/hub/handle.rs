@@ -39,13 +39,18 @@ fn an_added_topic_starts_with_its_next_event() {
 fn a_topic_is_added_once() {
     let hub = Hub::new();
     let (mut subscription, handle) = in_lobby(&hub);
+    // An event that is not read yet stays.
+    let unread = publish(&hub, "lobby", "unread");
     for _ in 0..3 {
         assert!(handle.add("game") && handle.add("lobby"));
         assert!(handle.add_after("lobby", Position::new(hub.head().hi(), 0)));
     }
     let at = ["game", "lobby", "game"].map(|topic| publish(&hub, topic, topic));
     let all = wire("game", at[0]) + &wire("lobby", at[1]) + &wire("game", at[2]);
-    assert_eq!(read(&mut subscription), (all, true));
+    assert_eq!(
+        read(&mut subscription),
+        (wire("unread", unread) + &all, true)
+    );
     let subscribers = hub.topics().into_iter().map(|topic| topic.subscribers);
     assert_eq!(subscribers.collect::<Vec<_>>(), [1, 1]);
     drop(subscription);

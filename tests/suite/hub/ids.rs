@@ -19,6 +19,7 @@ fn published<T: Encode<Error = Infallible>>(item: T) -> (String, u64) {
     let mut resumed = hub.subscribe(["a"]).after(last(Position::new(at.hi(), 0)));
     assert_eq!(read(&mut resumed).0, wire);
     assert_eq!(wire.matches(&format!("id: {at}\n")).count(), 1);
+    assert!(events == wire && events != &wire[1..]);
     (wire.replace(&at.to_string(), "ID"), events.count())
 }
 

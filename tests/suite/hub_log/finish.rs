@@ -59,6 +59,21 @@ async fn a_topic_ends_on_all_servers() {
     assert!(within("the end", resumed.next()).await.is_none());
 }
 
+/// Two servers have finished it at different times.
+#[tokio::test(start_paused = true)]
+async fn a_topic_is_over_after_the_time_of_its_first_end() {
+    let log = Arc::new(MemoryLog::new(7, 100));
+    let hub = Node::start(&log, 9).await;
+    publish(&hub, "x", "1").await;
+    append_end(&log, "x").await;
+    sleep(KEPT / 2).await;
+    let second = append_end(&log, "x").await;
+    hub.reaches(second).await;
+    assert!(!hub.subscribe(["x"]).is_over());
+    sleep(KEPT / 2 + Duration::from_secs(3)).await;
+    assert!(hub.subscribe(["x"]).is_over());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_finished_topic_is_over_on_all_servers() {
     let log = Arc::new(MemoryLog::new(7, 100));

@@ -252,3 +252,37 @@ async fn a_client_that_resumes_while_others_are_reset_is_reset_too() {
     assert_eq!(read(&mut live).await, reset("lagged", head));
     assert_eq!(*resumes.seen.lock().unwrap(), [reset("expired", head)]);
 }
+
+/// A server that has forgotten the first events of a topic reads them from the log again.
+#[tokio::test(start_paused = true)]
+async fn a_topic_has_its_start_again_after_the_log_was_loaded() {
+    for goes_on in [false, true] {
+        let log = Arc::new(MemoryLog::new(7, 200));
+        let hub = Hub::builder().memory(20_000).distributed(log.clone());
+        let hub = Node::of(within("the log to be loaded", hub).await.unwrap());
+        for n in 1..=3 {
+            publish(&hub, "x", &n.to_string()).await;
+        }
+        let data = "x".repeat(300);
+        for n in 0..100 {
+            publish(&hub, &n.to_string(), &data).await;
+        }
+        let mut lost = 100;
+        if goes_on {
+            publish(&hub, "x", "4").await;
+            lost += 1;
+        }
+        hub.reaches(Position::new(7, 3 + lost)).await;
+        if goes_on {
+            let mut reader = hub.subscribe(["x"]).from_start();
+            let expired = reset("expired", Position::new(7, 3 + lost));
+            assert_eq!(read(&mut reader).await, expired);
+        }
+        log.lose(lost as usize);
+        hub.reaches(Position::new(7, 3)).await;
+        assert_eq!(hub.topics().len(), 1);
+        let mut reader = hub.subscribe(["x"]).from_start();
+        let all = (1..=3).map(|n| wire(&n.to_string(), Position::new(7, n)));
+        assert_eq!(read(&mut reader).await, all.collect::<String>());
+    }
+}
