@@ -1,6 +1,9 @@
 //! The places of a subscription of several topics, and where each of them starts.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use super::{
     place::Place,
@@ -139,15 +142,14 @@ impl PlaceList {
         self.unread = open.collect();
     }
 
-    /// Returns the topics whose events are read from the log, and the positions after which.
-    pub(super) fn wanted(&self, hub: &Shared) -> HashMap<Arc<str>, Position> {
+    /// Returns the topics whose events are read from the log.
+    pub(super) fn wanted(&self, hub: &Shared) -> HashSet<Arc<str>> {
         let places = self.places.iter().zip(0..);
         let wanted = places.filter_map(|(place, index)| {
             let place = place.as_ref()?;
             let is_open = hub.lock(&place.topic).closed_epoch <= place.epoch;
             // Those that are behind are read from the history.
-            (is_open && !self.behind.contains(&index))
-                .then(|| (place.topic.name.clone(), place.from))
+            (is_open && !self.behind.contains(&index)).then(|| place.topic.name.clone())
         });
         wanted.collect()
     }

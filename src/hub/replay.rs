@@ -1,7 +1,7 @@
 //! A replay from the log, for a client that missed more than the history holds.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashSet, VecDeque},
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -35,9 +35,8 @@ pub(super) struct Replay {
     reading: Option<Mutex<Reading>>,
     /// The events that were read.
     read: VecDeque<Missed>,
-    /// The topics whose events are yielded, and the positions after which. `None` if they are all
-    /// that were asked for.
-    only: Option<HashMap<Arc<str>, Position>>,
+    /// The topics whose events are yielded. `None` if they are all that were asked for.
+    only: Option<HashSet<Arc<str>>>,
     /// The time left for the log after the hub was closed.
     closing: Option<Pin<Box<Sleep>>>,
     /// The position up to which everything was read.
@@ -99,8 +98,8 @@ impl Replay {
         }
     }
 
-    /// Drops the events of other topics than these, and those up to the position of each.
-    pub(super) fn keep_only(&mut self, topics: HashMap<Arc<str>, Position>) {
+    /// Drops the events of other topics than these.
+    pub(super) fn keep_only(&mut self, topics: HashSet<Arc<str>>) {
         self.only = Some(topics);
     }
 
@@ -122,11 +121,7 @@ impl Replay {
             }
         }
         if let Some(only) = self.only.take() {
-            let is_wanted = |missed: &Missed| {
-                let from = only.get(&missed.topic);
-                from.is_some_and(|from| missed.at > *from)
-            };
-            self.read.retain(is_wanted);
+            self.read.retain(|missed| only.contains(&missed.topic));
         }
         let mut piece = Piece::default();
         let fits = self.read.iter();

@@ -148,3 +148,18 @@ fn a_handle_outlives_a_disconnection() {
     assert_eq!(sent(&mut body), ("data: [DONE]\n\n".to_owned(), false));
     assert_eq!(ended.try_recv(), Ok(CloseReason::End));
 }
+
+#[test]
+fn a_disconnected_topic_that_begins_anew_is_no_loss() {
+    for topics in [&["a"][..], &["a", "b"]] {
+        let hub = Hub::new();
+        let mut reader = hub.subscribe(topics);
+        publish(&hub, "a", "unread");
+        hub.disconnect("a");
+        hub.finish("a").unwrap();
+        assert!(hub.remove("a"));
+        publish(&hub, "a", "new");
+        let is_open = topics.len() > 1;
+        assert_eq!(read(&mut reader), (String::new(), is_open));
+    }
+}

@@ -432,3 +432,28 @@ fn an_addition_that_is_removed_gives_up_its_seat_at_once() {
     drop(subscription);
     assert!(!handle.remove("lobby"));
 }
+
+/// The other topic that starts at an earlier position is still read from there.
+#[test]
+fn a_removal_leaves_the_other_topics_that_catch_up() {
+    let hub = Hub::new();
+    let start = hub.head();
+    let large = "x".repeat(40_000);
+    let at: Vec<_> = (0..6)
+        .map(|n| publish(&hub, ["a", "b", "c"][n % 3], &large))
+        .collect();
+    let (mut subscription, handle) = in_lobby(&hub);
+    for topic in ["a", "b", "c"] {
+        assert!(handle.add_after(topic, start));
+    }
+    let first = subscription.next().now_or_never().unwrap().unwrap();
+    let first = (0..3).find(|n| first == &*wire(&large, at[*n])).unwrap();
+    let removed = (first + 1) % 3;
+    assert!(handle.remove(["a", "b", "c"][removed]));
+    let (text, is_open) = read(&mut subscription);
+    assert!(is_open);
+    for (n, at) in at.iter().enumerate() {
+        let is_due = n % 3 != removed && n != first;
+        assert_eq!(text.contains(&wire(&large, *at)), is_due, "{n}");
+    }
+}

@@ -91,6 +91,10 @@ fn a_lagging_subscriber_can_get_the_latest_event_of_each_topic() {
     };
     assert_eq!(counts(|topic| topic.lagged), 1);
     assert_eq!(counts(|topic| topic.resets), 0);
+    // A reset for an unknown id is not due to a topic.
+    let mut unknown = hub.subscribe(["a", "b"]).after(last("?"));
+    assert_eq!(read(&mut unknown), (reset("unknown", hub.head()), true));
+    assert_eq!(counts(|topic| topic.resets), 0);
     // Without the newest event there is a reset.
     let mut slow = latest(&hub);
     read(&mut slow);

@@ -147,6 +147,7 @@ fn a_newcomer_to_a_removed_topic_is_reset() {
         assert_eq!(read(&mut newcomer), (reset("expired", removed), true));
         let topic = hub.topic("a").unwrap();
         assert_eq!((topic.resets, topic.lagged), (1, 0));
+        assert!(hub.topic("b").is_none_or(|topic| topic.resets == 0));
         let next = publish(&hub, "a", "2");
         assert_eq!(read(&mut newcomer), (wire("2", next), true));
         assert_eq!(read(&mut latest(&hub, topics)), (wire("2", next), true));

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{FutureExt as _, StreamExt as _};
 use http_sse::{
     Event, Hub, Subscription,
-    hub::{DistributedHub, MemoryLog, OnLag},
+    hub::{DistributedHub, MemoryLog, OnLag, Position},
 };
 use tokio::time::{advance, sleep};
 
@@ -141,6 +141,19 @@ fn skipped_items_are_counted() {
             ["hub=\"default\"} 54"]
         );
         assert_eq!(hub.topic("x").unwrap().skipped, 54);
+        // Two topics that are added with five old events each.
+        let start = Position::new(hub.head().hi(), 0);
+        for topic in ["v", "w"] {
+            (0..5).for_each(|_| _ = hub.publish(topic, Event::data("x")).unwrap());
+            assert!(readers[1].handle().add_after(topic, start));
+        }
+        read(&mut readers[1]);
+        advance(interval).await;
+        read(&mut readers[1]);
+        assert_eq!(
+            values(&telemetry, "sse_hub_skipped_total"),
+            ["hub=\"default\"} 62"]
+        );
     });
 }
 
