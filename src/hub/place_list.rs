@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    mem,
     sync::Arc,
 };
 
@@ -241,19 +242,22 @@ impl PlaceList {
     /// Moves the places with news before their newest events. Returns the number of items between.
     pub(super) fn skip_and_count(&mut self, hub: &Shared, after: Position) -> u64 {
         let mut all_skipped = 0;
-        for index in &self.behind {
-            let Some(place) = &mut self.places[*index as usize] else {
+        for index in mem::take(&mut self.behind) {
+            let Some(place) = &mut self.places[index as usize] else {
                 continue;
             };
             let mut state = hub.lock(&place.topic);
-            let missed = state.history.after(place.from);
-            let missed = missed.take_while(|stored| stored.at <= after);
-            let (skipped, newest) =
-                missed.fold((0, None), |(count, _), stored| (count + 1, Some(stored.at)));
-            if let (2.., Some(newest)) = (skipped, newest) {
-                place.from = newest.before();
-                state.counts.skip(skipped - 1);
-                all_skipped += skipped - 1;
+            let missed = state.history.after(place.from).count() as u64;
+            let newest = state.last().filter(|last| *last > place.from);
+            state.counts.skip(missed.saturating_sub(1));
+            all_skipped += missed.saturating_sub(1);
+            place.seen = state.counts.published;
+            place.from = newest.map_or(place.from, Position::before);
+            if newest.is_some_and(|newest| newest <= after) {
+                self.behind.push(index);
+            } else {
+                self.from = self.from.max(place.from);
+                self.unread.add(index);
             }
         }
         for index in self.unread.iter() {
