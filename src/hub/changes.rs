@@ -29,12 +29,12 @@ pub(super) struct Change {
     /// True if the present place in the topic is removed.
     pub(super) removes: bool,
     /// The place that is added after that.
-    pub(super) adds: Option<Added>,
+    pub(super) adds: Option<NewPlace>,
 }
 
 /// A place that is added to a subscription.
 #[derive(Debug)]
-pub(super) struct Added {
+pub(super) struct NewPlace {
     pub(super) index: u32,
     pub(super) place: Place,
     /// True if the place may start before the position of the subscription, and is then read up to
@@ -71,7 +71,7 @@ impl Changes {
 
     /// Adds a place. Gives it back if the same topic is added already, with `true`, or if the
     /// subscription was dropped, with `false`.
-    pub(super) fn add(&self, added: Added) -> Result<(), (Added, bool)> {
+    pub(super) fn add(&self, added: NewPlace) -> Result<(), (NewPlace, bool)> {
         let mut pending = lock(&self.0);
         if pending.is_dropped {
             return Err((added, false));
@@ -87,7 +87,7 @@ impl Changes {
 
     /// Removes a topic. Returns the place that was added to it and is not needed any more, or an
     /// error if the subscription was dropped.
-    pub(super) fn remove(&self, topic: &str) -> Result<Option<Added>, ()> {
+    pub(super) fn remove(&self, topic: &str) -> Result<Option<NewPlace>, ()> {
         let mut pending = lock(&self.0);
         if pending.is_dropped {
             return Err(());

@@ -115,8 +115,8 @@ impl Shared {
             positions.push(head);
         }
         if last.is_some_and(|last| beginning.floor <= last) {
-            // It was not trimmed beyond what was read, so entries at its end are lost. Known before
-            // anybody is reset, and comes back with the id of a reset.
+            // It was not trimmed beyond what was read, so entries at its end are lost. This is noted
+            // before the first reset, because a client that is woken may resume at once.
             backing.lost(head);
         }
         backing.know_only(positions);

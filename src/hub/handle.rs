@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, task::Waker};
 
 use super::{
-    changes::{Added, Changes},
+    changes::{Changes, NewPlace},
     listener::{Listener, WHOLE},
     place::Place,
     position::Position,
@@ -98,7 +98,7 @@ impl SubscriptionHandle {
             let is_ahead = self.hub.backing.is_none() && after > last;
             place.from = if is_ahead { last } else { after };
         }
-        let added = Added {
+        let added = NewPlace {
             index,
             place,
             is_behind: after.is_some(),
@@ -113,7 +113,7 @@ impl SubscriptionHandle {
     }
 
     /// Gives up the seat of a place that was not added. Returns wakers to wake.
-    fn give_up(&self, added: Added) -> Vec<Waker> {
+    fn give_up(&self, added: NewPlace) -> Vec<Waker> {
         self.changes.give_back_place(added.index);
         added.place.leave(&self.hub)
     }

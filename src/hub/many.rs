@@ -3,7 +3,7 @@
 use std::{mem, sync::Arc, task::Waker};
 
 use super::{
-    changes::{Added, Changes},
+    changes::{Changes, NewPlace},
     listener::{Listener, WHOLE},
     one::One,
     place::Place,
@@ -270,10 +270,10 @@ impl Many {
         &mut self,
         hub: &Shared,
         changes: &Changes,
-        added: Added,
+        added: NewPlace,
         after: Position,
     ) -> Vec<Waker> {
-        let Added {
+        let NewPlace {
             index,
             place,
             is_behind,

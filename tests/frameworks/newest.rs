@@ -112,8 +112,8 @@ async fn publish(hub: Hub) {
         sleep_until(start + Duration::from_secs(number) / PER_SECOND as u32).await;
         let mut data = number.to_string();
         write!(data, " {}", "x".repeat(EVENT)).unwrap();
+        PUBLISHED.store(number, Relaxed); // before a client can read it
         hub.publish("feed", Event::data(data)).unwrap();
-        PUBLISHED.store(number, Relaxed);
     }
 }
 
