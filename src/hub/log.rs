@@ -48,7 +48,8 @@ pub trait EventLog: Send + Sync {
     /// Fails if the log cannot be read now.
     fn first(&self) -> LogFuture<'_, Option<Entry>>;
 
-    /// Returns the first `max` entries after `after`.
+    /// Returns the first entries after `after`, at most `max`. It may return fewer, such as when
+    /// they are large, but at least one if there is any.
     ///
     /// The result proves that no entry is missing between `after` and the first one returned. An
     /// implementation must look up `after` as well. It returns [`Page::Gap`] if `after` is neither
@@ -69,8 +70,8 @@ pub trait EventLog: Send + Sync {
 
 /// A reader of everything that is appended to an [`EventLog`]. It may own a connection.
 pub trait Tail: Send {
-    /// Waits for entries, and returns the next ones, at most `max`. The next call continues after
-    /// them.
+    /// Waits for entries, and returns the next ones, at most `max`. It may return fewer, such as
+    /// when they are large, but at least one if there is any. The next call continues after them.
     ///
     /// Returns [`Page::Gap`] if it cannot prove that the entries follow the last ones, because the
     /// log has lost some at its beginning or its end.

@@ -24,6 +24,8 @@ pub(super) struct EngineState {
     /// The reported head. If it is `None`, the head is that of the entries.
     pub(super) head: Option<Position>,
     pub(super) is_unavailable: bool,
+    /// True if each page has at most one entry.
+    pub(super) has_short_pages: bool,
     /// The duration of a read.
     pub(super) delay: Duration,
     /// True if no call ever returns.
@@ -68,6 +70,7 @@ impl EngineState {
         if after != self.floor && !self.entries.iter().any(is_known) {
             return Page::Gap;
         }
+        let max = if self.has_short_pages { 1 } else { max };
         Page::Entries(self.entries_after(after, max))
     }
 

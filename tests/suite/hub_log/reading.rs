@@ -1,6 +1,6 @@
 //! Reads of a log that is slow or unavailable, or that has lost entries.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use http_sse::{Hub, hub::Position};
 use tokio::time::{Instant, sleep};
@@ -186,4 +186,36 @@ async fn a_server_starts_at_the_head_of_a_log_that_returns_no_entries() {
     let hub = Hub::builder().distributed(log.clone());
     let hub = within("the log to be loaded", hub).await.unwrap();
     assert_eq!(hub.head(), head);
+}
+
+/// Engines with large entries return fewer than were asked for. They are read by `distributed`, by a
+/// client that resumes, by `follow`, and again after a loss.
+#[tokio::test(start_paused = true)]
+async fn pages_of_one_entry_are_read_to_the_end() {
+    let log = Arc::new(Engine::default());
+    log.state().floor = Position::new(7, 0);
+    log.state().has_short_pages = true;
+    (1..=100).for_each(|n| log.push(Position::new(7, n), "x", &n.to_string()));
+    let hub = Node::start(&log, 3).await;
+    assert_eq!(hub.head(), Position::new(7, 100));
+    let events = |range: RangeInclusive<u64>| -> String {
+        range
+            .map(|n| wire(&n.to_string(), Position::new(7, n)))
+            .collect()
+    };
+    let mut resumed = hub.subscribe(["x"]).after(last("7-50"));
+    assert_eq!(read(&mut resumed).await, events(51..=100));
+    let mut other = hub.subscribe(["x", "quiet"]).after(last("7-0"));
+    assert_eq!(read(&mut other).await, events(1..=100));
+    for n in 101..=103 {
+        log.push(Position::new(7, n), "x", &n.to_string());
+    }
+    hub.reaches(Position::new(7, 103)).await;
+    assert_eq!(read(&mut resumed).await, events(101..=103));
+    log.state().entries.truncate(40);
+    let head = Position::new(7, 40);
+    hub.reaches(head).await;
+    assert_eq!(read(&mut resumed).await, reset("lagged", head));
+    let mut newest = hub.subscribe(["x"]).replay(3);
+    assert_eq!(read(&mut newest).await, events(38..=40));
 }
