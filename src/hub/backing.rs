@@ -9,10 +9,11 @@ use std::{
 
 use tokio::{
     sync::{Notify, OnceCell, Semaphore},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use super::{
+    contact::Contact,
     log::{EventLog, EventLogError, PAGE, Page},
     position::Position,
     sync::{Mutex, lock},
@@ -21,6 +22,7 @@ use super::{
 /// The log behind a hub.
 pub(super) struct Backing {
     pub(super) log: Arc<dyn EventLog>,
+    pub(super) contact: Contact,
     /// Held by the one task that delivers what is new.
     pub(super) follower: tokio::sync::Mutex<()>,
     /// Notified when the hub is closed.
@@ -49,6 +51,7 @@ impl Backing {
     pub(super) fn new(log: Arc<dyn EventLog>) -> Self {
         Self {
             log,
+            contact: Contact::default(),
             follower: tokio::sync::Mutex::default(),
             closed: Notify::new(),
             readers: Semaphore::new(READERS),
@@ -78,6 +81,16 @@ impl Backing {
         })
         .await?;
         Ok(page)
+    }
+
+    /// Waits for a call that loads the log, which fails after [`CALL`]. Records its answer.
+    pub(super) async fn ask<T>(
+        &self,
+        call: impl Future<Output = Result<T, EventLogError>>,
+    ) -> Result<T, EventLogError> {
+        let answer = in_time(call).await?;
+        self.contact.answered(Instant::now());
+        Ok(answer)
     }
 
     /// Remembers the positions of entries.

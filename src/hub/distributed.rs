@@ -11,6 +11,7 @@ use super::{
     hub::Hub,
     info::TopicInfo,
     log::{AppendError, EventLog, EventLogError, Record},
+    log_status::LogStatus,
     position::Position,
     publish_error::PublishError,
     publish_options::PublishOptions,
@@ -59,6 +60,8 @@ impl HubBuilder {
         let backing = Backing::new(log.clone());
         let hub = self.starting_at(Position::default(), Some(backing));
         hub.0.load(None).await?;
+        // So that a log that `follow` never reads is not missing from the metrics.
+        hub.0.metrics.follows(false, None);
         Ok(DistributedHub { hub, log })
     }
 }
@@ -186,6 +189,22 @@ impl DistributedHub {
     #[must_use]
     pub fn memory(&self) -> usize {
         self.hub.memory()
+    }
+
+    /// Returns the state of the connection between this server and the log, for monitoring.
+    ///
+    /// It does not call the log. Before [`follow`](Self::follow) has read the log for the first time,
+    /// the hub is not connected and all counts of the log are 0 or unknown. After the hub was closed
+    /// and `follow` has returned, the hub is not connected either. The counts remain.
+    #[must_use]
+    pub fn status(&self) -> LogStatus {
+        let backing = self.hub.0.backing.as_ref();
+        let status = backing.map(|backing| backing.contact.status());
+        LogStatus {
+            // The first one was loaded when the hub was created.
+            generations: self.hub.0.generation() - 1,
+            ..status.unwrap_or_default()
+        }
     }
 
     /// Returns a stream that reports which topics have subscribers on this server, as

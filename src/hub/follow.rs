@@ -33,11 +33,15 @@ impl Shared {
         };
         let mut follow = pin!(async {
             let _only = backing.follower.lock().await;
+            let following = Following { hub: self, backing };
             let mut back_off = BACK_OFF.0;
             loop {
                 let before = self.order.last();
                 // Ends with an error or after a gap.
                 let followed = self.follow_tail(backing).await;
+                if followed.is_err() {
+                    following.fail();
+                }
                 if self.order.last() != before {
                     back_off = BACK_OFF.0;
                     if followed.is_ok() {
@@ -64,7 +68,14 @@ impl Shared {
         let mut tail: Box<dyn Tail> = in_time(backing.log.tail(self.order.last())).await?;
         loop {
             let asked = Instant::now();
-            match in_time(tail.next(PAGE)).await? {
+            let page = in_time(tail.next(PAGE)).await?;
+            let behind = match page {
+                Page::Entries(_) => tail.behind(),
+                Page::Gap => None,
+            };
+            backing.contact.followed(behind, Instant::now());
+            self.metrics.follows(true, behind);
+            match page {
                 Page::Entries(entries) if entries.is_empty() => {
                     // A tail that does not wait must not keep the task busy.
                     sleep_until(asked + BACK_OFF.0).await;
@@ -84,16 +95,16 @@ impl Shared {
         let Some(backing) = &self.backing else {
             return Ok(());
         };
-        let mut head = in_time(backing.log.head()).await?;
+        let mut head = backing.ask(backing.log.head()).await?;
         let mut beginning = Beginning::at(head);
         let mut positions = Vec::new();
-        if let Some(first) = in_time(backing.log.first()).await? {
+        if let Some(first) = backing.ask(backing.log.first()).await? {
             beginning = Beginning::at(first.at.before());
             let mut last = first.at;
             positions.push(last);
             beginning.load(first, self.limits, self.now());
             while last < head {
-                let page = in_time(backing.log.read(last, PAGE)).await?;
+                let page = backing.ask(backing.log.read(last, PAGE)).await?;
                 let entries = match page {
                     Page::Entries(entries) if !entries.is_empty() => entries,
                     // The log has changed meanwhile, so that nothing is proven up to its head.
@@ -121,6 +132,9 @@ impl Shared {
         }
         backing.know_only(positions);
         self.begin_generation(head, beginning);
+        if last.is_some() {
+            self.metrics.log_lost();
+        }
         Ok(())
     }
 
@@ -184,5 +198,25 @@ impl Shared {
         self.metrics.published(items, bytes);
         self.metrics.holds(self.memory.bytes());
         wake_all(wakers);
+    }
+}
+
+/// A task that follows the log of a hub. The hub is not connected after a failure of a call, and
+/// after the task has ended.
+struct Following<'a> {
+    hub: &'a Shared,
+    backing: &'a Backing,
+}
+
+impl Following<'_> {
+    fn fail(&self) {
+        self.backing.contact.disconnected();
+        self.hub.metrics.follows(false, None);
+    }
+}
+
+impl Drop for Following<'_> {
+    fn drop(&mut self) {
+        self.fail();
     }
 }

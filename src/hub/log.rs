@@ -84,6 +84,14 @@ pub trait Tail: Send {
     ///
     /// Fails if the log cannot be read now. The hub then drops the reader and asks for another.
     fn next(&mut self, max: usize) -> LogFuture<'_, Page>;
+
+    /// Returns the number of entries in the log after the last one that [`next`](Self::next)
+    /// returned, as of its last answer, or `None` if the log does not count them.
+    ///
+    /// [`LogStatus::behind`](super::LogStatus::behind) reports it. By default it is `None`.
+    fn behind(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// The boxed future of an [`EventLog`] method.

@@ -46,6 +46,8 @@ struct MemoryTail {
     after: Position,
     /// `Kept::losses` when `after` was read.
     losses: u64,
+    /// The number of entries after `after` when it was read. `None` at first and after a gap.
+    behind: Option<u64>,
 }
 
 impl MemoryLog {
@@ -106,9 +108,16 @@ impl Kept {
     }
 
     fn entries_after(&self, after: Position, max: usize) -> Vec<Entry> {
-        let start = self.entries.partition_point(|(entry, _)| entry.at <= after);
-        let entries = self.entries.range(start..).take(max);
+        let entries = self.entries.range(self.count_upto(after)..).take(max);
         entries.map(|(entry, _)| entry.clone()).collect()
+    }
+
+    fn count_after(&self, after: Position) -> u64 {
+        (self.entries.len() - self.count_upto(after)) as u64
+    }
+
+    fn count_upto(&self, at: Position) -> usize {
+        self.entries.partition_point(|(entry, _)| entry.at <= at)
     }
 
     /// Returns whether every entry after `after` is in the log, and `after` was one itself.
@@ -180,6 +189,7 @@ impl EventLog for MemoryLog {
                 log: self.clone(),
                 after,
                 losses,
+                behind: None,
             });
             Ok(tail)
         })
@@ -191,11 +201,13 @@ impl MemoryTail {
     fn poll_next(&mut self, max: usize) -> Option<Page> {
         let kept = self.log.kept();
         if !kept.reaches(self.after) || kept.losses != self.losses {
+            self.behind = None;
             return Some(Page::Gap);
         }
         let entries = kept.entries_after(self.after, max);
-        self.after = entries.last()?.at;
-        Some(Page::Entries(entries))
+        self.after = entries.last().map_or(self.after, |last| last.at);
+        self.behind = Some(kept.count_after(self.after));
+        (!entries.is_empty()).then_some(Page::Entries(entries))
     }
 }
 
@@ -217,6 +229,10 @@ impl Tail for MemoryTail {
                 Err(_) => Ok(self.poll_next(max).unwrap_or(Page::Entries(Vec::new()))),
             }
         })
+    }
+
+    fn behind(&self) -> Option<u64> {
+        self.behind
     }
 }
 

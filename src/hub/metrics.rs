@@ -19,15 +19,19 @@ mod recorded {
     use super::ResetReason;
 
     /// The metrics of a hub, with its name as their label. They have no label for the topic, because
-    /// the number of topics is unbounded. They are registered with the recorder at the first change.
+    /// the number of topics is unbounded. They are registered with the recorder at the first change,
+    /// and those of a log only for a hub that has one.
     ///
     /// Gauges are changed by differences, so that hubs with the same name report their sums. A hub
     /// that is dropped takes back its part.
     pub(in super::super) struct HubMetrics {
         name: Arc<str>,
         handles: OnceLock<HubHandles>,
+        log_handles: OnceLock<LogHandles>,
         topics: AtomicI64,
         memory: AtomicI64,
+        connected: AtomicI64,
+        behind: AtomicI64,
     }
 
     struct HubHandles {
@@ -41,13 +45,22 @@ mod recorded {
         resets: [Counter; ResetReason::ALL.len()],
     }
 
+    struct LogHandles {
+        connected: Gauge,
+        behind: Gauge,
+        losses: Counter,
+    }
+
     impl HubMetrics {
         pub(in super::super) fn new(name: Option<Arc<str>>) -> Self {
             Self {
                 name: name.unwrap_or_else(|| "default".into()),
                 handles: OnceLock::new(),
+                log_handles: OnceLock::new(),
                 topics: AtomicI64::new(0),
                 memory: AtomicI64::new(0),
+                connected: AtomicI64::new(0),
+                behind: AtomicI64::new(0),
             }
         }
 
@@ -91,12 +104,29 @@ mod recorded {
             self.record(|handles| handles.resets[reason as usize].increment(1));
         }
 
-        /// Calls the recorder. Its panics end here, because the hub is in the middle of a change.
+        /// Reports the connection to the log. An unknown number of entries counts as 0.
+        pub(in super::super) fn follows(&self, is_connected: bool, behind: Option<u64>) {
+            let connected = i64::from(is_connected);
+            let behind = behind.unwrap_or(0) as i64;
+            let connected = connected - self.connected.swap(connected, SeqCst);
+            let behind = behind - self.behind.swap(behind, SeqCst);
+            self.record_log(|handles| {
+                change(&handles.connected, connected);
+                change(&handles.behind, behind);
+            });
+        }
+
+        /// Reports that the log had lost entries and was loaded again.
+        pub(in super::super) fn log_lost(&self) {
+            self.record_log(|handles| handles.losses.increment(1));
+        }
+
         fn record(&self, record: impl FnOnce(&HubHandles)) {
-            let recorded = catch_unwind(AssertUnwindSafe(|| {
-                record(self.handles.get_or_init(|| HubHandles::new(&self.name)));
-            }));
-            drop(recorded);
+            call(|| record(self.handles.get_or_init(|| HubHandles::new(&self.name))));
+        }
+
+        fn record_log(&self, record: impl FnOnce(&LogHandles)) {
+            call(|| record(self.log_handles.get_or_init(|| LogHandles::new(&self.name))));
         }
     }
 
@@ -106,7 +136,15 @@ mod recorded {
                 self.topics(-self.topics.load(SeqCst));
                 self.holds(0);
             }
+            if self.log_handles.get().is_some() {
+                self.follows(false, None);
+            }
         }
+    }
+
+    /// Calls the recorder. Its panics end here, because the hub is in the middle of a change.
+    fn call(record: impl FnOnce()) {
+        drop(catch_unwind(AssertUnwindSafe(record)));
     }
 
     fn change(gauge: &Gauge, difference: i64) {
@@ -163,6 +201,31 @@ mod recorded {
             }
         }
     }
+
+    impl LogHandles {
+        fn new(hub: &Arc<str>) -> Self {
+            describe_gauge!(
+                "sse_hub_log_connected",
+                Unit::Count,
+                "Hubs that are connected to their log"
+            );
+            describe_gauge!(
+                "sse_hub_log_behind",
+                Unit::Count,
+                "Entries of the log that were not read yet"
+            );
+            describe_counter!(
+                "sse_hub_log_losses_total",
+                Unit::Count,
+                "Times that the log had lost entries and was loaded again"
+            );
+            Self {
+                connected: gauge!("sse_hub_log_connected", "hub" => hub.clone()),
+                behind: gauge!("sse_hub_log_behind", "hub" => hub.clone()),
+                losses: counter!("sse_hub_log_losses_total", "hub" => hub.clone()),
+            }
+        }
+    }
 }
 
 #[cfg(not(feature = "metrics"))]
@@ -193,5 +256,9 @@ mod recorded {
         pub(in super::super) fn skipped(&self, _items: u64) {}
 
         pub(in super::super) fn reset(&self, _reason: ResetReason) {}
+
+        pub(in super::super) fn follows(&self, _is_connected: bool, _behind: Option<u64>) {}
+
+        pub(in super::super) fn log_lost(&self) {}
     }
 }

@@ -26,6 +26,7 @@ mod backing;
 mod beginning;
 mod builder;
 mod changes;
+mod contact;
 mod counts;
 mod demand;
 mod distributed;
@@ -44,6 +45,7 @@ mod keys;
 mod latest;
 mod listener;
 mod log;
+mod log_status;
 mod many;
 mod memory;
 mod memory_log;
@@ -85,6 +87,7 @@ pub use self::{
     hub::Hub,
     info::TopicInfo,
     log::{AppendError, Entry, EventLog, EventLogError, LogFuture, Page, Record, Tail},
+    log_status::{LogStatus, ResetCounts},
     memory_log::MemoryLog,
     on_lag::OnLag,
     position::{InvalidPosition, Position},

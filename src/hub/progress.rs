@@ -355,6 +355,9 @@ impl Progress {
         let mut output = Output::default();
         let Ok(events) = encode_to(&mut output, (self.hub.reset.0)(reason));
         self.hub.metrics.reset(reason);
+        if let Some(backing) = &self.hub.backing {
+            backing.contact.reset(reason);
+        }
         // Not the last complete one: an event that is not complete yet may be lost already.
         let given = self.hub.order.last();
         // An id that was not looked up may be anything.

@@ -35,7 +35,6 @@ impl fmt::Display for ResetReason {
 
 impl ResetReason {
     /// All variants, in the order of their declaration.
-    #[cfg(feature = "metrics")]
     pub(super) const ALL: [Self; 3] = [Self::Expired, Self::Unknown, Self::Lagged];
 
     pub(super) fn as_str(self) -> &'static str {

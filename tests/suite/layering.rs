@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// Each file and its layer, with the lowest layer first. A new file gets a row here first.
-const ROWS: [(&str, u32); 96] = [
+const ROWS: [(&str, u32); 98] = [
     ("slots", 0),
     ("wake", 0),
     ("wire/retry", 0),
@@ -53,6 +53,7 @@ const ROWS: [(&str, u32); 96] = [
     ("hub/reset", 3),
     ("hub/publish_error", 3),
     ("hub/info", 3),
+    ("hub/log_status", 3),
     ("hub/on_lag", 3),
     ("hub/keys", 3),
     ("hub/history", 3),
@@ -74,6 +75,7 @@ const ROWS: [(&str, u32); 96] = [
     ("hub/watchers", 3),
     ("hub/metrics", 3),
     ("hub/publish_options", 3),
+    ("hub/contact", 3),
     ("hub/backing", 3),
     ("hub/shared", 3),
     ("hub/evict", 3),

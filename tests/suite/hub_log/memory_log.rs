@@ -97,6 +97,30 @@ async fn its_tail_waits_for_an_entry_or_a_second() {
     assert!(matches!(page, Page::Entries(entries) if entries[0].at == Position::new(7, 3)));
 }
 
+#[tokio::test(start_paused = true)]
+async fn its_tail_counts_the_entries_after_its_answer() {
+    let log = MemoryLog::new(7, 9);
+    for _ in 0..5 {
+        append(&log, "x", None).await;
+    }
+    let tail = within("a tail", log.tail(Position::new(7, 1))).await;
+    let mut tail = tail.unwrap();
+    assert_eq!(tail.behind(), None);
+    for (max, behind) in [(1, 3), (2, 1), (9, 0)] {
+        within("a page", tail.next(max)).await.unwrap();
+        assert_eq!(tail.behind(), Some(behind));
+    }
+    append(&log, "x", None).await;
+    assert_eq!(tail.behind(), Some(0), "it was not asked yet");
+    log.lose(1);
+    within("a gap", tail.next(9)).await.unwrap();
+    assert_eq!(tail.behind(), None);
+    let tail = within("a tail", log.tail(Position::new(7, 5))).await;
+    let mut tail = tail.unwrap();
+    within("a heartbeat", tail.next(9)).await.unwrap();
+    assert_eq!(tail.behind(), Some(0));
+}
+
 /// A tail notices that entries were lost at either end, even if others have taken their place.
 #[tokio::test(start_paused = true)]
 async fn its_tail_notices_a_gap() {

@@ -10,6 +10,7 @@ mod hangs;
 mod latest;
 mod memory_log;
 mod reading;
+mod status;
 
 use std::{ops::Deref, sync::Arc, time::Duration};
 

@@ -27,6 +27,10 @@ fn read(subscription: &mut Subscription) {
     while let Some(Some(_)) = subscription.next().now_or_never() {}
 }
 
+fn follow(hub: DistributedHub) -> Background {
+    Background::spawn(async move { within("the end of the hub", hub.follow()).await })
+}
+
 #[test]
 fn hubs_with_different_names_have_their_own_labels() {
     recorded(|telemetry| {
@@ -163,10 +167,7 @@ fn a_gap_of_the_log_is_recorded() {
         let log = Arc::new(MemoryLog::new(7, 1_000));
         let hub = Hub::builder().name("node").distributed(log.clone());
         let hub: DistributedHub = within("the log to be loaded", hub).await.unwrap();
-        let _follows = Background::spawn({
-            let hub = hub.clone();
-            async move { within("the end of the hub", hub.follow()).await }
-        });
+        let _follows = follow(hub.clone());
         let mut readers = [&["x"][..], &["quiet"]].map(|topics| hub.subscribe(topics));
         for _ in 0..100 {
             let published = hub.publish("x", Event::data("x"));
@@ -203,5 +204,57 @@ fn a_gap_of_the_log_is_recorded() {
         sleep(Duration::from_secs(2)).await;
         assert!(hub.memory() < before, "{} {before}", hub.memory());
         hub.close();
+    });
+}
+
+/// Returns the metrics of the log: connected, behind and losses.
+fn log_metrics(telemetry: &Telemetry) -> [String; 3] {
+    let names = [
+        "sse_hub_log_connected",
+        "sse_hub_log_behind",
+        "sse_hub_log_losses_total",
+    ];
+    names.map(|name| values(telemetry, name).concat())
+}
+
+/// Hubs with the same name report their sum. A hub that is dropped takes back its part.
+#[test]
+fn the_contact_with_a_log_is_recorded() {
+    recorded_async(async |telemetry| {
+        let line = |value: u64| format!("hub=\"node\"}} {value}");
+        let log = Arc::new(MemoryLog::new(7, 2_000));
+        let mut hubs = Vec::new();
+        for _ in 0..2 {
+            let hub = Hub::builder().name("node").distributed(log.clone());
+            let hub: DistributedHub = within("the log to be loaded", hub).await.unwrap();
+            hubs.push(hub);
+        }
+        assert_eq!(log_metrics(&telemetry), [line(0), line(0), line(0)]);
+        for _ in 0..600 {
+            let published = hubs[0].publish("x", Event::data("x"));
+            within("an append", published).await.unwrap();
+        }
+        {
+            let mut following = hubs.iter().map(|hub| Box::pin(hub.follow()));
+            let mut following = [following.next().unwrap(), following.next().unwrap()];
+            for (n, connected, behind) in [(0, 1, 100), (1, 2, 200), (1, 2, 100)] {
+                assert!((&mut following[n]).now_or_never().is_none());
+                let expected = [line(connected), line(behind), line(0)];
+                assert_eq!(log_metrics(&telemetry), expected);
+            }
+            let [first, second] = following;
+            drop(first);
+            assert_eq!(log_metrics(&telemetry), [line(1), line(0), line(0)]);
+            drop(second);
+            assert_eq!(log_metrics(&telemetry), [line(0), line(0), line(0)]);
+        }
+        // Only the second hub has read what is lost.
+        log.lose(90);
+        let tasks: Vec<_> = hubs.iter().cloned().map(follow).collect();
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(log_metrics(&telemetry), [line(2), line(0), line(1)]);
+        drop((hubs, tasks));
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(log_metrics(&telemetry), [line(0), line(0), line(1)]);
     });
 }
