@@ -4,7 +4,7 @@
 #![allow(dead_code)]
 
 use std::{
-    env,
+    env, fs,
     io::{BufRead as _, BufReader},
     net::SocketAddr,
     path::PathBuf,
@@ -13,7 +13,7 @@ use std::{
     thread,
 };
 
-use crate::deadline::{PATIENCE, Serving, exited, received};
+use crate::deadline::{PATIENCE, Serving, exited, received, until_blocking};
 
 /// A child process, killed when it is dropped.
 pub(crate) struct Process {
@@ -60,11 +60,35 @@ impl Process {
     }
 
     /// Sends SIGTERM.
-    #[cfg(unix)]
     pub(crate) fn terminate(&self) {
-        let pid = self.child.id().to_string();
-        let mut kill = Command::new("kill").arg(pid).spawn().unwrap();
-        assert!(exited("`kill` to end", &mut kill).success());
+        self.signal("TERM");
+    }
+
+    /// Sends SIGSTOP, and waits until the process has stopped.
+    pub(crate) fn freeze(&self) {
+        self.signal("STOP");
+        // On another core, it may run a little longer. Only Linux shows its state in a file.
+        let path = format!("/proc/{}/stat", self.child.id());
+        until_blocking("a process to stop", || {
+            let stat = fs::read_to_string(&path).ok();
+            stat.is_none_or(|stat| stat.rsplit_once(") ").unwrap().1.starts_with('T'))
+        });
+    }
+
+    /// Sends SIGCONT.
+    pub(crate) fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let mut kill = Command::new("kill");
+        let kill = kill.args(["-s", name, &self.child.id().to_string()]);
+        assert!(exited("`kill` to end", &mut kill.spawn().unwrap()).success());
+    }
+
+    /// Returns whether the process has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Waits until the process ends.

@@ -1,0 +1,22 @@
+//! The crate with Redis and Valkey servers, which the tests start themselves.
+//!
+//! If a program is missing, a test prints that it is skipped, and passes. With
+//! `HTTP_SSE_REAL=required` it fails instead, unless the program is Valkey. `HTTP_SSE_VALKEY` is
+//! the absolute path of a `valkey-server` outside of `PATH`.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used)]
+
+#[path = "../support/deadline.rs"]
+mod deadline;
+#[path = "../support/port.rs"]
+mod port;
+#[path = "../support/process.rs"]
+mod process;
+#[path = "../support/redis_server.rs"]
+mod redis_server;
+#[path = "../support/sentinels.rs"]
+mod sentinels;
+#[path = "../support/skip.rs"]
+mod skip;
+
+mod server;
