@@ -63,6 +63,8 @@ mod progress;
 mod publish_error;
 mod publish_options;
 mod read;
+#[cfg(feature = "redis")]
+mod redis;
 mod replay;
 mod reset;
 mod runs;
@@ -75,9 +77,10 @@ mod topic;
 mod topics;
 mod unread;
 mod waiting;
-
 mod watchers;
 
+#[cfg(feature = "redis")]
+pub use self::redis::{RedisLog, RedisLogBuilder, RedisLogError, RedisWarning};
 pub use self::{
     builder::HubBuilder,
     demand::{Demand, DemandChange},

@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// Each file and its layer, with the lowest layer first. A new file gets a row here first.
-const ROWS: [(&str, u32); 98] = [
+const ROWS: [(&str, u32); 112] = [
     ("slots", 0),
     ("wake", 0),
     ("wire/retry", 0),
@@ -100,6 +100,20 @@ const ROWS: [(&str, u32); 98] = [
     ("hub/memory_log", 3),
     ("hub/follow", 3),
     ("hub/distributed", 3),
+    ("hub/redis/mark", 3),
+    ("hub/redis/keys", 3),
+    ("hub/redis/script", 3),
+    ("hub/redis/warning", 3),
+    ("hub/redis/error", 3),
+    ("hub/redis/entry", 3),
+    ("hub/redis/server", 3),
+    ("hub/redis/connection", 3),
+    ("hub/redis/check", 3),
+    ("hub/redis/store", 3),
+    ("hub/redis/tail", 3),
+    ("hub/redis/log", 3),
+    ("hub/redis/builder", 3),
+    ("hub/redis", 3),
     ("hub", 3),
     ("adapter/no_stream", 4),
     ("adapter/frameworks", 4),
@@ -280,7 +294,7 @@ fn resolve(files: &BTreeMap<String, String>, from: &str, path: &[String]) -> Str
 
 /// Returns whether a module is a folder, whose names may come from its files.
 fn is_table(module: &str) -> bool {
-    ["lib", "wire", "body", "connections", "hub"].contains(&module)
+    ["lib", "wire", "body", "connections", "hub", "hub/redis"].contains(&module)
 }
 
 fn row(module: &str) -> usize {

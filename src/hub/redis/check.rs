@@ -1,0 +1,76 @@
+//! The check of a server at the start: its version, and what it does when its memory is full.
+
+use redis::Value;
+
+use super::{
+    connection::SharedConnection,
+    error::{CommandError, RedisLogError},
+    warning::RedisWarning,
+};
+
+/// Checks the server's version and settings.
+pub(super) async fn check(
+    connection: &SharedConnection,
+) -> Result<Vec<RedisWarning>, RedisLogError> {
+    let info = |section: &str| {
+        let mut info = redis::cmd("INFO");
+        info.arg(section);
+        info
+    };
+    let info = connection.query([info("server"), info("memory")], "").await;
+    let [server, memory] = match info {
+        Ok(info) => info.map(text),
+        Err(CommandError::Refused(RedisLogError::NoPermission(_))) => {
+            return Ok(vec![RedisWarning::NotChecked]);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if let Some(version) = field(&server, "redis_version").filter(|version| is_too_old(version)) {
+        return Err(RedisLogError::TooOld(version.to_owned()));
+    }
+    let is_limited = field(&memory, "maxmemory").is_some_and(|maximum| maximum != "0");
+    let policy = field(&memory, "maxmemory_policy").unwrap_or_default();
+    Ok(match is_limited && policy.starts_with("allkeys") {
+        true => vec![RedisWarning::Evicts(policy.to_owned())],
+        false => Vec::new(),
+    })
+}
+
+fn text(reply: Value) -> String {
+    match reply {
+        Value::BulkString(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        _ => String::new(),
+    }
+}
+
+/// Returns the value of a line `name:value`.
+fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    let name = format!("{name}:");
+    info.lines().find_map(|line| line.strip_prefix(&*name))
+}
+
+/// Returns whether a version is less than 6.2. A version of another form is not.
+fn is_too_old(version: &str) -> bool {
+    let mut numbers = version.split('.').map_while(|number| number.parse().ok());
+    let major: Option<u32> = numbers.next();
+    major.is_some_and(|major| (major, numbers.next().unwrap_or_default()) < (6, 2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_before_6_2_are_too_old() {
+        let versions = ["2.8.9", "6.0.16", "6.2.0", "7.0.15", "7.2.4", "10.0", "x"];
+        let too_old = versions.map(is_too_old);
+        assert_eq!(too_old, [true, true, false, false, false, false, false]);
+    }
+
+    #[test]
+    fn a_field_has_its_whole_name() {
+        let info = "# Memory\r\nmaxmemory_policy:noeviction\r\nmaxmemory:7\r\n";
+        assert_eq!(field(info, "maxmemory"), Some("7"));
+        assert_eq!(field(info, "policy"), None);
+    }
+}

@@ -1,0 +1,200 @@
+//! The commands of a log, and what they return.
+
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use redis::{Cmd, Value};
+
+use super::{
+    connection::{SharedConnection, unexpected},
+    entry::{Stored, fields},
+    error::{CommandError, RedisLogError},
+    keys::Keys,
+    mark::{Mark, Tags},
+    script::Script,
+    server::Server,
+};
+use crate::hub::{
+    log::{Entry, Page, Record},
+    position::Position,
+};
+
+/// The stream on the server.
+pub(super) struct Store {
+    pub(super) server: Server,
+    pub(super) keys: Keys,
+    limits: LogLimits,
+    append: Script,
+    head: Script,
+    tags: Tags,
+    /// Reads have a connection of their own, so that no append waits behind a large page.
+    writer: SharedConnection,
+    reader: SharedConnection,
+    /// The last entry that a tail has read. A failover may put another entry in its place.
+    last_read: Mutex<Option<Mark>>,
+    /// The number of entries in one read.
+    page: AtomicUsize,
+}
+
+/// The bounds of a log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LogLimits {
+    pub(super) entries: usize,
+    pub(super) age: Option<Duration>,
+    pub(super) idempotency: Duration,
+}
+
+impl Store {
+    pub(super) fn new(server: Server, keys: Keys, limits: LogLimits) -> Self {
+        Self {
+            keys,
+            limits,
+            append: Script::append(),
+            head: Script::head(),
+            tags: Tags::new(),
+            writer: SharedConnection::new(server.clone()),
+            reader: SharedConnection::new(server.clone()),
+            server,
+            last_read: Mutex::default(),
+            page: AtomicUsize::new(MAX_PAGE),
+        }
+    }
+
+    /// Returns the connection for reads.
+    pub(super) fn reader(&self) -> &SharedConnection {
+        &self.reader
+    }
+
+    /// Returns the position of the last entry. Begins a log if there is none.
+    pub(super) async fn head(&self) -> Result<Position, RedisLogError> {
+        let keys = self.keys.of_log();
+        let tag = self.tags.next();
+        let args = [tag.as_bytes()];
+        let last = self.reader.script(&self.head, &keys, &args).await?;
+        let last: Mark = last.parse().map_err(|_| unexpected())?;
+        Ok(last.at)
+    }
+
+    pub(super) async fn append(
+        &self,
+        topic: &str,
+        record: &Record,
+        idempotency_key: Option<&str>,
+    ) -> Result<Position, CommandError> {
+        let idempotency_key = idempotency_key.map(|key| self.keys.idempotency(topic, key));
+        let mut keys = self.keys.of_log().to_vec();
+        keys.extend(idempotency_key.as_deref());
+        let tags = [self.tags.next(), self.tags.next()];
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let age = self.limits.age.map_or(0, |age| millis(age).max(1));
+        let limits = [
+            self.limits.entries.to_string(),
+            age.min(MAX_MILLIS).to_string(),
+            millis(self.limits.idempotency)
+                .clamp(1, MAX_MILLIS)
+                .to_string(),
+        ];
+        let [kind, data, coalesce] = fields(record);
+        let mut args: Vec<&[u8]> = tags.iter().chain(&limits).map(String::as_bytes).collect();
+        args.extend([topic.as_bytes(), kind, data, coalesce]);
+        let at = self.writer.script(&self.append, &keys, &args).await?;
+        at.parse().map_err(|_| CommandError::Unknown(unexpected()))
+    }
+
+    pub(super) async fn first(&self) -> Result<Option<Entry>, RedisLogError> {
+        let [first] = self
+            .reader
+            .query([self.keys.range("-", 1)], &self.keys.stream)
+            .await?;
+        let first = Stored::from_reply(first).ok_or_else(unexpected)?.pop();
+        // An entry that cannot be read is the same as none: the log cannot be proven from there.
+        Ok(first
+            .filter(|first| first.mark().is_some())
+            .and_then(Stored::entry))
+    }
+
+    pub(super) async fn read(&self, after: Position, max: usize) -> Result<Page, RedisLogError> {
+        let range = self.keys.range(&after.to_string(), self.page_size(max) + 1);
+        let commands = [range, self.keys.get_newest(), Cmd::get(&self.keys.start)];
+        let [entries, newest, start] = self.reader.query(commands, &self.keys.stream).await?;
+        let mut entries = Stored::from_reply(entries).ok_or_else(unexpected)?;
+        let last = match entries.first() {
+            Some(first) if first.at == after => entries.remove(0).mark(),
+            Some(_) => mark_at(after, start),
+            // The log was trimmed to nothing, or just began.
+            None => mark_at(after, newest),
+        };
+        let proven = last.and_then(|last| self.prove(last, entries));
+        Ok(proven.map_or(Page::Gap, |(entries, _)| Page::Entries(entries)))
+    }
+
+    /// Returns the entries and the mark of the last one, if they follow `last` without a gap.
+    pub(super) fn prove(&self, mut last: Mark, stored: Vec<Stored>) -> Option<(Vec<Entry>, Mark)> {
+        self.adapt_page(&stored);
+        let mut entries = Vec::with_capacity(stored.len());
+        for stored in stored {
+            let entry;
+            (entry, last) = stored.after(last)?;
+            entries.push(entry);
+        }
+        Some((entries, last))
+    }
+
+    /// Returns the number of entries to read at once.
+    pub(super) fn page_size(&self, max: usize) -> usize {
+        self.page.load(SeqCst).min(max).max(1)
+    }
+
+    /// Makes pages of large entries shorter.
+    fn adapt_page(&self, entries: &[Stored]) {
+        let bytes: usize = entries.iter().map(Stored::len).sum();
+        if let Some(average) = bytes.checked_div(entries.len()) {
+            let fits = MAX_PAGE_BYTES / average.max(1);
+            self.page.store(fits.clamp(1, MAX_PAGE), SeqCst);
+        }
+    }
+
+    /// Returns the mark of the entry at `at`, if a tail has read it last.
+    pub(super) fn remembered(&self, at: Position) -> Option<Mark> {
+        let last_read = *self
+            .last_read
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        last_read.filter(|last| last.at == at)
+    }
+
+    /// Remembers the last entry that a tail has read.
+    pub(super) fn remember(&self, last: Option<Mark>) {
+        *self
+            .last_read
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = last;
+    }
+}
+
+/// Returns the mark in a reply to [`Keys::get_newest`].
+pub(super) fn mark_of(reply: Value) -> Option<Mark> {
+    let Value::BulkString(text) = reply else {
+        return None;
+    };
+    std::str::from_utf8(&text).ok()?.parse().ok()
+}
+
+/// Returns the mark in a reply, if it is that of this position.
+pub(super) fn mark_at(at: Position, reply: Value) -> Option<Mark> {
+    mark_of(reply).filter(|mark| mark.at == at)
+}
+
+/// The maximum number of entries in one read.
+const MAX_PAGE: usize = 500;
+
+/// The size that a page of entries should have, in bytes.
+const MAX_PAGE_BYTES: usize = 4 << 20;
+
+/// The longest time that a script can count with, in milliseconds.
+const MAX_MILLIS: u64 = 1 << 50;
