@@ -19,4 +19,7 @@ mod sentinels;
 #[path = "../support/skip.rs"]
 mod skip;
 
+mod errors;
+mod log;
+mod round_trips;
 mod server;

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    check::check,
+    check::{check_permissions, check_server},
     error::RedisLogError,
     keys::Keys,
     log::RedisLog,
@@ -90,7 +90,7 @@ impl RedisLogBuilder {
     }
 
     /// Sets the number of entries that the log keeps, of all topics together. By default it is
-    /// 100,000.
+    /// 100,000. The newest one is kept even if this is 0.
     ///
     /// The server drops the oldest entries in blocks, so that it keeps up to 100 more
     /// (`stream-node-max-entries`). An entry takes the bytes of its topic and its event, and about 75 bytes more.
@@ -194,7 +194,8 @@ impl RedisLogBuilder {
         let store = Store::new(self.server, Keys::new(&self.prefix), self.limits);
         loop {
             let begun = async {
-                let warnings = check(store.reader()).await?;
+                let warnings = check_server(store.reader()).await?;
+                check_permissions(store.reader(), &store.keys).await?;
                 store.head().await?;
                 Ok(warnings)
             };

@@ -5,11 +5,12 @@ use redis::Value;
 use super::{
     connection::SharedConnection,
     error::{CommandError, RedisLogError},
+    keys::Keys,
     warning::RedisWarning,
 };
 
 /// Checks the server's version and settings.
-pub(super) async fn check(
+pub(super) async fn check_server(
     connection: &SharedConnection,
 ) -> Result<Vec<RedisWarning>, RedisLogError> {
     let info = |section: &str| {
@@ -34,6 +35,41 @@ pub(super) async fn check(
         true => vec![RedisWarning::Evicts(policy.to_owned())],
         false => Vec::new(),
     })
+}
+
+/// Checks that the user of the connection may run every command that the log needs.
+///
+/// A script that runs into a forbidden command does not name it. So each is tried with an argument that
+/// it rejects: the server checks permissions first.
+pub(super) async fn check_permissions(
+    connection: &SharedConnection,
+    keys: &Keys,
+) -> Result<(), RedisLogError> {
+    let commands: [&[&str]; 9] = [
+        &["GET", &keys.stream],
+        &["SET", &keys.stream, "", "?"],
+        &["TYPE", &keys.stream],
+        &["XADD", &keys.stream, "?", "", ""],
+        &["XDEL", &keys.stream, "?"],
+        &["XRANGE", &keys.stream, "?", "?"],
+        &["XREAD", "STREAMS", &keys.stream, "?"],
+        &["XREVRANGE", &keys.stream, "?", "?"],
+        &["XTRIM", &keys.stream, "?", "0"],
+    ];
+    for command in commands {
+        let mut cmd = redis::cmd(command[0]);
+        cmd.arg(&command[1..]);
+        match connection.query([cmd], &keys.stream).await {
+            Ok(_) => {}
+            Err(CommandError::Refused(error)) => {
+                if matches!(error, RedisLogError::NoPermission(_)) {
+                    return Err(error);
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 fn text(reply: Value) -> String {

@@ -131,7 +131,10 @@ impl RedisLogError {
             Self::WrongType(key.to_owned())
         } else if starts("WRONGPASS") || starts("NOAUTH") {
             Self::AuthenticationFailed(text)
-        } else if starts("NOPERM") || text.contains("can't run this command") {
+        } else if starts("NOPERM")
+            || text.contains("no permissions to run")
+            || text.contains("can't run this command")
+        {
             Self::NoPermission(text)
         } else if starts("READONLY") || starts("BUSY") || starts("MISCONF") || starts("NOREPLICAS")
         {

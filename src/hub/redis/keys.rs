@@ -28,6 +28,11 @@ impl Keys {
         [&self.stream, &self.newest, &self.start]
     }
 
+    /// Returns this command, and those that return the marks of the last entry and of the start.
+    pub(super) fn with_ends(&self, command: Cmd) -> [Cmd; 3] {
+        [command, self.get_newest(), Cmd::get(&self.start)]
+    }
+
     /// Returns the command that returns the mark of the last entry.
     pub(super) fn get_newest(&self) -> Cmd {
         Cmd::get(&self.newest)

@@ -93,10 +93,12 @@ impl Store {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let age = self.limits.age.map_or(0, |age| millis(age).max(1));
         let limits = [
-            self.limits.entries.to_string(),
-            age.min(MAX_MILLIS).to_string(),
+            (self.limits.entries as u64)
+                .clamp(1, MAX_NUMBER)
+                .to_string(),
+            age.min(MAX_NUMBER).to_string(),
             millis(self.limits.idempotency)
-                .clamp(1, MAX_MILLIS)
+                .clamp(1, MAX_NUMBER)
                 .to_string(),
         ];
         let [kind, data, coalesce] = fields(record);
@@ -119,9 +121,12 @@ impl Store {
     }
 
     pub(super) async fn read(&self, after: Position, max: usize) -> Result<Page, RedisLogError> {
-        let range = self.keys.range(&after.to_string(), self.page_size(max) + 1);
-        let commands = [range, self.keys.get_newest(), Cmd::get(&self.keys.start)];
-        let [entries, newest, start] = self.reader.query(commands, &self.keys.stream).await?;
+        let max = self.page_size(max);
+        let range = self.keys.range(&after.to_string(), max + 1);
+        let [entries, newest, start] = self
+            .reader
+            .query(self.keys.with_ends(range), &self.keys.stream)
+            .await?;
         let mut entries = Stored::from_reply(entries).ok_or_else(unexpected)?;
         let last = match entries.first() {
             Some(first) if first.at == after => entries.remove(0).mark(),
@@ -129,6 +134,7 @@ impl Store {
             // The log was trimmed to nothing, or just began.
             None => mark_at(after, newest),
         };
+        entries.truncate(max);
         let proven = last.and_then(|last| self.prove(last, entries));
         Ok(proven.map_or(Page::Gap, |(entries, _)| Page::Entries(entries)))
     }
@@ -196,5 +202,5 @@ const MAX_PAGE: usize = 500;
 /// The size that a page of entries should have, in bytes.
 const MAX_PAGE_BYTES: usize = 4 << 20;
 
-/// The longest time that a script can count with, in milliseconds.
-const MAX_MILLIS: u64 = 1 << 50;
+/// The greatest bound that a script gets. It can count with it exactly.
+const MAX_NUMBER: u64 = 1 << 50;

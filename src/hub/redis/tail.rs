@@ -40,14 +40,14 @@ impl RedisTail {
             Some(last) => Some(last),
             None => {
                 let range = store.keys.range(&after.to_string(), 1);
-                let commands = [range, store.keys.get_newest()];
+                let commands = store.keys.with_ends(range);
                 let replies = query(&mut connection, commands, &store.keys.stream).await?;
-                let [entries, newest] = replies;
+                let [entries, newest, start] = replies;
                 let entries = Stored::from_reply(entries).ok_or_else(unexpected)?;
                 let entry = entries.first().filter(|entry| entry.at == after);
-                entry
-                    .and_then(Stored::mark)
-                    .or_else(|| mark_at(after, newest))
+                let mark = entry.and_then(Stored::mark);
+                mark.or_else(|| mark_at(after, newest))
+                    .or_else(|| mark_at(after, start))
             }
         };
         Ok(Self {
