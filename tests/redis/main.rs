@@ -20,6 +20,8 @@ mod sentinels;
 mod skip;
 
 mod errors;
+mod failover;
+mod hangs;
 mod log;
 mod round_trips;
 mod server;
