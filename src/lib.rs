@@ -94,6 +94,8 @@
 //! | feature | adds |
 //! |---|---|
 //! | `hub` | [`Hub`]. No further dependency. |
+//! | `redis` | [`hub::RedisLog`], a hub on several servers, with the crate `redis`. Needs Rust 1.88. |
+//! | `redis-tls` | TLS for it, with rustls and ring |
 //! | `json` | [`Json`], [`Event::json`], [`Encoder::json`] |
 //! | `base64` | [`Event::base64`] |
 //! | `metrics` | counters and gauges of [`Connections`] and [`Hub`] for a recorder of the crate `metrics` |
@@ -108,6 +110,7 @@
 #![cfg_attr(not(feature = "hub"), doc = "[`Hub`]: #features")]
 #![cfg_attr(not(feature = "hub"), doc = "[`Subscription`]: #features")]
 #![cfg_attr(not(feature = "hub"), doc = "[`hub`]: #features")]
+#![cfg_attr(not(feature = "redis"), doc = "[`hub::RedisLog`]: #features")]
 #![cfg_attr(not(feature = "json"), doc = "[`Encoder::json`]: #features")]
 #![cfg_attr(not(feature = "json"), doc = "[`Event::json`]: #features")]
 #![cfg_attr(not(feature = "json"), doc = "[`Json`]: #features")]

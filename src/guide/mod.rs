@@ -25,6 +25,42 @@ pub mod clients_and_proxies {}
 
 /// One hub on several servers.
 #[doc = include_str!("scaling_out.md")]
+#[doc = ""]
+#[cfg_attr(feature = "redis", doc = "[`RedisLog`]: crate::hub::RedisLog")]
+#[cfg_attr(
+    feature = "redis",
+    doc = "[`max_entries`]: crate::hub::RedisLogBuilder::max_entries"
+)]
+#[cfg_attr(
+    feature = "redis",
+    doc = "[`max_age`]: crate::hub::RedisLogBuilder::max_age"
+)]
+#[cfg_attr(
+    feature = "redis",
+    doc = "[`warnings`]: crate::hub::RedisLog::warnings"
+)]
+#[cfg_attr(
+    feature = "redis",
+    doc = "[`RedisLogBuilder::connect`]: crate::hub::RedisLogBuilder::connect"
+)]
+#[cfg_attr(
+    feature = "redis",
+    doc = "[`wait_for_server`]: crate::hub::RedisLogBuilder::wait_for_server"
+)]
+#[cfg_attr(
+    feature = "redis",
+    doc = "[`sentinel_builder`]: crate::hub::RedisLog::sentinel_builder"
+)]
+#[cfg_attr(not(feature = "redis"), doc = "[`RedisLog`]: crate#features")]
+#[cfg_attr(not(feature = "redis"), doc = "[`max_entries`]: crate#features")]
+#[cfg_attr(not(feature = "redis"), doc = "[`max_age`]: crate#features")]
+#[cfg_attr(not(feature = "redis"), doc = "[`warnings`]: crate#features")]
+#[cfg_attr(
+    not(feature = "redis"),
+    doc = "[`RedisLogBuilder::connect`]: crate#features"
+)]
+#[cfg_attr(not(feature = "redis"), doc = "[`wait_for_server`]: crate#features")]
+#[cfg_attr(not(feature = "redis"), doc = "[`sentinel_builder`]: crate#features")]
 pub mod scaling_out {}
 
 /// Tokens of a language model.

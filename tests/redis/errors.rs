@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http_sse::hub::{AppendError, EventLog as _, RedisLog, RedisLogError, RedisWarning};
-use tokio::{net::TcpListener, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
     deadline::within,
@@ -62,7 +62,7 @@ async fn a_malformed_address_is_rejected_at_once() {
 /// Without a server, with one that does not answer, and with Sentinels that are away.
 #[tokio::test]
 async fn an_absent_server_is_an_error_after_the_deadline() {
-    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = format!("redis://{}", silent.local_addr().unwrap());
     let absent = "redis://127.0.0.1:1";
     let time = Duration::from_millis(300);

@@ -10,7 +10,7 @@ use redis::{Value, from_redis_value};
 use tokio::time::Instant;
 
 use crate::{
-    deadline::within,
+    deadline::{PATIENCE, within},
     redis_server::{Engine, RedisServer},
 };
 
@@ -171,7 +171,7 @@ async fn a_read_proves_that_its_start_is_in_the_log() {
         assert_eq!(within("no entry", log.first()).await.unwrap(), None);
         assert_eq!(head(&log).await, c);
         let d = append(&log, "d").await;
-        assert_eq!(read(&log, c, 9).await, Page::Gap, "its mark is gone");
+        assert_eq!(read(&log, c, 9).await, Page::Gap, "its mark is lost");
         assert_eq!(positions(read(&log, d, 9).await), Some(vec![]));
     });
 }
@@ -262,35 +262,31 @@ async fn an_idempotency_key_is_written_once_in_its_topic_and_window() {
         let log = connect(builder.idempotency_window(Duration::from_millis(300))).await;
         let keyed = |topic: &'static str, key: &'static str| {
             let log = log.clone();
-            async move {
-                let appended = log.append(topic, event("a"), Some(key));
-                within("an append", appended).await.unwrap()
-            }
+            within("an append", async move {
+                // has a deadline: the call of `within`
+                log.append(topic, event("a"), Some(key)).await.unwrap()
+            })
         };
         let written = Instant::now();
+        // has a deadline: `keyed` calls `within`
         let first = keyed("t", "k").await;
-        let others = [
-            keyed("t:k", "").await,
-            keyed("t", ":k").await,
-            keyed("", "t:k").await,
-            keyed("t", "").await,
-        ];
-        let mut all: Vec<_> = others.iter().chain([&first]).collect();
+        let mut all = vec![first];
+        for (topic, key) in [("t:k", ""), ("t", ":k"), ("", "t:k"), ("t", "")] {
+            // has a deadline: `keyed` calls `within`
+            all.push(keyed(topic, key).await);
+        }
         all.sort();
         all.dedup();
         assert_eq!(all.len(), 5, "topics and keys are kept apart");
-        if keyed("t", "k").await != first {
-            assert!(written.elapsed() >= Duration::from_millis(300));
-        }
-        let again = within("the window to end", async {
-            loop {
-                let at = keyed("t", "k").await;
-                if at != first {
-                    break at;
-                }
+        let again = loop {
+            // has a deadline: `keyed` calls `within`
+            let at = keyed("t", "k").await;
+            if at != first {
+                break at;
             }
-        });
-        assert!(again.await > first);
+            assert!(written.elapsed() < PATIENCE, "the window does not end");
+        };
+        assert!(again > first);
         assert!(written.elapsed() >= Duration::from_millis(300));
     });
 }
@@ -429,14 +425,13 @@ async fn a_tail_tells_an_entry_from_another_at_its_position() {
 
 async fn restore(server: &RedisServer, key: &str, dump: &[u8]) {
     let url = server.url();
-    let restored = within("the key to be restored", async {
-        let client = redis::Client::open(url).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-        let mut restore = redis::cmd("RESTORE");
-        restore.arg(key).arg(0).arg(dump).arg("REPLACE");
-        restore.query_async::<Value>(&mut connection).await
-    });
-    restored.await.unwrap();
+    let client = redis::Client::open(url).unwrap();
+    let connection = within("a connection", client.get_multiplexed_async_connection()).await;
+    let mut connection = connection.unwrap();
+    let mut restore = redis::cmd("RESTORE");
+    restore.arg(key).arg(0).arg(dump).arg("REPLACE");
+    let restored = restore.query_async::<Value>(&mut connection);
+    within("the key to be restored", restored).await.unwrap();
 }
 
 /// Pages of large entries are short.

@@ -32,7 +32,9 @@ struct Proxy {
 
 impl Proxy {
     async fn start(server: &RedisServer) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = within("a port", TcpListener::bind("127.0.0.1:0"))
+            .await
+            .unwrap();
         let url = format!("redis://{}", listener.local_addr().unwrap());
         let packets = Arc::new(Mutex::new([0; 2]));
         let (port, counts) = (server.port(), packets.clone());
@@ -73,7 +75,8 @@ async fn serve(client: TcpStream, port: u16, packets: Arc<Mutex<[u64; 2]>>) {
         // Not the check of the permissions, which does not wait.
         let is_tail = text.contains("XREAD") && text.contains("BLOCK");
         packets.lock().unwrap()[usize::from(!is_tail)] += 1;
-        if to_server.write_all(&packet[..read]).await.is_err() {
+        let written = within("the server to read", to_server.write_all(&packet[..read])).await;
+        if written.is_err() {
             break;
         }
     }

@@ -14,6 +14,49 @@ use crate::hub::{
 };
 
 /// An [`EventLog`] in a stream of Redis 6.2 or later, or of Valkey 7.2 or later.
+///
+/// Each server opens one, and gives it to [`HubBuilder::distributed`](crate::hub::HubBuilder::distributed).
+/// The page [scaling out](crate::guide::scaling_out) has an example, the sizing, and the settings of
+/// the server. Cloning is cheap: clones share the connections.
+///
+/// # Proof
+///
+/// Each entry names the one before it by a random tag. A tail and a read check that, so that an entry
+/// that was trimmed, deleted, or lost at a failover is a [`Page::Gap`] and not a silent gap. A tail
+/// notices within about 2 s that the log has vanished or gone back, also if nothing is appended.
+///
+/// The position of an entry is its id in the stream, which begins with the server's clock. After a
+/// failover that loses entries, the ids of the lost ones are not given again if the clocks of master
+/// and replica differ by less than the failover takes. Keep them synchronised.
+///
+/// # Connections and commands
+///
+/// It has one connection for appends, one for reads, and one for each tail. Each is opened when it is
+/// needed, and opened again after a failure. An append is one round trip, and so is a page of up to 500
+/// entries. A page is shorter if its entries have more than 4 MiB together. The tail makes one round trip
+/// per batch of entries, and one per second without entries.
+///
+/// The user of the connections needs the keys of the log ([`prefix`](super::RedisLogBuilder::prefix)) and
+/// the commands `EVAL`, `EVALSHA`, `GET`, `SET`, `TYPE`, `XADD`, `XDEL`, `XRANGE`, `XREAD`,
+/// `XREVRANGE`, `XTRIM` and, for the [`warnings`](Self::warnings), `INFO`.
+///
+/// # Errors
+///
+/// The [`EventLogError`](crate::hub::EventLogError) of each method is a boxed
+/// [`RedisLogError`](super::RedisLogError). An [append](EventLog::append) fails with
+///
+/// - [`AppendError::NotWritten`] if there is no connection, or if the server is loading its data, is not
+///   the master, or cannot write to its disk
+/// - [`AppendError::Unknown`] if the connection fails, or the server does not answer in time
+/// - [`AppendError::Rejected`] if the server has reached its `maxmemory`, the key holds something else,
+///   or a command is not permitted
+///
+/// An idempotency key is remembered for the
+/// [`idempotency_window`](super::RedisLogBuilder::idempotency_window), also if the entry is trimmed
+/// meanwhile.
+///
+/// A Redis Cluster works if the URL is that of the node that has the key `{prefix}:log`. The log does not
+/// follow the key to another node.
 #[derive(Clone)]
 pub struct RedisLog {
     store: Arc<Store>,
