@@ -1,7 +1,7 @@
 //! The log behind a hub, and the reads of it that clients share.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     future::Future,
     sync::{Arc, Weak},
     time::Duration,
@@ -14,7 +14,8 @@ use tokio::{
 
 use super::{
     contact::Contact,
-    log::{EventLog, EventLogError, PAGE, Page},
+    known::Known,
+    log::{EventLog, EventLogError, Page},
     position::Position,
     sync::{Mutex, lock},
 };
@@ -31,8 +32,8 @@ pub(super) struct Backing {
     readers: Semaphore,
     /// The pages that are being read, by the position that they follow.
     pages: Mutex<BTreeMap<Position, Weak<OnceCell<Page>>>>,
-    /// The last positions that were read from the log, in order.
-    known: Mutex<VecDeque<Position>>,
+    /// The last positions that were read from the log.
+    known: Mutex<Known>,
     /// The head of the log when it last lost entries at its end. A client with an earlier id may have
     /// missed one of them.
     lost_at: Mutex<Position>,
@@ -40,9 +41,6 @@ pub(super) struct Backing {
 
 /// The maximum number of reads for clients at the same time.
 const READERS: usize = 4;
-
-/// The number of positions that are known without a read of the log. They take 1 MiB.
-const KNOWN: usize = 1 << 16;
 
 /// The longest time that a call of the log may take.
 pub(super) const CALL: Duration = Duration::from_secs(5);
@@ -61,8 +59,7 @@ impl Backing {
         }
     }
 
-    /// Returns the page after a position. Clients that ask for the same page at the same time share
-    /// one read.
+    /// Returns the page after a position. Clients share the read of a page while one of them uses it.
     pub(super) async fn page(&self, after: Position) -> Result<Arc<OnceCell<Page>>, EventLogError> {
         let page = {
             let mut pages = lock(&self.pages);
@@ -77,7 +74,8 @@ impl Backing {
         };
         page.get_or_try_init(async || {
             let _turn = self.readers.acquire().await?;
-            in_time(self.log.read(after, PAGE)).await
+            let entries = lock(&self.known).page_after(after);
+            in_time(self.log.read(after, entries)).await
         })
         .await?;
         Ok(page)
@@ -95,17 +93,12 @@ impl Backing {
 
     /// Remembers the positions of entries.
     pub(super) fn know(&self, positions: impl Iterator<Item = Position>) {
-        let mut known = lock(&self.known);
-        known.extend(positions);
-        while known.len() > KNOWN {
-            known.pop_front();
-        }
+        lock(&self.known).add(positions);
     }
 
     /// Remembers only these positions.
     pub(super) fn know_only(&self, positions: Vec<Position>) {
-        lock(&self.known).clear();
-        self.know(positions.into_iter());
+        *lock(&self.known) = Known::new(positions);
     }
 
     /// Remembers that the log has lost entries at its end, which is now `head`.
@@ -120,7 +113,7 @@ impl Backing {
 
     /// Returns whether an entry has this position, as far as that is known.
     pub(super) fn knows(&self, at: Position) -> bool {
-        lock(&self.known).binary_search(&at).is_ok()
+        lock(&self.known).has(at)
     }
 }
 
@@ -158,14 +151,5 @@ mod tests {
         drop((first, second));
         let _third = page(2);
         assert_eq!(lock(&backing.pages).len(), 1);
-    }
-
-    #[test]
-    fn the_last_positions_are_known() {
-        let backing = backing();
-        let last = KNOWN as u64 + 2;
-        backing.know((1..=last).map(|lo| Position::new(7, lo)));
-        let known = [2, 3, last].map(|lo| backing.knows(Position::new(7, lo)));
-        assert_eq!(known, [false, true, true]);
     }
 }

@@ -36,7 +36,9 @@ use crate::wire::{Encode, EncodedEvent};
 ///   or 4 MiB, or more than 200,000 entries of all topics.
 /// - If the log cannot be read for 30 s, the subscription of a client that needs it ends. An
 ///   `EventSource` then reconnects.
-/// - At most 4 reads run at a time. Clients with the same id share one.
+/// - At most 4 reads run at a time, of up to 500 entries each. Clients that resume at the same time
+///   share them. Those with different ids share all but the first, within the last 65,536 entries of
+///   the log.
 ///
 /// A call of the log that takes longer than 5 s fails.
 #[derive(Clone)]

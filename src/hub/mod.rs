@@ -42,6 +42,7 @@ mod info;
 mod interrupted;
 mod item;
 mod keys;
+mod known;
 mod latest;
 mod listener;
 mod log;

@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// Each file and its layer, with the lowest layer first. A new file gets a row here first.
-const ROWS: [(&str, u32); 112] = [
+const ROWS: [(&str, u32); 113] = [
     ("slots", 0),
     ("wake", 0),
     ("wire/retry", 0),
@@ -76,6 +76,7 @@ const ROWS: [(&str, u32); 112] = [
     ("hub/metrics", 3),
     ("hub/publish_options", 3),
     ("hub/contact", 3),
+    ("hub/known", 3),
     ("hub/backing", 3),
     ("hub/shared", 3),
     ("hub/evict", 3),
