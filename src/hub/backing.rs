@@ -15,7 +15,8 @@ use tokio::{
 use super::{
     contact::Contact,
     known::Known,
-    log::{EventLog, EventLogError, Page},
+    log::{EventLog, EventLogError},
+    missed::MissedPage,
     position::Position,
     sync::{Mutex, lock},
 };
@@ -30,14 +31,17 @@ pub(super) struct Backing {
     pub(super) closed: Notify,
     /// Limits concurrent reads, because after a restart all clients reconnect at the same time.
     readers: Semaphore,
-    /// The pages that are being read, by the position that they follow.
-    pages: Mutex<BTreeMap<Position, Weak<OnceCell<Page>>>>,
+    /// The pages that clients read or yield, by the position that they follow.
+    pages: Mutex<BTreeMap<Position, Weak<SharedPage>>>,
     /// The last positions that were read from the log.
     known: Mutex<Known>,
     /// The head of the log when it last lost entries at its end. A client with an earlier id may have
     /// missed one of them.
     lost_at: Mutex<Position>,
 }
+
+/// A page that is read when the first client needs it.
+pub(super) type SharedPage = OnceCell<MissedPage>;
 
 /// The maximum number of reads for clients at the same time.
 const READERS: usize = 4;
@@ -60,7 +64,7 @@ impl Backing {
     }
 
     /// Returns the page after a position. Clients share the read of a page while one of them uses it.
-    pub(super) async fn page(&self, after: Position) -> Result<Arc<OnceCell<Page>>, EventLogError> {
+    pub(super) async fn page(&self, after: Position) -> Result<Arc<SharedPage>, EventLogError> {
         let page = {
             let mut pages = lock(&self.pages);
             if let Some(page) = pages.get(&after).and_then(Weak::upgrade) {
@@ -75,7 +79,8 @@ impl Backing {
         page.get_or_try_init(async || {
             let _turn = self.readers.acquire().await?;
             let entries = lock(&self.known).page_after(after);
-            in_time(self.log.read(after, entries)).await
+            let page = in_time(self.log.read(after, entries)).await?;
+            Ok::<_, EventLogError>(page.into())
         })
         .await?;
         Ok(page)

@@ -52,6 +52,7 @@ mod memory;
 mod memory_log;
 mod merge;
 mod metrics;
+mod missed;
 mod on_lag;
 mod one;
 mod order;

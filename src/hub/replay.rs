@@ -17,8 +17,7 @@ use tokio::{
 use super::{
     backing::CALL,
     encoded_events::EncodedEvents,
-    item::Item,
-    log::{Entry, Page, Record},
+    missed::{Missed, MissedPage},
     piece::Piece,
     position::Position,
     shared::Shared,
@@ -28,13 +27,16 @@ use super::{
 /// A replay from the log.
 ///
 /// Everything is read before the first event is yielded, so that a client that missed too much gets
-/// a reset and nothing else.
+/// a reset and nothing else. Clients of the same topic share the events, so that ten thousand replays
+/// at the same time take little more memory than one.
 pub(super) struct Replay {
     /// The mutex makes the subscription `Sync`, since an [`EventLog`](super::EventLog) promises only
     /// `Send` futures. It is never locked.
     reading: Option<Mutex<Reading>>,
-    /// The events that were read.
-    read: VecDeque<Missed>,
+    /// The events that were read, of one page after another.
+    read: VecDeque<Arc<[Missed]>>,
+    /// The number of events of the first page that were yielded.
+    yielded: usize,
     /// The topics whose events are yielded. `None` if they are all that were asked for.
     only: Option<HashSet<Arc<str>>>,
     /// The time left for the log after the hub was closed.
@@ -45,15 +47,8 @@ pub(super) struct Replay {
 
 type Reading = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
-/// An event that the client missed.
-struct Missed {
-    at: Position,
-    topic: Arc<str>,
-    events: EncodedEvents,
-}
-
 enum Outcome {
-    Read(Position, VecDeque<Missed>),
+    Read(Position, VecDeque<Arc<[Missed]>>),
     Gap,
     Unavailable,
 }
@@ -92,6 +87,7 @@ impl Replay {
         Self {
             reading: Some(Mutex::new(Box::pin(read(hub, topics, after)))),
             read: VecDeque::new(),
+            yielded: 0,
             only: None,
             closing: None,
             upto: after,
@@ -121,21 +117,37 @@ impl Replay {
             }
         }
         if let Some(only) = self.only.take() {
-            self.read.retain(|missed| only.contains(&missed.topic));
+            let left = self.read.iter().flat_map(|events| events.iter());
+            let left = left.skip(self.yielded);
+            let left = left.filter(|missed| only.contains(&missed.topic));
+            self.read = VecDeque::from([left.cloned().collect()]);
+            self.yielded = 0;
         }
-        let mut piece = Piece::default();
-        let fits = self.read.iter();
-        let fits = fits
-            .take_while(|missed| piece.takes(&missed.events))
-            .count();
-        let fits: Vec<_> = self.read.drain(..fits).collect();
-        Poll::Ready(match fits.last() {
-            Some(last) => {
-                let events = EncodedEvents::join(fits.iter().map(|missed| &missed.events));
-                Replayed::Events(last.at, events)
-            }
+        Poll::Ready(match self.next_events() {
+            Some((last, events)) => Replayed::Events(last, events),
             None => Replayed::Live(self.upto),
         })
+    }
+
+    /// Takes as many events as are yielded together. Returns also the position of the last one.
+    fn next_events(&mut self) -> Option<(Position, EncodedEvents)> {
+        let mut piece = Piece::default();
+        let mut fits = Vec::new();
+        let mut last = None;
+        while let Some(page) = self.read.front() {
+            let left = page[self.yielded..].iter();
+            for missed in left.take_while(|missed| piece.takes(&missed.events)) {
+                fits.push(missed.events.clone());
+                last = Some(missed.at);
+                self.yielded += 1;
+            }
+            if self.yielded < page.len() {
+                break;
+            }
+            self.read.pop_front();
+            self.yielded = 0;
+        }
+        Some((last?, EncodedEvents::join(fits.iter())))
     }
 }
 
@@ -143,7 +155,7 @@ impl Replay {
 async fn read(hub: Arc<Shared>, topics: Vec<Arc<Topic>>, after: Position) -> Outcome {
     let deadline = Instant::now() + PATIENCE;
     let mut read = VecDeque::new();
-    let (mut at, mut bytes, mut scanned) = (after, 0, 0);
+    let (mut at, mut events, mut bytes, mut scanned) = (after, 0, 0, 0);
     let Some(backing) = &hub.backing else {
         return Outcome::Gap;
     };
@@ -164,48 +176,46 @@ async fn read(hub: Arc<Shared>, topics: Vec<Arc<Topic>>, after: Position) -> Out
             }
             Ok(Err(_)) | Err(_) => return Outcome::Unavailable,
         };
-        let Some(Page::Entries(entries)) = OnceCell::get(&page) else {
+        let Some(MissedPage::Entries(entries)) = OnceCell::get(&page) else {
             return Outcome::Gap;
         };
         let is_first = !std::mem::replace(&mut is_known, true);
-        if entries.is_empty() && !is_first {
+        if entries.len == 0 && !is_first {
             return Outcome::Gap; // the history begins after the end of the log
         }
-        for entry in entries {
-            if !topics.iter().any(|topic| topic.name == entry.topic) {
+        let mut of_page = Vec::new();
+        for topic in &topics {
+            let Some(missed) = entries.topics.get(&topic.name) else {
                 continue;
+            };
+            // After its end, the topic began anew.
+            let is_new = !missed.events.is_empty() && ended.contains(&topic.name);
+            if missed.is_lost || is_new {
+                return Outcome::Gap;
             }
-            match event(entry) {
-                // The topic began anew.
-                Some(_) if ended.contains(&entry.topic) => return Outcome::Gap,
-                Some(events) => {
-                    bytes += events.len();
-                    read.push_back(Missed {
-                        at: entry.at,
-                        topic: entry.topic.clone(),
-                        events,
-                    });
-                }
-                None if entry.record == Record::Remove => {
-                    // What the topic had before is lost.
-                    return Outcome::Gap;
-                }
-                None => ended.push(entry.topic.clone()),
+            if missed.is_finished {
+                ended.push(topic.name.clone());
             }
+            events += missed.events.len();
+            bytes += missed.bytes;
+            of_page.push(missed.events.clone());
         }
-        scanned += entries.len();
-        if read.len() > MAX_EVENTS || bytes > MAX_BYTES || scanned > MAX_SCANNED {
+        scanned += entries.len;
+        if events > MAX_EVENTS || bytes > MAX_BYTES || scanned > MAX_SCANNED {
             return Outcome::Gap;
         }
-        at = entries.last().map_or(at, |last| last.at);
+        read.extend(in_order(of_page));
+        at = entries.last.unwrap_or(at);
     }
     Outcome::Read(at, read)
 }
 
-/// Returns the event of an entry, with the entry's position as its id.
-fn event(entry: &Entry) -> Option<EncodedEvents> {
-    let Record::Event { event, .. } = &entry.record else {
-        return None;
-    };
-    Some(Item::new(event.as_bytes(), None).store(entry.at, 0).events)
+/// Merges the events of several topics.
+fn in_order(mut topics: Vec<Arc<[Missed]>>) -> Option<Arc<[Missed]>> {
+    if topics.len() <= 1 {
+        return topics.pop();
+    }
+    let mut all: Vec<Missed> = topics.iter().flat_map(|it| it.iter().cloned()).collect();
+    all.sort_unstable_by_key(|missed| missed.at);
+    Some(all.into())
 }

@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// Each file and its layer, with the lowest layer first. A new file gets a row here first.
-const ROWS: [(&str, u32); 113] = [
+const ROWS: [(&str, u32); 114] = [
     ("slots", 0),
     ("wake", 0),
     ("wire/retry", 0),
@@ -77,6 +77,7 @@ const ROWS: [(&str, u32); 113] = [
     ("hub/publish_options", 3),
     ("hub/contact", 3),
     ("hub/known", 3),
+    ("hub/missed", 3),
     ("hub/backing", 3),
     ("hub/shared", 3),
     ("hub/evict", 3),
