@@ -25,3 +25,4 @@ mod hangs;
 mod log;
 mod round_trips;
 mod server;
+mod storm;
