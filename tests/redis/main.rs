@@ -1,4 +1,5 @@
-//! The crate with Redis and Valkey servers, which the tests start themselves.
+//! The crate with Redis and Valkey servers, which the tests start themselves, and the example
+//! `cluster`.
 //!
 //! If a program is missing, a test prints that it is skipped, and passes. With
 //! `HTTP_SSE_REAL=required` it fails instead, unless the program is Valkey. `HTTP_SSE_VALKEY` is
@@ -8,21 +9,28 @@
 
 #[path = "../support/deadline.rs"]
 mod deadline;
+#[path = "../support/http1.rs"]
+mod http1;
 #[path = "../support/port.rs"]
 mod port;
 #[path = "../support/process.rs"]
 mod process;
+#[path = "../support/raw_client.rs"]
+mod raw_client;
 #[path = "../support/redis_server.rs"]
 mod redis_server;
 #[path = "../support/sentinels.rs"]
 mod sentinels;
 #[path = "../support/skip.rs"]
 mod skip;
+#[path = "../support/webdriver.rs"]
+mod webdriver;
 
 mod errors;
 mod failover;
 mod hangs;
 mod log;
 mod round_trips;
+mod cluster;
 mod server;
 mod storm;

@@ -1,5 +1,8 @@
 //! A minimal WebDriver client: one headless Chromium with one page.
 
+// Not every binary that includes this file uses all of it.
+#![allow(dead_code)]
+
 use std::{
     env, fs,
     io::{Read as _, Write as _},
