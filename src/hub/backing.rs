@@ -35,8 +35,8 @@ pub(super) struct Backing {
     pages: Mutex<BTreeMap<Position, Weak<SharedPage>>>,
     /// The last positions that were read from the log.
     known: Mutex<Known>,
-    /// The head of the log when it last lost entries at its end. A client with an earlier id may have
-    /// missed one of them.
+    /// The position before which a client's id is from before the last loss at the end of the log. Such
+    /// a client may have missed a lost entry.
     lost_at: Mutex<Position>,
 }
 
@@ -106,9 +106,9 @@ impl Backing {
         *lock(&self.known) = Known::new(positions);
     }
 
-    /// Remembers that the log has lost entries at its end, which is now `head`.
-    pub(super) fn lost(&self, head: Position) {
-        *lock(&self.lost_at) = head;
+    /// Remembers that the log has lost entries at its end. Ids before `at` may be from before that.
+    pub(super) fn lost(&self, at: Position) {
+        *lock(&self.lost_at) = at;
     }
 
     /// Returns whether a client with this id may have missed entries that the log has lost.

@@ -125,10 +125,12 @@ impl Shared {
         if positions.is_empty() {
             positions.push(head);
         }
-        if last.is_some_and(|last| beginning.floor <= last) {
+        if let Some(last) = last.filter(|last| beginning.floor <= *last) {
             // It was not trimmed beyond what was read, so entries at its end are lost. This is noted
             // before the first reset, because a client that is woken may resume at once.
-            backing.lost(head);
+            let is_kept = positions.binary_search(&last).is_ok();
+            // If `last` is lost, the entries after it were appended after the loss.
+            backing.lost(if is_kept { head } else { head.min(last) });
         }
         backing.know_only(positions);
         self.begin_generation(head, beginning);

@@ -26,11 +26,11 @@ mod skip;
 #[path = "../support/webdriver.rs"]
 mod webdriver;
 
+mod cluster;
 mod errors;
 mod failover;
 mod hangs;
 mod log;
 mod round_trips;
-mod cluster;
 mod server;
 mod storm;

@@ -253,6 +253,31 @@ async fn a_client_that_resumes_while_others_are_reset_is_reset_too() {
     assert_eq!(*resumes.seen.lock().unwrap(), [reset("expired", head)]);
 }
 
+/// The client was reset by another server, or has an event that was published after the loss.
+#[tokio::test(start_paused = true)]
+async fn a_client_with_an_id_from_after_the_loss_is_not_reset_again() {
+    let log = Arc::new(MemoryLog::new(7, 100));
+    let hub = Node::start(&log, 100).await;
+    for n in 1..=5 {
+        publish(&hub, "x", &n.to_string()).await;
+    }
+    hub.reaches(Position::new(7, 5)).await;
+    log.lose(2);
+    for n in 6..=20 {
+        publish(&hub, "x", &n.to_string()).await;
+    }
+    let head = Position::new(7, 20);
+    hub.reaches(head).await;
+    for (id, expected) in [
+        ("7-3", reset("expired", head)),
+        ("7-5", reset("expired", head)),
+        ("7-19", wire("20", head)),
+    ] {
+        let mut resumed = hub.subscribe(["x"]).after(last(id));
+        assert_eq!(read(&mut resumed).await, expected, "{id}");
+    }
+}
+
 /// A server that has forgotten the first events of a topic reads them from the log again.
 #[tokio::test(start_paused = true)]
 async fn a_topic_has_its_start_again_after_the_log_was_loaded() {
