@@ -7,6 +7,8 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
+#[path = "../support/chance.rs"]
+mod chance;
 #[path = "../support/deadline.rs"]
 mod deadline;
 #[path = "../support/http1.rs"]
@@ -27,6 +29,7 @@ mod skip;
 mod webdriver;
 
 mod cluster;
+mod chaos;
 mod errors;
 mod failover;
 mod hangs;

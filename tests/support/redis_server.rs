@@ -116,6 +116,13 @@ impl RedisServer {
         self.process = None;
     }
 
+    /// Removes the data of a killed server.
+    pub(crate) fn forget(&self) {
+        assert!(self.process.is_none(), "the server is killed");
+        _ = fs::remove_dir_all(self.folder.0.join("appendonlydir"));
+        _ = fs::remove_file(self.folder.0.join("dump.rdb"));
+    }
+
     /// Starts the server again, with the same port, folder and options. Kills it first if it runs.
     /// Waits until it has loaded its data.
     pub(crate) async fn restart(&mut self) {

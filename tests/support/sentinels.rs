@@ -89,6 +89,17 @@ impl Sentinels {
         assert_eq!(self.master.info("role").await.as_deref(), Some("master"));
     }
 
+    /// Makes the Sentinels replace a master that is silent for this time.
+    pub(crate) async fn set_patience(&self, time: Duration) {
+        let millis = time.as_millis().to_string();
+        let setting = ["down-after-milliseconds", &millis];
+        let command = [&["SENTINEL", "SET", SERVICE][..], &setting].concat();
+        for url in self.urls() {
+            let answer = ask(&url, PATIENCE, &command);
+            within("a Sentinel's answer", answer).await.unwrap();
+        }
+    }
+
     /// Starts the server that [`fail_over`](Self::fail_over) killed, as a replica of the new master.
     pub(crate) async fn restart_replica(&mut self) {
         self.replica.restart_as_replica_of(&self.master).await;
