@@ -13,6 +13,10 @@ mod chance;
 mod deadline;
 #[path = "../support/http1.rs"]
 mod http1;
+#[path = "../suite/log_model/mod.rs"]
+mod log_model;
+#[path = "../support/node.rs"]
+mod node;
 #[path = "../support/port.rs"]
 mod port;
 #[path = "../support/process.rs"]
@@ -28,12 +32,13 @@ mod skip;
 #[path = "../support/webdriver.rs"]
 mod webdriver;
 
-mod cluster;
 mod chaos;
+mod cluster;
 mod errors;
 mod failover;
 mod hangs;
 mod log;
+mod redis_log_model;
 mod round_trips;
 mod server;
 mod storm;

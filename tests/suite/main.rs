@@ -5,6 +5,8 @@
 mod chance;
 #[path = "../support/deadline.rs"]
 mod deadline;
+#[path = "../support/node.rs"]
+mod node;
 #[path = "../support/raw_client.rs"]
 mod raw_client;
 
@@ -23,6 +25,7 @@ mod hub_model;
 mod hub_stall;
 mod layering;
 mod log_model;
+mod memory_log_model;
 mod prose;
 mod roundtrip;
 mod status;

@@ -51,7 +51,7 @@ async fn following_ends_at_once_when_the_hub_is_closed() {
             sleep(Duration::from_millis(millis)).await;
             let closed = Instant::now();
             hub.close();
-            until("the task to end", || hub._follows.is_finished()).await;
+            until("the task to end", || hub.follows.is_finished()).await;
             let delay = closed.elapsed();
             assert!(
                 delay <= Duration::from_millis(2),
@@ -272,6 +272,6 @@ async fn a_tail_that_does_not_wait_is_called_at_most_20_times_a_second() {
         let calls = calls.load(SeqCst);
         assert!((10..=201).contains(&calls), "{calls}");
         node.close();
-        until("the task to end", || node._follows.is_finished()).await;
+        until("the task to end", || node.follows.is_finished()).await;
     }
 }

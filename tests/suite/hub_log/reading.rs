@@ -120,7 +120,7 @@ async fn entries_read_after_the_hub_closed_are_not_delivered() {
     let reads = log.state().followed.len();
     until("the read to begin", || log.state().followed.len() > reads).await;
     hub.close();
-    until("the reader to end", || hub._follows.is_finished()).await;
+    until("the reader to end", || hub.follows.is_finished()).await;
     assert_eq!(hub.head(), first);
     assert!(log.state().head() == second);
     assert_eq!(read(&mut reader).await, wire("1", first));

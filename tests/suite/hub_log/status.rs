@@ -65,7 +65,7 @@ async fn a_hub_is_connected_from_the_first_answer_to_the_end_of_following() {
     assert!((500..510).contains(&time), "{time}");
 
     node.close();
-    until("the task to end", || node._follows.is_finished()).await;
+    until("the task to end", || node.follows.is_finished()).await;
     assert_eq!(contact(&node), (false, None, 0));
     sleep(SECOND).await;
     let time = last_contact(&node).unwrap();

@@ -13,7 +13,7 @@ use proptest::{prelude::RngExt as _, test_runner::TestRng};
 use tokio::time::sleep;
 
 use super::{Numbers, TOPICS, World, publishers::CHUNKS};
-use crate::{deadline::within, hub_log::last};
+use crate::{deadline::within, node::last};
 
 /// The state of a client, which checks every event.
 struct Client {

@@ -9,14 +9,24 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{FutureExt as _, future::BoxFuture};
-use http_sse::hub::{
-    AppendError, Entry, EventLog, EventLogError, MemoryLog, Page, Position, Record, Tail,
-};
+use futures_util::future::BoxFuture;
+use http_sse::hub::{AppendError, Entry, EventLog, EventLogError, Page, Position, Record, Tail};
 use proptest::{prelude::RngExt as _, test_runner::TestRng};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::{
+    sync::RwLock,
+    time::{Instant, sleep, sleep_until},
+};
 
 use crate::deadline::within;
+
+/// A log that can be made to lose entries.
+pub(crate) trait Lossy: EventLog {
+    /// Drops the oldest entries.
+    fn trim(&self, kept: usize) -> BoxFuture<'_, ()>;
+
+    /// Loses the newest entries. Returns the position of the last one that is left.
+    fn lose(&self, entries: usize) -> BoxFuture<'_, Position>;
+}
 
 /// The state of the engine.
 #[derive(Clone, Copy, Debug)]
@@ -28,10 +38,12 @@ pub(super) enum Weather {
     HangingUntil(Instant),
 }
 
-/// A log in memory with an unreliable engine.
+/// A log with an unreliable engine.
 #[derive(Clone)]
 pub(super) struct Faulty {
-    log: MemoryLog,
+    log: Arc<dyn Lossy>,
+    /// Nothing is appended while entries are lost, so that every later event knows of the loss.
+    loses: Arc<RwLock<()>>,
     chance: Arc<Mutex<TestRng>>,
     weather: Arc<Mutex<Weather>>,
     faults: Arc<AtomicU64>,
@@ -43,9 +55,10 @@ pub(super) struct Faulty {
 }
 
 impl Faulty {
-    pub(super) fn new(log: MemoryLog, chance: TestRng) -> Self {
+    pub(super) fn new(log: Arc<dyn Lossy>, chance: TestRng) -> Self {
         Self {
             log,
+            loses: Arc::default(),
             chance: Arc::new(Mutex::new(chance)),
             weather: Arc::new(Mutex::new(Weather::Good)),
             faults: Arc::default(),
@@ -60,16 +73,16 @@ impl Faulty {
     }
 
     /// Drops the oldest entries.
-    pub(super) fn trim(&self, kept: usize) {
+    pub(super) async fn trim(&self, kept: usize) {
         self.losses.fetch_add(1, SeqCst);
-        self.log.trim(kept);
+        within("the log to be trimmed", self.log.trim(kept)).await;
     }
 
     /// Loses the newest entries, so that the head goes back.
-    pub(super) fn lose(&self, entries: usize) {
+    pub(super) async fn lose(&self, entries: usize) {
         self.losses.fetch_add(1, SeqCst);
-        self.log.lose(entries);
-        let head = self.log.head().now_or_never().unwrap().unwrap();
+        let _alone = within("appends to end", self.loses.write()).await;
+        let head = within("the log to lose entries", self.log.lose(entries)).await;
         let mut written = self.written.lock().unwrap();
         while let Some((_, data)) = written
             .last_entry()
@@ -129,10 +142,12 @@ impl EventLog for Faulty {
         Box::pin(async move {
             self.answers().await.map_err(AppendError::NotWritten)?;
             let data = key.map(str::to_owned);
-            let at = within("the log in memory", self.log.append(topic, record, key)).await;
+            let shared = within("a loss to end", self.loses.read()).await;
+            let at = within("the log", self.log.append(topic, record, key)).await;
             if let (Ok(at), Some(data)) = (&at, data) {
                 self.written.lock().unwrap().insert(*at, data);
             }
+            drop(shared);
             self.answers().await.map_err(AppendError::Unknown)?;
             at
         })
@@ -141,21 +156,21 @@ impl EventLog for Faulty {
     fn head(&self) -> BoxFuture<'_, Result<Position, EventLogError>> {
         Box::pin(async move {
             self.answers().await?;
-            within("the log in memory", self.log.head()).await
+            within("the log", self.log.head()).await
         })
     }
 
     fn first(&self) -> BoxFuture<'_, Result<Option<Entry>, EventLogError>> {
         Box::pin(async move {
             self.answers().await?;
-            within("the log in memory", self.log.first()).await
+            within("the log", self.log.first()).await
         })
     }
 
     fn read(&self, after: Position, max: usize) -> BoxFuture<'_, Result<Page, EventLogError>> {
         Box::pin(async move {
             self.answers().await?;
-            let page = within("the log in memory", self.log.read(after, max)).await;
+            let page = within("the log", self.log.read(after, max)).await;
             self.delay().await;
             page
         })
@@ -165,7 +180,7 @@ impl EventLog for Faulty {
         Box::pin(async move {
             self.answers().await?;
             let log = self.clone();
-            let tail = within("the log in memory", self.log.tail(after)).await?;
+            let tail = within("the log", self.log.tail(after)).await?;
             let tail: Box<dyn Tail> = Box::new(FaultyTail { log, tail });
             Ok(tail)
         })

@@ -7,7 +7,6 @@ mod publishers;
 
 use std::{
     collections::BTreeMap,
-    env,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
@@ -15,36 +14,44 @@ use std::{
     time::Duration,
 };
 
-use http_sse::{
-    Hub,
-    hub::{DistributedHub, MemoryLog},
-};
+use http_sse::{Hub, hub::DistributedHub};
 use proptest::{prelude::RngExt as _, test_runner::TestRng};
 use tokio::time::{Instant, sleep};
 
+pub(crate) use self::faulty::Lossy;
 use self::faulty::{Faulty, Weather};
 use crate::{
     chance::{chance, fork},
-    deadline::{Background, within_time},
-    hub_log::Node,
+    deadline::{Background, within, within_time},
+    node::Node,
 };
 
 const SERVERS: usize = 3;
-const CLIENTS: usize = 40;
 /// The topics in which every event counts, and those whose events replace earlier ones.
 const TOPICS: [&str; 6] = [
     "feed 1", "feed 2", "feed 3", "feed 4", "prices 1", "prices 2",
 ];
-/// The time for which events are published and the log is unreliable.
-const DURATION: Duration = Duration::from_secs(60);
 /// The longest time in which everybody catches up after that.
 const CATCH_UP: Duration = Duration::from_secs(300);
 
 /// Numbers by topic and key. The events of a feed have the key "".
 type Numbers = BTreeMap<(String, String), u64>;
 
+/// The size of the runs.
+#[derive(Clone, Copy)]
+pub(crate) struct Plan {
+    /// The number of events that the clients of all runs together see.
+    pub(crate) events: u64,
+    pub(crate) clients: usize,
+    /// The longest pause of a publisher.
+    pub(crate) pause: Duration,
+    /// The time for which events are published and the log is unreliable, in one run.
+    pub(crate) time: Duration,
+}
+
 /// Everything that the tasks of one run share.
 struct World {
+    plan: Plan,
     log: Faulty,
     /// The servers that run now, with a number that no two servers share.
     servers: Mutex<Vec<(u64, Arc<Node>)>>,
@@ -84,19 +91,23 @@ impl World {
 /// Every client gets each event of its topics once and in order, and is reset only if the log has
 /// lost entries.
 ///
-/// Half of the runs lose entries. In the others no client may be reset.
-#[tokio::test(start_paused = true)]
-async fn clients_that_switch_servers_get_each_event_once_or_an_explained_reset() {
-    let required = env::var("HTTP_SSE_REAL").is_ok_and(|value| value == "required");
-    let wanted = if required { 1_000_000 } else { 100_000 };
+/// Half of the runs lose entries. In the others no client may be reset. Each run has a new log.
+pub(crate) async fn clients_get_each_event_once_or_an_explained_reset(
+    plan: Plan,
+    new_log: impl AsyncFn() -> Arc<dyn Lossy>,
+) {
+    let wanted = plan.events;
     let mut chance = chance();
     let mut sums = [0; 6];
     for run in 0..50 {
-        let counts = one_run(run % 2 == 1, &mut chance).await;
+        let log = within("a log", new_log()).await;
+        let counts = one_run(plan, log, run % 2 == 1, &mut chance).await;
         sums.iter_mut()
             .zip(counts)
             .for_each(|(sum, count)| *sum += count);
-        if run % 2 == 1 && sums[0] >= wanted && sums[1] > 10 {
+        let [events, resets, _, faults, losses, servers] = sums;
+        let is_enough = resets > 10 && faults > 100 && losses > 3 && servers > 2 * SERVERS as u64;
+        if run % 2 == 1 && events >= wanted && is_enough {
             break;
         }
     }
@@ -110,9 +121,10 @@ async fn clients_that_switch_servers_get_each_event_once_or_an_explained_reset()
 }
 
 /// Returns the numbers of events, resets, switches, failed calls, losses of the log, and servers.
-async fn one_run(loses: bool, chance: &mut TestRng) -> [u64; 6] {
+async fn one_run(plan: Plan, log: Arc<dyn Lossy>, loses: bool, chance: &mut TestRng) -> [u64; 6] {
     let world = Arc::new(World {
-        log: Faulty::new(MemoryLog::new(7, usize::MAX), fork(chance)),
+        plan,
+        log: Faulty::new(log, fork(chance)),
         servers: Mutex::default(),
         published: Mutex::default(),
         is_ending: AtomicBool::new(false),
@@ -135,12 +147,12 @@ async fn one_run(loses: bool, chance: &mut TestRng) -> [u64; 6] {
         .iter()
         .map(|topic| Background::spawn(publishers::publish(world.clone(), topic, fork(chance))))
         .collect();
-    let mut clients: Vec<_> = (0..CLIENTS)
+    let mut clients: Vec<_> = (0..plan.clients)
         .map(|_| tokio::spawn(clients::read(world.clone(), fork(chance))))
         .collect();
     let start = Instant::now();
     for number in 0.. {
-        if start.elapsed() > DURATION {
+        if start.elapsed() > plan.time {
             break;
         }
         let name = format!("generation {number}");
@@ -192,7 +204,7 @@ async fn weather(world: Arc<World>, mut chance: TestRng) {
 /// Replaces one server after the other.
 async fn restarts(world: Arc<World>, mut chance: TestRng) {
     for number in SERVERS as u64.. {
-        sleep(Duration::from_millis(chance.random_range(0..20_000))).await;
+        sleep(chance.random_range(Duration::ZERO..world.plan.time / 3)).await;
         let server = world.start_server(number).await;
         let replaced = chance.random_range(0..SERVERS);
         let (_, old) = std::mem::replace(&mut world.servers.lock().unwrap()[replaced], server);
@@ -203,10 +215,10 @@ async fn restarts(world: Arc<World>, mut chance: TestRng) {
 /// Loses entries at the beginning of the log or at its end.
 async fn losses(world: Arc<World>, mut chance: TestRng) {
     loop {
-        sleep(Duration::from_millis(chance.random_range(0..10_000))).await;
+        sleep(chance.random_range(Duration::ZERO..world.plan.time / 6)).await;
         match chance.random_range(0..2) {
-            0 => world.log.trim(chance.random_range(0..1_000)),
-            _ => world.log.lose(chance.random_range(1..100)),
+            0 => world.log.trim(chance.random_range(0..1_000)).await,
+            _ => world.log.lose(chance.random_range(1..100)).await,
         }
     }
 }

@@ -32,7 +32,7 @@ pub(super) async fn publish(world: Arc<World>, topic: &str, mut chance: TestRng)
         }
         publish_one(&world, topic, &key, number, options, &mut chance).await;
         world.published.lock().unwrap().insert(id, number);
-        sleep(Duration::from_millis(chance.random_range(0..100))).await;
+        sleep(chance.random_range(Duration::ZERO..world.plan.pause)).await;
     }
 }
 
