@@ -25,6 +25,9 @@ use super::{
 };
 use crate::wake::wake_all;
 
+/// The number of attempts to load a log that is trimmed meanwhile.
+const LOADS: usize = 3;
+
 impl Shared {
     /// Delivers the entries of the log until the hub is closed.
     pub(super) async fn follow(&self) {
@@ -90,42 +93,28 @@ impl Shared {
     }
 
     /// Loads the entries of the log into the history, and begins a new generation with them. After a
-    /// gap, the log was followed up to `last`.
-    pub(super) async fn load(&self, last: Option<Position>) -> Result<(), EventLogError> {
+    /// gap, the log was followed up to `followed`.
+    pub(super) async fn load(&self, followed: Option<Position>) -> Result<(), EventLogError> {
         let Some(backing) = &self.backing else {
             return Ok(());
         };
-        let mut head = backing.ask(backing.log.head()).await?;
-        let mut beginning = Beginning::at(head);
-        let mut positions = Vec::new();
-        if let Some(first) = backing.ask(backing.log.first()).await? {
-            beginning = Beginning::at(first.at.before());
-            let mut last = first.at;
-            positions.push(last);
-            beginning.load(first, self.limits, self.now());
-            while last < head {
-                let page = backing.ask(backing.log.read(last, PAGE)).await?;
-                let entries = match page {
-                    Page::Entries(entries) if !entries.is_empty() => entries,
-                    // The log has changed meanwhile, so that nothing is proven up to its head.
-                    Page::Entries(_) | Page::Gap => {
-                        beginning = Beginning::at(head);
-                        positions.clear();
-                        break;
-                    }
-                };
-                for entry in entries {
-                    last = entry.at;
-                    positions.push(last);
-                    beginning.load(entry, self.limits, self.now());
-                }
+        let mut loaded = None;
+        for _ in 0..LOADS {
+            loaded = self.load_entries(backing).await?;
+            if loaded.is_some() {
+                break;
             }
-            head = head.max(last);
         }
-        if positions.is_empty() {
-            positions.push(head);
-        }
-        if let Some(last) = last.filter(|last| beginning.floor <= *last) {
+        let (beginning, positions) = match loaded {
+            Some(loaded) => loaded,
+            // Nothing is proven up to the head.
+            None => {
+                let head = backing.ask(backing.log.head()).await?;
+                (Beginning::at(head), vec![head])
+            }
+        };
+        let head = positions.last().copied().unwrap_or_default();
+        if let Some(last) = followed.filter(|last| beginning.floor <= *last) {
             // It was not trimmed beyond what was read, so entries at its end are lost. This is noted
             // before the first reset, because a client that is woken may resume at once.
             let is_kept = positions.binary_search(&last).is_ok();
@@ -134,10 +123,39 @@ impl Shared {
         }
         backing.know_only(positions);
         self.begin_generation(head, beginning);
-        if last.is_some() {
+        if followed.is_some() {
             self.metrics.log_lost();
         }
         Ok(())
+    }
+
+    /// Loads the entries of the log. Returns them and their positions, or the head if there are none.
+    /// Returns `None` if the log changed meanwhile, as when it was trimmed.
+    async fn load_entries(
+        &self,
+        backing: &Backing,
+    ) -> Result<Option<(Beginning, Vec<Position>)>, EventLogError> {
+        let head = backing.ask(backing.log.head()).await?;
+        let Some(first) = backing.ask(backing.log.first()).await? else {
+            return Ok(Some((Beginning::at(head), vec![head])));
+        };
+        let mut beginning = Beginning::at(first.at.before());
+        let mut last = first.at;
+        let mut positions = vec![last];
+        beginning.load(first, self.limits, self.now());
+        while last < head {
+            let page = backing.ask(backing.log.read(last, PAGE)).await?;
+            let entries = match page {
+                Page::Entries(entries) if !entries.is_empty() => entries,
+                Page::Entries(_) | Page::Gap => return Ok(None),
+            };
+            for entry in entries {
+                last = entry.at;
+                positions.push(last);
+                beginning.load(entry, self.limits, self.now());
+            }
+        }
+        Ok(Some((beginning, positions)))
     }
 
     /// Begins a new generation at `head`, with the events that the log still holds.

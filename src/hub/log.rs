@@ -21,8 +21,8 @@ use crate::wire::EncodedEvent;
 pub trait EventLog: Send + Sync {
     /// Appends a record and returns its position.
     ///
-    /// If a record of the same topic with the same idempotency key is in the log, nothing is
-    /// written. The position of that record is returned.
+    /// If the log remembers the idempotency key for this topic, nothing is written. The position of the
+    /// first record is returned. An implementation documents how long it remembers keys.
     ///
     /// # Errors
     ///
@@ -147,7 +147,8 @@ pub enum AppendError {
     /// The record may be in the log, as after a timeout. Publishing it again without an idempotency
     /// key may duplicate it.
     Unknown(EventLogError),
-    /// The log rejects the record, now and later, as when it is too large.
+    /// The log rejects the record. Publishing it again fails too, until the record or the log's
+    /// configuration changes.
     Rejected(EventLogError),
 }
 

@@ -37,8 +37,8 @@ impl PublishOptions {
     /// Publishes the item only if the history of the topic has no item with this key. Otherwise the
     /// position of that item is returned.
     ///
-    /// A key is remembered for as long as its item is in the history, or for a
-    /// [`DistributedHub`](super::DistributedHub) in the log. On a [`Hub`](crate::Hub), a known key
+    /// A key is remembered for as long as its item is in the history. For a
+    /// [`DistributedHub`](super::DistributedHub), the [log](super::EventLog::append) remembers it. On a [`Hub`](crate::Hub), a known key
     /// returns its position even if the topic is finished or the hub is closed.
     pub fn idempotency_key(mut self, key: impl Into<Arc<str>>) -> Self {
         self.keys.idempotency = Some(key.into());

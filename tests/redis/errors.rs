@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http_sse::hub::{AppendError, EventLog as _, RedisLog, RedisLogError, RedisWarning};
+use http_sse::hub::{AppendError, EventLog as _, Position, RedisLog, RedisLogError, RedisWarning};
 use tokio::time::Instant;
 
 use crate::{
@@ -47,6 +47,8 @@ async fn a_malformed_address_is_rejected_at_once() {
         );
     }
     let builders = [
+        RedisLog::builder("redis://h").prefix(""),
+        RedisLog::builder("redis://h").prefix("}"),
         RedisLog::sentinel_builder("m", ["redis://h", "?"]),
         RedisLog::sentinel_builder("m", [] as [&str; 0]),
     ];
@@ -118,9 +120,12 @@ async fn a_key_of_another_type_is_named() {
         let wrong = RedisLogError::WrongType(STREAM.to_owned());
         assert_eq!(append_error(&log).await, ("rejected", wrong.clone()));
         assert_eq!(connect_error(&server.url()).await, wrong);
+        let read = within("a page", log.read(Position::new(1, 1), 9)).await;
+        let read = *read.unwrap_err().downcast::<RedisLogError>().unwrap();
+        assert_eq!(read, wrong);
         assert_eq!(
             wrong.to_string(),
-            "the key {http-sse}:log in Redis holds something else than a log"
+            "the key {http-sse}:log in Redis holds something other than a log"
         );
     }
 }
@@ -152,11 +157,11 @@ async fn a_full_server_rejects_and_an_evicting_one_is_warned_of() {
             .command(&["CONFIG", "SET", "maxmemory", "100mb"])
             .await;
         let log = connect(RedisLog::builder(&server.url())).await;
-        let warning = RedisWarning::Evicts("allkeys-lru".to_owned());
+        let warning = RedisWarning::EvictionPolicy("allkeys-lru".to_owned());
         assert_eq!(log.warnings(), [warning]);
         assert_eq!(
             log.warnings()[0].to_string(),
-            "Redis may drop the log, because its maxmemory-policy is allkeys-lru"
+            "Redis may drop the log or its keys, because its maxmemory-policy is allkeys-lru"
         );
     }
 }
@@ -207,12 +212,26 @@ async fn a_missing_permission_names_the_command() {
         }
         permit(&format!("{NEEDED} -info")).await;
         let log = connect(RedisLog::builder(&url)).await;
-        assert_eq!(log.warnings(), [RedisWarning::NotChecked]);
+        assert_eq!(log.warnings(), [RedisWarning::InfoDenied]);
 
         permit(&format!("{NEEDED} -xadd")).await;
         let (kind, error) = append_error(&log).await;
         assert_eq!(kind, "rejected");
         assert!(matches!(error, RedisLogError::NoPermission(_)), "{error}");
+
+        // It fails after the entry was written, and the key is remembered.
+        let builder = RedisLog::builder(&url).max_age(Duration::from_secs(9));
+        permit(NEEDED).await;
+        let log = connect(builder).await;
+        permit(&format!("{NEEDED} -xtrim")).await;
+        let (kind, error) = append_error(&log).await;
+        assert_eq!(kind, "unknown");
+        assert!(matches!(error, RedisLogError::NoPermission(_)), "{error}");
+        let keyed = || within("an append", log.append("t", event("a"), Some("again")));
+        // has a deadline: `keyed` calls `within`
+        assert!(matches!(keyed().await, Err(AppendError::Unknown(_))));
+        // has a deadline: `keyed` calls `within`
+        keyed().await.unwrap();
 
         let wrong = server.url().replace("redis://", "redis://sse:wrong@");
         let error = connect_error(&wrong).await;
@@ -223,6 +242,33 @@ async fn a_missing_permission_names_the_command() {
         let builder = RedisLog::builder(&wrong).credentials(Some("sse"), "secret");
         permit(NEEDED).await;
         append(&connect(builder).await, "a").await;
+    }
+}
+
+#[tokio::test]
+async fn a_missing_password_is_named() {
+    for engine in Engine::ALL {
+        let Some(server) = RedisServer::start(engine, &[]).await else {
+            continue;
+        };
+        let url = server.url();
+        server
+            .command(&["ACL", "SETUSER", "other", "on", "nopass", "~*", "+@all"])
+            .await;
+        server
+            .command(&["ACL", "SETUSER", "default", ">secret"])
+            .await;
+        let other = url.replace("redis://", "redis://other:x@");
+        let builder = RedisLog::builder(&other).credentials(None, "secret");
+        append(&connect(builder).await, "a").await;
+        for user in ["", "unknown:x@"] {
+            let url = url.replace("redis://", &format!("redis://{user}"));
+            let error = connect_error(&url).await;
+            assert!(
+                matches!(error, RedisLogError::AuthenticationFailed(_)),
+                "{error:?}"
+            );
+        }
     }
 }
 
@@ -255,6 +301,8 @@ async fn an_append_says_whether_it_may_be_repeated() {
         append(&log, "a").await;
 
         server.command(&["REPLICAOF", "127.0.0.1", "1"]).await;
+        let error = connect_error(&server.url()).await;
+        assert!(matches!(error, RedisLogError::Unavailable(_)), "{error:?}");
         let (kind, error) = append_error(&log).await;
         assert_eq!(kind, "not written", "{error}");
         assert!(matches!(error, RedisLogError::Unavailable(_)), "{error:?}");

@@ -7,7 +7,7 @@ use http_sse::{
     hub::{AppendError, Entry, EventLog, Page, Position, Record, RedisLog, RedisLogBuilder, Tail},
 };
 use redis::{Value, from_redis_value};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::{
     deadline::{PATIENCE, within},
@@ -193,8 +193,13 @@ async fn a_broken_chain_is_a_gap() {
         server.command(&["XADD", STREAM, "*", "c", "other"]).await;
         assert_eq!(next(&mut after_c).await, Page::Gap);
         assert_eq!(read(&log, c, 9).await, Page::Gap);
-        // Entries follow the last one of the chain.
+        // A log begins after the foreign entry, and nothing is lost from there on.
+        let foreign = head(&log).await;
+        assert!(foreign > c);
+        let mut after_foreign = tail_at(&log, foreign).await;
+        assert_eq!(positions(next(&mut after_foreign).await), Some(vec![]));
         let d = append(&log, "d").await;
+        assert_eq!(positions(next(&mut after_foreign).await), Some(vec![d]));
         assert_eq!(read(&log, c, 9).await, Page::Gap);
         let e = append(&log, "e").await;
         assert_eq!(positions(read(&log, d, 9).await), Some(vec![e]));
@@ -346,9 +351,21 @@ async fn a_tail_waits_about_a_second_and_notices_what_is_lost() {
         let page = within("one entry", tail.next(1)).await.unwrap();
         assert_eq!(positions(page), Some(vec![a]));
         assert_eq!(tail.behind(), Some(1));
-        // A dropped call loses nothing.
-        drop(tail.next(9));
         assert_eq!(positions(next(&mut tail).await), Some(vec![b]));
+        // A dropped call loses nothing, and delays nothing.
+        for _ in 0..20 {
+            let dropped = timeout(Duration::from_millis(10), tail.next(9));
+            assert!(within("the call to be dropped", dropped).await.is_err());
+        }
+        let start = Instant::now();
+        let c = append(&log, "c").await;
+        assert_eq!(positions(next(&mut tail).await), Some(vec![c]));
+        assert_eq!(positions(next(&mut tail).await), Some(vec![]));
+        assert!(
+            start.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            start.elapsed()
+        );
 
         // All entries are trimmed: none is missing.
         server.command(&["XTRIM", STREAM, "MAXLEN", "0"]).await;
@@ -360,11 +377,16 @@ async fn a_tail_waits_about_a_second_and_notices_what_is_lost() {
         assert_eq!(next(&mut tail).await, Page::Gap);
 
         // It vanishes while nothing is appended, and when something is.
-        for appends in [false, true] {
+        let losses: [(bool, &[&str]); 3] = [
+            (false, &["FLUSHALL"]),
+            (true, &["FLUSHALL"]),
+            (false, &["DEL", STREAM]),
+        ];
+        for (appends, loss) in losses {
             let at = head(&log).await;
             let mut tail = tail_at(&log, at).await;
             assert_eq!(positions(next(&mut tail).await), Some(vec![]));
-            server.command(&["FLUSHALL"]).await;
+            server.command(loss).await;
             if appends {
                 append(&log, "e").await;
             }
@@ -456,5 +478,41 @@ async fn a_page_of_large_entries_is_short() {
         }
         assert_eq!(found, expected);
         assert_eq!(longest, 3);
+    });
+}
+
+/// Two logs do not share positions, even if many servers begin them in one millisecond.
+#[tokio::test]
+async fn a_position_is_given_once() {
+    for_each_engine!(|server, log| {
+        let mut given = std::collections::BTreeSet::new();
+        for _ in 0..100 {
+            server.command(&["FLUSHALL"]).await;
+            for at in [
+                head(&log).await,
+                append(&log, "a").await,
+                append(&log, "b").await,
+            ] {
+                assert!(given.insert(at), "{at} was given twice");
+            }
+        }
+        // The clock goes back: a stream of later ids vanishes.
+        let far = u64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+        let far = Position::new(far + 1_000_000, 7);
+        server
+            .command(&["XADD", STREAM, &far.to_string(), "c", "x"])
+            .await;
+        assert_eq!(head(&log).await, far);
+        server.command(&["FLUSHALL"]).await;
+        let start = head(&log).await;
+        assert_eq!(start, Position::new(far.hi() + 1, 0));
+        // A server that has seen nothing begins the log, and one that has seen more goes on.
+        server.command(&["FLUSHALL"]).await;
+        let other = connect(RedisLog::builder(&server.url())).await;
+        let earlier = append(&other, "a").await;
+        assert!(earlier < start);
+        let later = append(&log, "b").await;
+        assert_eq!(later, Position::new(start.hi() + 1, 0));
+        assert_eq!(positions(read(&other, earlier, 9).await), Some(vec![later]));
     });
 }

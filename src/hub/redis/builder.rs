@@ -28,7 +28,8 @@ impl RedisLog {
     ///
     /// The URL has the form `redis://user:password@host:port/database`, of which only the scheme and
     /// the host are required. The scheme is `rediss` for TLS, which needs the feature `redis-tls`.
-    /// `valkey` and `valkeys` mean the same. A Unix socket has the URL `unix:///path?db=1`.
+    /// With TLS, ring becomes the process's default provider of rustls if there is none. `valkey` and
+    /// `valkeys` mean the same. A Unix socket has the URL `unix:///path?db=1`.
     ///
     /// By default the log keeps 100,000 entries of any age, a connection may take 2 s, and a command
     /// 3 s.
@@ -83,7 +84,7 @@ impl RedisLogBuilder {
     ///
     /// The log has the keys `{prefix}:log`, `{prefix}:newest` and `{prefix}:start`, and for each
     /// idempotency key one that begins with `{prefix}:key:`. The braces are part of the keys: a cluster keeps them on one
-    /// node.
+    /// node. An empty prefix, or one that begins with `}`, is an error of `connect`.
     pub fn prefix(mut self, prefix: &str) -> Self {
         prefix.clone_into(&mut self.prefix);
         self
@@ -101,7 +102,7 @@ impl RedisLogBuilder {
 
     /// Sets the age after which the log drops an entry. By default there is none.
     ///
-    /// There is no timer: old entries are dropped at the next append, in blocks of up to 100.
+    /// There is no timer: an append drops old entries, in blocks of 100 and at most about 10,000.
     pub fn max_age(mut self, age: Duration) -> Self {
         self.limits.age = Some(age);
         self
@@ -131,21 +132,20 @@ impl RedisLogBuilder {
         self
     }
 
-    /// Sets the user and the password of the connections, instead of those in the URL. Without a user,
-    /// the server's default user is meant.
+    /// Sets the user and the password of the connections, instead of those in the URL. If `user` is
+    /// `None`, it is `default`, the only user of a Redis without users of its own.
     pub fn credentials(mut self, user: Option<&str>, password: &str) -> Self {
         self.server.credentials = Some((user.map(str::to_owned), password.to_owned()));
         self
     }
 
     /// Sets the number of the database, instead of the one in the URL.
-    pub fn database(mut self, database: i64) -> Self {
-        self.server.database = Some(database);
+    pub fn database(mut self, database: u32) -> Self {
+        self.server.database = Some(database.into());
         self
     }
 
-    /// Sets the certificates that may have signed the server's, in PEM. By default they are those of
-    /// the operating system.
+    /// Sets the root certificates, in PEM. By default they are those of the operating system.
     #[cfg(feature = "redis-tls")]
     pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.server.certificates.root_cert = Some(pem.into());
@@ -189,6 +189,10 @@ impl RedisLogBuilder {
     /// Panics if it runs outside a tokio runtime with IO and time enabled.
     pub async fn connect(self) -> Result<RedisLog, RedisLogError> {
         self.server.check()?;
+        if self.prefix.is_empty() || self.prefix.starts_with('}') {
+            let why = "the prefix is empty or begins with a brace".to_owned();
+            return Err(RedisLogError::InvalidConfiguration(why));
+        }
         let start = Instant::now();
         let mut back_off = BACK_OFF.0;
         let store = Store::new(self.server, Keys::new(&self.prefix), self.limits);

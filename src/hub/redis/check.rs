@@ -18,21 +18,25 @@ pub(super) async fn check_server(
         info.arg(section);
         info
     };
-    let info = connection.query([info("server"), info("memory")], "").await;
-    let [server, memory] = match info {
+    let sections = ["server", "memory", "replication"].map(info);
+    let [server, memory, replication] = match connection.query(sections, "").await {
         Ok(info) => info.map(text),
         Err(CommandError::Refused(RedisLogError::NoPermission(_))) => {
-            return Ok(vec![RedisWarning::NotChecked]);
+            return Ok(vec![RedisWarning::InfoDenied]);
         }
         Err(error) => return Err(error.into()),
     };
     if let Some(version) = field(&server, "redis_version").filter(|version| is_too_old(version)) {
         return Err(RedisLogError::TooOld(version.to_owned()));
     }
+    if field(&replication, "role") == Some("slave") {
+        let why = "it is a replica".to_owned();
+        return Err(RedisLogError::Unavailable(why));
+    }
     let is_limited = field(&memory, "maxmemory").is_some_and(|maximum| maximum != "0");
     let policy = field(&memory, "maxmemory_policy").unwrap_or_default();
-    Ok(match is_limited && policy.starts_with("allkeys") {
-        true => vec![RedisWarning::Evicts(policy.to_owned())],
+    Ok(match is_limited && !["", "noeviction"].contains(&policy) {
+        true => vec![RedisWarning::EvictionPolicy(policy.to_owned())],
         false => Vec::new(),
     })
 }
@@ -45,7 +49,8 @@ pub(super) async fn check_permissions(
     connection: &SharedConnection,
     keys: &Keys,
 ) -> Result<(), RedisLogError> {
-    let commands: [&[&str]; 9] = [
+    let commands: [&[&str]; 10] = [
+        &["EVAL", "return 1", "0"],
         &["GET", &keys.stream],
         &["SET", &keys.stream, "", "?"],
         &["TYPE", &keys.stream],

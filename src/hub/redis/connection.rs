@@ -6,7 +6,7 @@ use std::{
 };
 
 use redis::{Cmd, ErrorKind, Pipeline, ServerErrorKind, Value, aio::MultiplexedConnection};
-use tokio::sync::OnceCell;
+use tokio::{sync::OnceCell, time::Instant};
 
 use super::{
     error::{CommandError, RedisLogError},
@@ -17,11 +17,17 @@ use super::{
 /// A connection for any number of concurrent commands. It is opened when it is needed.
 pub(super) struct SharedConnection {
     server: Server,
-    /// The connection, or the attempt to open one, which all callers of its time share.
+    /// The connection, or the attempt to open one, shared by all callers until it completes.
     current: Mutex<Arc<Attempt>>,
 }
 
-type Attempt = OnceCell<Result<MultiplexedConnection, RedisLogError>>;
+#[derive(Default)]
+struct Attempt {
+    connection: OnceCell<Result<MultiplexedConnection, RedisLogError>>,
+    /// The time of the first command since the last answer. Callers that give up on a connection that
+    /// no longer answers do not see it fail.
+    silent_since: Mutex<Option<Instant>>,
+}
 
 impl SharedConnection {
     pub(super) fn new(server: Server) -> Self {
@@ -47,7 +53,8 @@ impl SharedConnection {
             let by_code = script.by_code(keys, args);
             result = by_code.query_async(&mut connection).await;
         }
-        result.map_err(|error| self.failed(&attempt, CommandError::of_sent(&error, keys[0])))
+        let result = result.map_err(|error| CommandError::of_sent(error, keys[0]));
+        self.ended(&attempt, result)
     }
 
     /// Sends commands together and returns their replies. `key` is the key that errors name.
@@ -58,38 +65,59 @@ impl SharedConnection {
     ) -> Result<[Value; N], CommandError> {
         let (attempt, mut connection) = self.connection().await?;
         let replies = query(&mut connection, commands, key).await;
-        replies.map_err(|error| self.failed(&attempt, error))
+        self.ended(&attempt, replies)
     }
 
     /// Returns the present connection, or opens one.
     async fn connection(&self) -> Result<(Arc<Attempt>, MultiplexedConnection), CommandError> {
         let attempt = {
             let mut current = self.current();
-            if let Some(Err(_)) = current.get() {
+            let is_silent = lock(&current.silent_since)
+                .is_some_and(|since| since.elapsed() >= self.server.timeout.min(PATIENCE));
+            if is_silent || matches!(current.connection.get(), Some(Err(_))) {
                 *current = Arc::default();
             }
             current.clone()
         };
         let connect = || self.server.connect(Duration::ZERO);
-        match attempt.get_or_init(connect).await {
-            Ok(connection) => Ok((attempt.clone(), connection.clone())),
+        match attempt.connection.get_or_init(connect).await {
+            Ok(connection) => {
+                lock(&attempt.silent_since).get_or_insert_with(Instant::now);
+                Ok((attempt.clone(), connection.clone()))
+            }
             Err(error) => Err(CommandError::NotSent(error.clone())),
         }
     }
 
-    /// Drops a connection that has failed.
-    fn failed(&self, attempt: &Arc<Attempt>, error: CommandError) -> CommandError {
-        let mut current = self.current();
-        if error.is_of_connection() && Arc::ptr_eq(&current, attempt) {
-            *current = Arc::default();
+    /// Notes the result of a command. Drops the connection if that has failed.
+    fn ended<T>(
+        &self,
+        attempt: &Arc<Attempt>,
+        result: Result<T, CommandError>,
+    ) -> Result<T, CommandError> {
+        match &result {
+            Err(error) if error.is_of_connection() => {
+                let mut current = self.current();
+                if Arc::ptr_eq(&current, attempt) {
+                    *current = Arc::default();
+                }
+            }
+            _ => *lock(&attempt.silent_since) = None,
         }
-        error
+        result
     }
 
     fn current(&self) -> MutexGuard<'_, Arc<Attempt>> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.current)
     }
 }
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The longest time for which a connection may not answer. A hub gives up on a call after it.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Sends commands together and returns their replies. `key` is the key that errors name.
 pub(super) async fn query<const N: usize>(
@@ -104,7 +132,7 @@ pub(super) async fn query<const N: usize>(
     let replies: Vec<Value> = pipeline
         .query_async(connection)
         .await
-        .map_err(|error| CommandError::of_sent(&error, key))?;
+        .map_err(|error| CommandError::of_sent(error, key))?;
     replies
         .try_into()
         .map_err(|_| CommandError::Unknown(unexpected()))

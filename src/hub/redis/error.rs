@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt};
 
-use redis::{ErrorKind, RedisError, ServerErrorKind};
+use redis::{ErrorKind, RedisError};
 
 use crate::hub::log::AppendError;
 
@@ -19,12 +19,12 @@ pub enum RedisLogError {
     Unavailable(String),
     /// The server does not accept the credentials. Holds its answer.
     AuthenticationFailed(String),
-    /// The user of the connection may not run a command that the log needs. Holds the server's answer,
-    /// which names the command.
+    /// The user of the connection may not run a command that the log needs. Holds the server's answer.
+    /// That of [`connect`](super::RedisLogBuilder::connect) names the command.
     NoPermission(String),
     /// The server is older than Redis 6.2. Holds its version.
     TooOld(String),
-    /// A key of the log holds something else than the log. Holds the key.
+    /// A key of the log holds something other than the log. Holds the key of the stream.
     WrongType(String),
     /// The server has reached its `maxmemory` and stores no more entries.
     OutOfMemory,
@@ -45,16 +45,19 @@ pub(super) enum CommandError {
 
 impl CommandError {
     /// Returns the error of a command that was sent. `key` is the key that it reads.
-    pub(super) fn of_sent(error: &RedisError, key: &str) -> Self {
-        let is_answer = matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension);
-        let described = RedisLogError::new(error, key);
-        match is_answer {
-            true => Self::Refused(described),
-            false => Self::Unknown(described),
+    pub(super) fn of_sent(error: RedisError, key: &str) -> Self {
+        let described = RedisLogError::new(&error, key);
+        // A pipeline may have several.
+        let Some(answers) = error.into_server_errors() else {
+            return Self::Unknown(described);
+        };
+        match answers.iter().any(|(_, answer)| answer.code() == WRITTEN) {
+            true => Self::Unknown(described),
+            false => Self::Refused(described),
         }
     }
 
-    /// Returns whether another connection may have more luck.
+    /// Returns whether a new connection may succeed.
     pub(super) fn is_of_connection(&self) -> bool {
         match self {
             Self::NotSent(_) | Self::Unknown(_) => true,
@@ -92,60 +95,52 @@ impl From<CommandError> for RedisLogError {
 impl RedisLogError {
     /// Describes an error of the client library. `key` is the key that the command reads.
     pub(super) fn new(error: &RedisError, key: &str) -> Self {
-        let text = error
-            .detail()
-            .map_or_else(|| error.to_string(), str::to_owned);
+        if let Some(answers) = error.clone().into_server_errors()
+            && let Some((_, answer)) = answers.first()
+        {
+            return Self::of_answer(answer.code(), answer.details().unwrap_or_default(), key);
+        }
         match error.kind() {
             ErrorKind::InvalidClientConfig | ErrorKind::EmptySentinelList => {
                 Self::InvalidConfiguration(error.to_string())
             }
-            ErrorKind::AuthenticationFailed => Self::AuthenticationFailed(text),
+            ErrorKind::AuthenticationFailed => Self::AuthenticationFailed(error.to_string()),
             ErrorKind::Io | ErrorKind::MasterNameNotFoundBySentinel => {
                 Self::Unavailable(error.to_string())
             }
-            ErrorKind::Server(kind) => Self::of_server(kind, error, text, key),
-            ErrorKind::Extension => Self::of_code(error.code().unwrap_or_default(), text, key),
             _ => Self::Failed(error.to_string()),
         }
     }
 
-    fn of_server(kind: ServerErrorKind, error: &RedisError, text: String, key: &str) -> Self {
-        match kind {
-            ServerErrorKind::BusyLoading
-            | ServerErrorKind::TryAgain
-            | ServerErrorKind::ClusterDown
-            | ServerErrorKind::MasterDown
-            | ServerErrorKind::ReadOnly => Self::Unavailable(error.to_string()),
-            ServerErrorKind::NoPerm => Self::NoPermission(text),
-            // A script reports the errors of its commands in their text.
-            _ => Self::of_code("", text, key),
-        }
-    }
-
-    /// Returns the error for an answer whose code, or first word, names its kind.
-    fn of_code(code: &str, text: String, key: &str) -> Self {
-        let starts = |name: &str| code == name || text.starts_with(name);
-        if starts("OOM") {
-            Self::OutOfMemory
-        } else if starts("WRONGTYPE") {
-            Self::WrongType(key.to_owned())
-        } else if starts("WRONGPASS") || starts("NOAUTH") {
-            Self::AuthenticationFailed(text)
-        } else if starts("NOPERM")
-            || text.contains("no permissions to run")
-            || text.contains("can't run this command")
-        {
-            Self::NoPermission(text)
-        } else if starts("READONLY") || starts("BUSY") || starts("MISCONF") || starts("NOREPLICAS")
-        {
-            Self::Unavailable(text)
-        } else if code.is_empty() {
-            Self::Failed(text)
-        } else {
-            Self::Failed(format!("{code} {text}"))
+    /// Describes an answer with this code.
+    fn of_answer(code: &str, text: &str, key: &str) -> Self {
+        let (code, text) = match text.rsplit_once("@user_script: ") {
+            // Before version 7, the error of a command in a script is the end of a text.
+            Some((_, rest)) if code == "ERR" => match rest.split_once(" -") {
+                Some((_, answer)) => answer.split_once(' ').unwrap_or((answer, "")),
+                None => (code, text),
+            },
+            _ if code == WRITTEN => text.split_once(' ').unwrap_or((text, "")),
+            _ => (code, text),
+        };
+        let whole = || format!("{code} {text}");
+        match code {
+            "OOM" => Self::OutOfMemory,
+            "WRONGTYPE" => Self::WrongType(key.to_owned()),
+            "WRONGPASS" | "NOAUTH" => Self::AuthenticationFailed(whole()),
+            "NOPERM" => Self::NoPermission(whole()),
+            "LOADING" | "READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "BUSY"
+            | "MISCONF" | "NOREPLICAS" => Self::Unavailable(whole()),
+            _ if text.contains("permissions to run") || text.contains("can't run this command") => {
+                Self::NoPermission(whole())
+            }
+            _ => Self::Failed(whole()),
         }
     }
 }
+
+/// The code with which the script answers if something failed after the entry was written.
+const WRITTEN: &str = "WRITTEN";
 
 impl fmt::Display for RedisLogError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -167,7 +162,7 @@ impl fmt::Display for RedisLogError {
                 write!(f, "Redis {version} is too old, 6.2 or later is needed")
             }
             Self::WrongType(key) => {
-                write!(f, "the key {key} in Redis holds something else than a log")
+                write!(f, "the key {key} in Redis holds something other than a log")
             }
             Self::OutOfMemory => f.write_str("Redis has reached its maxmemory"),
             Self::Failed(why) => write!(f, "Redis failed: {why}"),
@@ -176,3 +171,39 @@ impl fmt::Display for RedisLogError {
 }
 
 impl Error for RedisLogError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_of_a_script_is_that_of_its_command() {
+        let old = "Error running script (call to f_1): @user_script: 8: -";
+        let answers = [
+            ("OOM", "command not allowed", RedisLogError::OutOfMemory),
+            (
+                "ERR",
+                &format!("{old}OOM command not allowed"),
+                RedisLogError::OutOfMemory,
+            ),
+            (
+                "ERR",
+                &format!("{old}READONLY You can't write"),
+                RedisLogError::Unavailable("READONLY You can't write".to_owned()),
+            ),
+            (
+                "WRITTEN",
+                "NOPERM no permission",
+                RedisLogError::NoPermission("NOPERM no permission".to_owned()),
+            ),
+            (
+                "ERR",
+                "unknown command",
+                RedisLogError::Failed("ERR unknown command".to_owned()),
+            ),
+        ];
+        for (code, text, expected) in answers {
+            assert_eq!(RedisLogError::of_answer(code, text, "key"), expected);
+        }
+    }
+}

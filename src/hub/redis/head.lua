@@ -1,6 +1,8 @@
--- KEYS: the stream, the last entry, the start. ARGV: the tag of a new log.
-local last = redis.call('GET', KEYS[2])
-if last and redis.call('TYPE', KEYS[1]).ok == 'stream' then
+-- Returns the mark of the last entry, also if something else has added it.
+local last = redis.call('GET', last_key)
+local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
+local is_empty = not newest and redis.call('TYPE', stream).ok == 'stream'
+if last and (is_empty or (newest and newest[1] == string.match(last, '^%S+'))) then
   return last
 end
-return last_entry(ARGV[1])
+return find_last()

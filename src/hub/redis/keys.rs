@@ -38,6 +38,13 @@ impl Keys {
         Cmd::get(&self.newest)
     }
 
+    /// Returns the command that returns the type of the stream, or that there is none.
+    pub(super) fn get_type(&self) -> Cmd {
+        let mut get_type = redis::cmd("TYPE");
+        get_type.arg(&self.stream);
+        get_type
+    }
+
     /// Returns the command that returns entries from `start` on.
     pub(super) fn range(&self, start: &str, count: usize) -> Cmd {
         let mut range = redis::cmd("XRANGE");

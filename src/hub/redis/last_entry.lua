@@ -1,17 +1,38 @@
--- Returns "id number tag" of the last entry. An empty log gets the id of an entry that is deleted at
--- once, so that the ids of two logs differ.
-local function last_entry(new_tag)
-  local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+-- What the scripts share. KEYS: the stream, the mark of its last entry, the mark of its start.
+-- ARGV: the tag of a new log, and the two numbers of the latest position that the caller has seen.
+local stream, last_key, start_key = KEYS[1], KEYS[2], KEYS[3]
+local new_tag, seen_ms, seen_seq = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+
+-- Returns whether an id comes after all that the caller has seen. A failover to a server whose clock is
+-- behind could give an id again.
+local function is_new(id)
+  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
+  ms = tonumber(ms)
+  return ms > seen_ms or (ms == seen_ms and tonumber(seq) > seen_seq)
+end
+
+local function id_after(ms)
+  return string.format('%.0f-0', ms + 1)
+end
+
+-- Finds the last entry, and stores and returns its mark "id number tag". If it is not an entry of ours,
+-- a log begins after it. An empty stream gets the id of an entry that is deleted at once, in the next
+-- millisecond, so that two logs do not share ids.
+local function find_last()
+  local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
   local id = newest and newest[1]
   local link = newest and newest[2][1] == 'c' and string.match(newest[2][2], '^(%d+ %x+) %x+$')
   if not id then
-    id = redis.call('XADD', KEYS[1], '*', 'c', '')
-    redis.call('XDEL', KEYS[1], id)
+    id = redis.call('XADD', stream, '*', 'c', '')
+    redis.call('XDEL', stream, id)
+    id = id_after(math.max(tonumber(string.match(id, '^%d+')), seen_ms))
+    redis.call('XADD', stream, id, 'c', '')
+    redis.call('XDEL', stream, id)
   end
   local last = id .. ' ' .. (link or '0 ' .. new_tag)
-  redis.call('SET', KEYS[2], last)
+  redis.call('SET', last_key, last)
   if not link then
-    redis.call('SET', KEYS[3], last)
+    redis.call('SET', start_key, last)
   end
   return last
 end

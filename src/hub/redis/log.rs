@@ -15,30 +15,34 @@ use crate::hub::{
 
 /// An [`EventLog`] in a stream of Redis 6.2 or later, or of Valkey 7.2 or later.
 ///
-/// Each server opens one, and gives it to [`HubBuilder::distributed`](crate::hub::HubBuilder::distributed).
+/// Each hub opens one, and gives it to [`HubBuilder::distributed`](crate::hub::HubBuilder::distributed).
 /// The page [scaling out](crate::guide::scaling_out) has an example, the sizing, and the settings of
-/// the server. Cloning is cheap: clones share the connections.
+/// the server. Cloning is cheap: clones share the connections. Two hubs in a
+/// process need a log each.
 ///
 /// # Proof
 ///
 /// Each entry names the one before it by a random tag. A tail and a read check that, so that an entry
-/// that was trimmed, deleted, or lost at a failover is a [`Page::Gap`] and not a silent gap. A tail
+/// that was trimmed, deleted, or lost at a failover is a [`Page::Gap`]. Nothing else may add to the
+/// stream: a foreign entry is a gap too. A tail
 /// notices within about 2 s that the log has vanished or gone back, also if nothing is appended.
 ///
-/// The position of an entry is its id in the stream, which begins with the server's clock. After a
-/// failover that loses entries, the ids of the lost ones are not given again if the clocks of master
-/// and replica differ by less than the failover takes. Keep them synchronised.
+/// The position of an entry is its id in the stream, which begins with the clock of Redis. If the clock
+/// goes back, as at a failover, an append continues after the last position that its server has seen.
+/// Keep the clocks synchronised, so that a server that has seen less does not give an id twice.
 ///
 /// # Connections and commands
 ///
 /// It has one connection for appends, one for reads, and one for each tail. Each is opened when it is
 /// needed, and opened again after a failure. An append is one round trip, and so is a page of up to 500
-/// entries. A page is shorter if its entries have more than 4 MiB together. The tail makes one round trip
+/// entries. The first page has 50. Each is at most twice as
+/// long as the one before, and aims at 4 MiB by the average size of the entries before. The tail makes one round trip
 /// per batch of entries, and one per second without entries.
 ///
 /// The user of the connections needs the keys of the log ([`prefix`](super::RedisLogBuilder::prefix)) and
 /// the commands `EVAL`, `EVALSHA`, `GET`, `SET`, `TYPE`, `XADD`, `XDEL`, `XRANGE`, `XREAD`,
-/// `XREVRANGE`, `XTRIM` and, for the [`warnings`](Self::warnings), `INFO`.
+/// `XREVRANGE`, `XTRIM`, for the [`warnings`](Self::warnings) `INFO`, and `SELECT` if the database is
+/// not 0.
 ///
 /// # Errors
 ///
@@ -47,8 +51,9 @@ use crate::hub::{
 ///
 /// - [`AppendError::NotWritten`] if there is no connection, or if the server is loading its data, is not
 ///   the master, or cannot write to its disk
-/// - [`AppendError::Unknown`] if the connection fails, or the server does not answer in time
-/// - [`AppendError::Rejected`] if the server has reached its `maxmemory`, the key holds something else,
+/// - [`AppendError::Unknown`] if the connection fails, the server does not answer in time, or a command
+///   fails after the entry was written
+/// - [`AppendError::Rejected`] if the server has reached its `maxmemory`, the key holds something other than a log,
 ///   or a command is not permitted
 ///
 /// An idempotency key is remembered for the

@@ -44,11 +44,6 @@ impl Server {
         &self,
         blocking: Duration,
     ) -> Result<MultiplexedConnection, RedisLogError> {
-        #[cfg(feature = "redis-tls")]
-        if rustls::crypto::CryptoProvider::get_default().is_none() {
-            // Another thread may have been faster.
-            _ = rustls::crypto::ring::default_provider().install_default();
-        }
         // Boxed, because the types of the library's futures are deep enough for the compiler to give up.
         let connect: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(async {
             let client = match &self.address {
@@ -93,10 +88,8 @@ impl Server {
         // The replies of the newer protocol have other types.
         settings = settings.set_protocol(ProtocolVersion::RESP2);
         if let Some((user, password)) = &self.credentials {
-            settings = settings.set_password(password);
-            if let Some(user) = user {
-                settings = settings.set_username(user);
-            }
+            let user = user.as_deref().unwrap_or(DEFAULT_USER);
+            settings = settings.set_username(user).set_password(password);
         }
         if let Some(database) = self.database {
             settings = settings.set_db(database);
@@ -104,6 +97,7 @@ impl Server {
         let info = info.set_redis_settings(settings).set_tcp_settings(tcp());
         #[cfg(feature = "redis-tls")]
         if uses_tls(&info) {
+            choose_provider();
             return Client::build_with_tls(info, self.certificates.clone());
         }
         Client::open(info)
@@ -128,10 +122,10 @@ impl Server {
             .set_client_to_redis_tcp_settings(tcp())
             .set_client_to_sentinel_tcp_settings(tcp());
         if let Some((user, password)) = &self.credentials {
-            builder = builder.set_client_to_redis_password(password);
-            if let Some(user) = user {
-                builder = builder.set_client_to_redis_username(user);
-            }
+            let user = user.as_deref().unwrap_or(DEFAULT_USER);
+            builder = builder
+                .set_client_to_redis_username(user)
+                .set_client_to_redis_password(password);
         }
         if let Some(database) = self.database {
             builder = builder.set_client_to_redis_db(database);
@@ -142,6 +136,7 @@ impl Server {
                 .set_client_to_sentinel_tls_mode(TlsMode::Secure);
             #[cfg(feature = "redis-tls")]
             {
+                choose_provider();
                 builder = builder
                     .set_client_to_redis_certificates(self.certificates.clone())
                     .set_client_to_sentinel_certificates(self.certificates.clone());
@@ -164,6 +159,18 @@ fn uses_tls(info: &ConnectionInfo) -> bool {
     matches!(info.addr(), ConnectionAddr::TcpTls { .. })
 }
 
+/// Makes ring the process's provider of cryptography, if it has none. The library panics otherwise.
+#[cfg(feature = "redis-tls")]
+fn choose_provider() {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Another thread may have been faster.
+        _ = rustls::crypto::ring::default_provider().install_default();
+    }
+}
+
 fn tcp() -> TcpSettings {
     TcpSettings::default().set_nodelay(true)
 }
+
+/// The user of a server that has no other users.
+const DEFAULT_USER: &str = "default";

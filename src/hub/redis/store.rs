@@ -2,13 +2,13 @@
 
 use std::{
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
 
-use redis::{Cmd, Value};
+use redis::Value;
 
 use super::{
     connection::{SharedConnection, unexpected},
@@ -35,10 +35,18 @@ pub(super) struct Store {
     /// Reads have a connection of their own, so that no append waits behind a large page.
     writer: SharedConnection,
     reader: SharedConnection,
-    /// The last entry that a tail has read. A failover may put another entry in its place.
-    last_read: Mutex<Option<Mark>>,
+    seen: Mutex<Seen>,
     /// The number of entries in one read.
     page: AtomicUsize,
+}
+
+/// The entries that were read or appended.
+#[derive(Default)]
+struct Seen {
+    /// The last entry that a tail has read. A failover may put another entry in its place.
+    last_read: Option<Mark>,
+    /// The latest position of all.
+    latest: Position,
 }
 
 /// The bounds of a log.
@@ -60,8 +68,8 @@ impl Store {
             writer: SharedConnection::new(server.clone()),
             reader: SharedConnection::new(server.clone()),
             server,
-            last_read: Mutex::default(),
-            page: AtomicUsize::new(MAX_PAGE),
+            seen: Mutex::default(),
+            page: AtomicUsize::new(FIRST_PAGE),
         }
     }
 
@@ -73,10 +81,11 @@ impl Store {
     /// Returns the position of the last entry. Begins a log if there is none.
     pub(super) async fn head(&self) -> Result<Position, RedisLogError> {
         let keys = self.keys.of_log();
-        let tag = self.tags.next();
-        let args = [tag.as_bytes()];
+        let common = self.common_args();
+        let args = common.each_ref().map(String::as_bytes);
         let last = self.reader.script(&self.head, &keys, &args).await?;
         let last: Mark = last.parse().map_err(|_| unexpected())?;
+        self.see(last.at);
         Ok(last.at)
     }
 
@@ -89,10 +98,11 @@ impl Store {
         let idempotency_key = idempotency_key.map(|key| self.keys.idempotency(topic, key));
         let mut keys = self.keys.of_log().to_vec();
         keys.extend(idempotency_key.as_deref());
-        let tags = [self.tags.next(), self.tags.next()];
+        let common = self.common_args();
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let age = self.limits.age.map_or(0, |age| millis(age).max(1));
-        let limits = [
+        let own = [
+            self.tags.next(),
             (self.limits.entries as u64)
                 .clamp(1, MAX_NUMBER)
                 .to_string(),
@@ -102,10 +112,21 @@ impl Store {
                 .to_string(),
         ];
         let [kind, data, coalesce] = fields(record);
-        let mut args: Vec<&[u8]> = tags.iter().chain(&limits).map(String::as_bytes).collect();
+        let mut args: Vec<&[u8]> = common.iter().chain(&own).map(String::as_bytes).collect();
         args.extend([topic.as_bytes(), kind, data, coalesce]);
         let at = self.writer.script(&self.append, &keys, &args).await?;
-        at.parse().map_err(|_| CommandError::Unknown(unexpected()))
+        let at = at
+            .parse()
+            .map_err(|_| CommandError::Unknown(unexpected()))?;
+        self.see(at);
+        Ok(at)
+    }
+
+    /// Returns the arguments that every script has.
+    fn common_args(&self) -> [String; 3] {
+        let latest = self.seen().latest;
+        let [ms, seq] = [latest.hi(), latest.lo()].map(|number| number.min(MAX_NUMBER).to_string());
+        [self.tags.next(), ms, seq]
     }
 
     pub(super) async fn first(&self) -> Result<Option<Entry>, RedisLogError> {
@@ -123,10 +144,9 @@ impl Store {
     pub(super) async fn read(&self, after: Position, max: usize) -> Result<Page, RedisLogError> {
         let max = self.page_size(max);
         let range = self.keys.range(&after.to_string(), max + 1);
-        let [entries, newest, start] = self
-            .reader
-            .query(self.keys.with_ends(range), &self.keys.stream)
-            .await?;
+        let commands = self.keys.with_ends(range);
+        let replies = self.reader.query(commands, &self.keys.stream).await;
+        let [entries, newest, start] = replies.inspect_err(|error| self.failed(error))?;
         let mut entries = Stored::from_reply(entries).ok_or_else(unexpected)?;
         let last = match entries.first() {
             Some(first) if first.at == after => entries.remove(0).mark(),
@@ -142,6 +162,9 @@ impl Store {
     /// Returns the entries and the mark of the last one, if they follow `last` without a gap.
     pub(super) fn prove(&self, mut last: Mark, stored: Vec<Stored>) -> Option<(Vec<Entry>, Mark)> {
         self.adapt_page(&stored);
+        if let Some(newest) = stored.last() {
+            self.see(newest.at);
+        }
         let mut entries = Vec::with_capacity(stored.len());
         for stored in stored {
             let entry;
@@ -160,26 +183,37 @@ impl Store {
     fn adapt_page(&self, entries: &[Stored]) {
         let bytes: usize = entries.iter().map(Stored::len).sum();
         if let Some(average) = bytes.checked_div(entries.len()) {
-            let fits = MAX_PAGE_BYTES / average.max(1);
+            let fits = (MAX_PAGE_BYTES / average.max(1)).min(2 * self.page.load(SeqCst));
             self.page.store(fits.clamp(1, MAX_PAGE), SeqCst);
+        }
+    }
+
+    /// Makes pages shorter after one that did not arrive in time, because it may have been too large.
+    pub(super) fn failed(&self, error: &CommandError) {
+        if matches!(error, CommandError::Unknown(_)) {
+            let page = self.page.load(SeqCst);
+            self.page.store((page / 4).max(1), SeqCst);
         }
     }
 
     /// Returns the mark of the entry at `at`, if a tail has read it last.
     pub(super) fn remembered(&self, at: Position) -> Option<Mark> {
-        let last_read = *self
-            .last_read
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        last_read.filter(|last| last.at == at)
+        self.seen().last_read.filter(|last| last.at == at)
     }
 
     /// Remembers the last entry that a tail has read.
     pub(super) fn remember(&self, last: Option<Mark>) {
-        *self
-            .last_read
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = last;
+        self.seen().last_read = last;
+    }
+
+    /// Remembers the latest position.
+    fn see(&self, at: Position) {
+        let mut seen = self.seen();
+        seen.latest = seen.latest.max(at);
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -198,6 +232,9 @@ pub(super) fn mark_at(at: Position, reply: Value) -> Option<Mark> {
 
 /// The maximum number of entries in one read.
 const MAX_PAGE: usize = 500;
+
+/// The number of entries in the first read. Later ones are at most twice as long as the one before.
+const FIRST_PAGE: usize = 50;
 
 /// The size that a page of entries should have, in bytes.
 const MAX_PAGE_BYTES: usize = 4 << 20;

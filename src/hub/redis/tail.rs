@@ -30,6 +30,8 @@ pub(super) struct RedisTail {
     last: Option<Mark>,
     /// The number of the last entry of the log.
     newest: Option<u64>,
+    /// True while the server may still wait for a call that was dropped.
+    is_waiting: bool,
 }
 
 impl RedisTail {
@@ -55,6 +57,7 @@ impl RedisTail {
             connection,
             last,
             newest: None,
+            is_waiting: false,
         })
     }
 
@@ -95,10 +98,18 @@ impl RedisTail {
         read.arg(last.at.to_string());
         let newest: Cmd = self.store.keys.get_newest();
         let stream = &self.store.keys.stream;
-        let [entries, newest]: [Value; 2] =
-            query(&mut self.connection, [read, newest], stream).await?;
+        let commands = [read, newest, self.store.keys.get_type()];
+        if std::mem::replace(&mut self.is_waiting, true) {
+            // The commands would wait behind those of a call that was dropped.
+            self.connection = self.store.server.connect(BLOCK).await?;
+        }
+        let replies = query(&mut self.connection, commands, stream).await;
+        self.is_waiting = false;
+        let replies = replies.inspect_err(|error| self.store.failed(error))?;
+        let [entries, newest, exists] = replies;
         let entries = of_read(entries).ok_or_else(unexpected)?;
-        Ok((entries, mark_of(newest)))
+        let exists = exists == Value::SimpleString("stream".to_owned());
+        Ok((entries, mark_of(newest).filter(|_| exists)))
     }
 
     fn gap(&mut self) -> Page {

@@ -26,6 +26,8 @@ pub(super) struct EngineState {
     pub(super) is_unavailable: bool,
     /// True if each page has at most one entry.
     pub(super) has_short_pages: bool,
+    /// The number of times that the two oldest entries are trimmed as soon as one was returned.
+    pub(super) trims: usize,
     /// The duration of a read.
     pub(super) delay: Duration,
     /// True if no call ever returns.
@@ -134,8 +136,15 @@ impl EventLog for Engine {
     fn first(&self) -> BoxFuture<'_, Result<Option<Entry>, EventLogError>> {
         Box::pin(async {
             self.hang().await;
-            self.state().check_available()?;
-            Ok(self.state().entries.first().cloned())
+            let mut state = self.state();
+            state.check_available()?;
+            let first = state.entries.first().cloned();
+            if state.trims > 0 {
+                state.trims -= 1;
+                state.floor = state.entries[1].at;
+                state.entries.drain(..2);
+            }
+            Ok(first)
         })
     }
 

@@ -311,3 +311,16 @@ async fn a_topic_has_its_start_again_after_the_log_was_loaded() {
         assert_eq!(read(&mut reader).await, all.collect::<String>());
     }
 }
+
+/// A log may be trimmed while a server that starts reads it. The server begins again.
+#[tokio::test(start_paused = true)]
+async fn a_log_that_is_trimmed_while_it_is_loaded_is_loaded_again() {
+    for (trims, kept) in [(0, 100), (1, 98), (2, 96), (3, 0)] {
+        let log = log_of_100();
+        log.state().trims = trims;
+        let node = Node::start(&log, 1_000).await;
+        let events = node.topic("x").map_or(0, |topic| topic.events);
+        assert_eq!(events, kept, "after {trims} trims");
+        assert_eq!(node.head(), log.state().head());
+    }
+}
