@@ -28,6 +28,10 @@ use crate::wake::wake_all;
 /// The number of attempts to load a log that is trimmed meanwhile.
 const LOADS: usize = 3;
 
+/// The number of attempts to read a page of the log while it is loaded. A page may be too large to
+/// arrive in time, so that the log makes the next one shorter.
+const READS: usize = 3;
+
 impl Shared {
     /// Delivers the entries of the log until the hub is closed.
     pub(super) async fn follow(&self) {
@@ -144,7 +148,13 @@ impl Shared {
         let mut positions = vec![last];
         beginning.load(first, self.limits, self.now());
         while last < head {
-            let page = backing.ask(backing.log.read(last, PAGE)).await?;
+            let mut page = backing.ask(backing.log.read(last, PAGE)).await;
+            for _ in 1..READS {
+                if page.is_err() {
+                    page = backing.ask(backing.log.read(last, PAGE)).await;
+                }
+            }
+            let page = page?;
             let entries = match page {
                 Page::Entries(entries) if !entries.is_empty() => entries,
                 Page::Entries(_) | Page::Gap => return Ok(None),

@@ -6,13 +6,14 @@ use futures_util::StreamExt as _;
 use http_body_util::BodyExt as _;
 use http_sse::{
     Event, Hub, KeepAlive, Sse,
-    hub::{AppendError, DistributedHub, Position, PublishError, RedisLog},
+    hub::{AppendError, DistributedHub, EventLog as _, Position, PublishError, RedisLog},
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use crate::{
-    deadline::{Background, until, within, within_time},
-    log::{append, connect},
+    deadline::{Background, PATIENCE, until, within, within_time},
+    log::{append, connect, event},
+    proxy::Proxy,
     redis_server::{Engine, RedisServer},
 };
 
@@ -162,7 +163,54 @@ async fn a_hub_closes_while_the_server_hangs() {
             .is_some()
         {}
         server.thaw();
-        drop(hub);
-        within("tasks that were left", sleep(Duration::from_millis(1))).await;
     }
+}
+
+/// Callers that give up early do not see that the connection fails.
+#[tokio::test]
+async fn a_silent_connection_is_replaced_although_its_callers_give_up() {
+    let Some(server) = RedisServer::start(Engine::Redis, &[]).await else {
+        return;
+    };
+    let proxy = Proxy::start(&server).await;
+    let builder = RedisLog::builder(&proxy.url).timeout(Duration::from_millis(500));
+    let log = connect(builder).await;
+    append(&log, "a").await;
+    proxy.silence();
+    let start = Instant::now();
+    loop {
+        let appended = log.append("topic", event("b"), None);
+        let appended = timeout(Duration::from_millis(100), appended);
+        if let Ok(appended) = within("the caller to give up", appended).await {
+            appended.unwrap();
+            break;
+        }
+        assert!(start.elapsed() < PATIENCE, "the connection is not replaced");
+    }
+    assert!(start.elapsed() >= Duration::from_millis(400));
+}
+
+/// A page that takes too long to arrive is read again in smaller ones.
+#[tokio::test]
+async fn a_slow_connection_carries_large_entries() {
+    let Some(server) = RedisServer::start(Engine::Redis, &[]).await else {
+        return;
+    };
+    let direct = connect(RedisLog::builder(&server.url())).await;
+    let proxy = Proxy::start(&server).await;
+    let builder = RedisLog::builder(&proxy.url).timeout(Duration::from_millis(500));
+    let log = connect(builder).await;
+    let hub = hub(&log, 1_000).await;
+    let mut last = Position::default();
+    for _ in 0..60 {
+        last = append(&direct, &"x".repeat(100_000)).await;
+    }
+    // The first page would take 2.5 s.
+    proxy.limit(2_000);
+    let _follows = follow(&hub);
+    until("the hub to read all entries", || hub.head() == last).await;
+    let other = http_sse::Hub::builder().distributed(Arc::new(log.clone()));
+    let other = within("another hub", other).await.unwrap();
+    assert_eq!(other.head(), last);
+    hub.close();
 }

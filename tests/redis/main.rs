@@ -38,6 +38,7 @@ mod errors;
 mod failover;
 mod hangs;
 mod log;
+mod proxy;
 mod redis_log_model;
 mod round_trips;
 mod server;

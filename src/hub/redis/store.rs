@@ -38,6 +38,8 @@ pub(super) struct Store {
     seen: Mutex<Seen>,
     /// The number of entries in one read.
     page: AtomicUsize,
+    /// The longest page that is tried. It shrinks with each read that fails, and grows slowly again.
+    longest_page: AtomicUsize,
 }
 
 /// The entries that were read or appended.
@@ -70,6 +72,7 @@ impl Store {
             server,
             seen: Mutex::default(),
             page: AtomicUsize::new(FIRST_PAGE),
+            longest_page: AtomicUsize::new(MAX_PAGE),
         }
     }
 
@@ -183,8 +186,10 @@ impl Store {
     fn adapt_page(&self, entries: &[Stored]) {
         let bytes: usize = entries.iter().map(Stored::len).sum();
         if let Some(average) = bytes.checked_div(entries.len()) {
+            let longest = MAX_PAGE.min(1 + self.longest_page.load(SeqCst));
+            self.longest_page.store(longest, SeqCst);
             let fits = (MAX_PAGE_BYTES / average.max(1)).min(2 * self.page.load(SeqCst));
-            self.page.store(fits.clamp(1, MAX_PAGE), SeqCst);
+            self.page.store(fits.clamp(1, longest), SeqCst);
         }
     }
 
@@ -193,6 +198,7 @@ impl Store {
         if matches!(error, CommandError::Unknown(_)) {
             let page = self.page.load(SeqCst);
             self.page.store((page / 4).max(1), SeqCst);
+            self.longest_page.store((page / 2).max(1), SeqCst);
         }
     }
 
