@@ -88,10 +88,9 @@ async fn serve(client: TcpStream, port: u16, traffic: Arc<Traffic>) {
         // has a deadline: the task is dropped with the connection
         while let Ok(read @ 1..) = from_server.read(&mut packet).await {
             let rate = shared.rate.load(SeqCst);
-            if rate > 0 {
-                let time = Duration::from_micros((1_000 * read / rate) as u64);
-                within("the slow link", sleep(time)).await;
-            }
+            let micros = (1_000 * read).checked_div(rate).unwrap_or_default();
+            let time = Duration::from_micros(micros as u64);
+            within("the slow link", sleep(time)).await;
             // has a deadline: the task is dropped with the connection
             if to_client.write_all(&packet[..read]).await.is_err() {
                 break;
