@@ -108,7 +108,7 @@ async fn connect(url: &str, log: &str) -> Result<DistributedHub, BoxError> {
     let log = RedisLog::builder(url)
         .prefix(log)
         .max_entries(10_000)
-        .wait_for_server(Duration::from_secs(10));
+        .retry_for(Duration::from_secs(10));
     Hub::builder()
         .distributed(Arc::new(log.connect().await?))
         .await

@@ -45,7 +45,7 @@ pub mod clients_and_proxies {}
 )]
 #[cfg_attr(
     feature = "redis",
-    doc = "[`wait_for_server`]: crate::hub::RedisLogBuilder::wait_for_server"
+    doc = "[`retry_for`]: crate::hub::RedisLogBuilder::retry_for"
 )]
 #[cfg_attr(
     feature = "redis",
@@ -59,7 +59,7 @@ pub mod clients_and_proxies {}
     not(feature = "redis"),
     doc = "[`RedisLogBuilder::connect`]: crate#features"
 )]
-#[cfg_attr(not(feature = "redis"), doc = "[`wait_for_server`]: crate#features")]
+#[cfg_attr(not(feature = "redis"), doc = "[`retry_for`]: crate#features")]
 #[cfg_attr(not(feature = "redis"), doc = "[`sentinel_builder`]: crate#features")]
 pub mod scaling_out {}
 

@@ -1,10 +1,11 @@
 //! The record of what the log behind a hub has answered.
 
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, atomic::Ordering::SeqCst};
 
 use tokio::time::Instant;
 
 use super::{
+    log::EventLogError,
     log_status::{LogStatus, ResetCounts},
     reset::ResetReason,
     sync::{AtomicU64, Mutex, lock},
@@ -25,6 +26,8 @@ struct Answers {
     behind: Option<u64>,
     /// The time of the last answer.
     last: Option<Instant>,
+    /// The error since that answer, if a call has failed.
+    error: Option<Arc<str>>,
 }
 
 impl Contact {
@@ -34,6 +37,7 @@ impl Contact {
             is_connected: true,
             behind,
             last: Some(now),
+            error: None,
         };
     }
 
@@ -43,6 +47,11 @@ impl Contact {
         if answers.is_connected {
             answers.last = Some(now);
         }
+    }
+
+    /// Records the error of a call.
+    pub(super) fn failed(&self, error: &EventLogError) {
+        lock(&self.answers).error = Some(error.to_string().into());
     }
 
     /// Records that a call has failed, or that `follow` has ended.
@@ -56,7 +65,7 @@ impl Contact {
         self.resets[reason as usize].fetch_add(1, SeqCst);
     }
 
-    /// Returns the state, in which no generation is counted.
+    /// Returns the state, in which no loss is counted.
     pub(super) fn status(&self) -> LogStatus {
         let answers = lock(&self.answers);
         let resets = |reason: ResetReason| self.resets[reason as usize].load(SeqCst);
@@ -64,12 +73,13 @@ impl Contact {
             is_connected: answers.is_connected,
             last_contact: answers.last.map(|last| last.elapsed()),
             behind: answers.behind,
+            error: answers.error.clone(),
             resets: ResetCounts {
                 expired: resets(ResetReason::Expired),
                 unknown: resets(ResetReason::Unknown),
                 lagged: resets(ResetReason::Lagged),
             },
-            generations: 0,
+            losses: 0,
         }
     }
 }

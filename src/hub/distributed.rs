@@ -204,7 +204,7 @@ impl DistributedHub {
         let status = backing.map(|backing| backing.contact.status());
         LogStatus {
             // The first one was loaded when the hub was created.
-            generations: self.hub.0.generation() - 1,
+            losses: self.hub.0.generation() - 1,
             ..status.unwrap_or_default()
         }
     }

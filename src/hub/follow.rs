@@ -46,8 +46,9 @@ impl Shared {
                 let before = self.order.last();
                 // Ends with an error or after a gap.
                 let followed = self.follow_tail(backing).await;
-                if followed.is_err() {
-                    following.fail();
+                if let Err(error) = &followed {
+                    backing.contact.failed(error);
+                    following.end();
                 }
                 if self.order.last() != before {
                     back_off = BACK_OFF.0;
@@ -239,7 +240,7 @@ struct Following<'a> {
 }
 
 impl Following<'_> {
-    fn fail(&self) {
+    fn end(&self) {
         self.backing.contact.disconnected();
         self.hub.metrics.follows(false, None);
     }
@@ -247,6 +248,6 @@ impl Following<'_> {
 
 impl Drop for Following<'_> {
     fn drop(&mut self) {
-        self.fail();
+        self.end();
     }
 }

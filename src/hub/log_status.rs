@@ -1,6 +1,6 @@
 //! The state of the log behind a hub, for monitoring.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// A snapshot of the connection between a hub and its log, returned by
 /// [`DistributedHub::status`](super::DistributedHub::status).
@@ -24,11 +24,14 @@ pub struct LogStatus {
     /// `None` if it is unknown: if the log does not [count](super::Tail::behind) them, while the
     /// hub is not connected, or while it loads a log that has lost entries.
     pub behind: Option<u64>,
+    /// The text of the last error of [`follow`](super::DistributedHub::follow) since the last answer of
+    /// the log's [`Tail`](super::Tail). `None` if no call has failed since.
+    pub error: Option<Arc<str>>,
     /// The number of resets that this server has sent since the hub was created, by reason.
     pub resets: ResetCounts,
     /// The number of times that the log had lost entries and was loaded again. It is 0 at the
     /// start. A load that failed does not count.
-    pub generations: u64,
+    pub losses: u64,
 }
 
 /// The number of resets by [`ResetReason`](super::ResetReason).

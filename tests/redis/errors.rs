@@ -75,7 +75,7 @@ async fn an_absent_server_is_an_error_after_the_deadline() {
         (RedisLog::sentinel_builder("m", [&silent]), true),
     ];
     for (builder, is_silent) in builders {
-        let builder = builder.connect_timeout(time).timeout(time);
+        let builder = builder.connect_timeout(time).command_timeout(time);
         let start = Instant::now();
         let error = within("an error", builder.clone().connect())
             .await
@@ -88,7 +88,7 @@ async fn an_absent_server_is_an_error_after_the_deadline() {
         );
 
         let start = Instant::now();
-        let patient = builder.wait_for_server(2 * time);
+        let patient = builder.retry_for(2 * time);
         let error = within("an error", patient.connect()).await.unwrap_err();
         assert!(matches!(error, RedisLogError::Unavailable(_)), "{error}");
         assert!(start.elapsed() >= 2 * time, "{:?}", start.elapsed());
@@ -101,7 +101,7 @@ async fn a_builder_waits_for_a_server_that_starts_later() {
         return;
     };
     server.kill();
-    let builder = RedisLog::builder(&server.url()).wait_for_server(Duration::MAX);
+    let builder = RedisLog::builder(&server.url()).retry_for(Duration::MAX);
     let waiting = tokio::spawn(connect(builder));
     within("the server to start", server.restart()).await;
     let log = within("the log", waiting).await.unwrap();
@@ -280,7 +280,7 @@ async fn an_append_says_whether_it_may_be_repeated() {
             continue;
         };
         let time = Duration::from_millis(300);
-        let log = connect(RedisLog::builder(&server.url()).timeout(time)).await;
+        let log = connect(RedisLog::builder(&server.url()).command_timeout(time)).await;
         append(&log, "a").await;
         server.freeze();
         let start = Instant::now();

@@ -24,7 +24,7 @@ async fn a_failover_that_loses_events_is_a_reset() {
         };
         let time = Duration::from_millis(500);
         let builder = RedisLog::sentinel_builder(SERVICE, servers.urls());
-        let log = connect(builder.timeout(time)).await;
+        let log = connect(builder.command_timeout(time)).await;
         let hub = Hub::builder().distributed(Arc::new(log.clone()));
         let hub = within("the hub", hub).await.unwrap();
         let follows = hub.clone();

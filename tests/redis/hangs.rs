@@ -108,7 +108,7 @@ async fn a_publish_fails_at_its_deadline() {
         let time = Duration::from_millis(200);
         let limits = [(time, time), (Duration::MAX, Duration::from_secs(5))];
         for (limit, earliest) in limits {
-            let log = connect(RedisLog::builder(&server.url()).timeout(limit)).await;
+            let log = connect(RedisLog::builder(&server.url()).command_timeout(limit)).await;
             append(&log, "a").await;
             let hub = hub(&log, 9).await;
             server.freeze();
@@ -173,7 +173,7 @@ async fn a_silent_connection_is_replaced_although_its_callers_give_up() {
         return;
     };
     let proxy = Proxy::start(&server).await;
-    let builder = RedisLog::builder(&proxy.url).timeout(Duration::from_millis(500));
+    let builder = RedisLog::builder(&proxy.url).command_timeout(Duration::from_millis(500));
     let log = connect(builder).await;
     append(&log, "a").await;
     proxy.silence();
@@ -198,7 +198,7 @@ async fn a_slow_connection_carries_large_entries() {
     };
     let direct = connect(RedisLog::builder(&server.url())).await;
     let proxy = Proxy::start(&server).await;
-    let builder = RedisLog::builder(&proxy.url).timeout(Duration::from_millis(500));
+    let builder = RedisLog::builder(&proxy.url).command_timeout(Duration::from_millis(500));
     let log = connect(builder).await;
     let hub = hub(&log, 1_000).await;
     let mut last = Position::default();

@@ -12,8 +12,8 @@ if idempotency then
   end
 end
 
-local function add(last)
-  local number, previous = string.match(last, ' (%d+) (%x+)$')
+local function add(newest)
+  local number, previous = string.match(newest, ' (%d+) (%x+)$')
   number = string.format('%.0f', number + 1)
   local function add_at(id)
     return redis.call('XADD', stream, 'NOMKSTREAM', 'MAXLEN', '~', max_entries, id,
@@ -28,10 +28,10 @@ local function add(last)
   return id, number
 end
 
-local id, number = add(redis.call('GET', last_key) or find_last())
+local id, number = add(redis.call('GET', newest_key) or find_newest())
 if not id then
   -- The stream was deleted.
-  id, number = add(find_last())
+  id, number = add(find_newest())
 end
 
 -- From here on the entry is written, whatever fails.
@@ -40,7 +40,7 @@ local function try(...)
   local result = redis.pcall(...)
   failure = failure or (type(result) == 'table' and result.err)
 end
-try('SET', last_key, id .. ' ' .. number .. ' ' .. tag)
+try('SET', newest_key, id .. ' ' .. number .. ' ' .. tag)
 if idempotency then
   try('SET', idempotency, id, 'PX', life)
 end

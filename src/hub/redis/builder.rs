@@ -127,7 +127,7 @@ impl RedisLogBuilder {
 
     /// Sets the time that a command may take. By default it is 3 s. A hub cancels each call of its log
     /// after 5 s.
-    pub fn timeout(mut self, time: Duration) -> Self {
+    pub fn command_timeout(mut self, time: Duration) -> Self {
         self.server.timeout = time;
         self
     }
@@ -166,23 +166,25 @@ impl RedisLogBuilder {
         self
     }
 
-    /// Makes [`connect`](Self::connect) try again for this time while the server is unavailable. By
-    /// default it tries once.
-    pub fn wait_for_server(mut self, time: Duration) -> Self {
+    /// Makes [`connect`](Self::connect) try again for this time while Redis is unavailable. By default
+    /// it tries once. With [`Duration::MAX`] it tries for ever.
+    ///
+    /// The last attempt may exceed the time by its own timeouts.
+    pub fn retry_for(mut self, time: Duration) -> Self {
         self.patience = time;
         self
     }
 
-    /// Connects to the server, checks it, and begins the log if there is none.
+    /// Connects to Redis, checks it, and begins the log if there is none.
     ///
     /// Later failures of the connection are repaired: the next call opens a new one. Each connection
     /// is served by a task of the crate `redis`, which ends with the log.
     ///
     /// # Errors
     ///
-    /// Fails with the [`RedisLogError`] that says why the server cannot be used.
-    /// [`RedisLogError::Unavailable`] is returned after the time of
-    /// [`wait_for_server`](Self::wait_for_server), and any other error at once.
+    /// Fails with the [`RedisLogError`] that says why Redis cannot be used. Returns
+    /// [`RedisLogError::Unavailable`] when the time of [`retry_for`](Self::retry_for) is over, and any
+    /// other error at once.
     ///
     /// # Panics
     ///

@@ -1,4 +1,15 @@
-//! The fields of an entry in the stream.
+//! The form of an entry in the stream. The script `append.lua` writes these fields:
+//!
+//! | field | value |
+//! |---|---|
+//! | `c` | the place in the chain ([`Link`]): the entry's number, its tag, and the tag of the entry before |
+//! | `t` | the topic |
+//! | `k` | the kind: `e` an event, `c` an event with a coalescing key, `f` the end of the topic, `r` its removal |
+//! | `d` | the bytes of the event without an id, or nothing |
+//! | `o` | the coalescing key, or nothing |
+//!
+//! Every entry has all of them, because a stream stores the names of equal fields once. An entry of
+//! another form, such as a later version's, is a gap.
 
 use std::sync::Arc;
 

@@ -14,21 +14,21 @@ pub enum RedisLogError {
     /// The address, the credentials or a certificate in the configuration are malformed. Holds the
     /// reason.
     InvalidConfiguration(String),
-    /// The server did not answer in time, closed the connection, is loading its data, or is not the
-    /// master. It may answer later. Holds the reason.
+    /// Redis did not answer in time, closed the connection, is loading its data, or is not the master. It
+    /// may answer later. A certificate that is not accepted counts too. Holds the reason.
     Unavailable(String),
-    /// The server does not accept the credentials. Holds its answer.
+    /// Redis does not accept the credentials. Holds its answer.
     AuthenticationFailed(String),
-    /// The user of the connection may not run a command that the log needs. Holds the server's answer.
+    /// The user of the connection may not run a command that the log needs. Holds the answer.
     /// That of [`connect`](super::RedisLogBuilder::connect) names the command.
     NoPermission(String),
-    /// The server is older than Redis 6.2. Holds its version.
+    /// Redis is older than 6.2. Holds its version.
     TooOld(String),
     /// A key of the log holds something other than the log. Holds the key of the stream.
     WrongType(String),
-    /// The server has reached its `maxmemory` and stores no more entries.
+    /// Redis has reached its `maxmemory` and stores no more entries.
     OutOfMemory,
-    /// The server failed for another reason. Holds its answer.
+    /// Redis failed for another reason. Holds its answer.
     Failed(String),
 }
 
@@ -146,16 +146,16 @@ impl fmt::Display for RedisLogError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InvalidConfiguration(why) => {
-                write!(f, "the server's configuration of Redis is invalid: {why}")
+                write!(f, "the configuration of the log in Redis is invalid: {why}")
             }
             Self::Unavailable(why) => write!(f, "Redis is unavailable: {why}"),
             Self::AuthenticationFailed(why) => {
-                write!(f, "Redis does not accept the server's credentials: {why}")
+                write!(f, "Redis does not accept the credentials: {why}")
             }
             Self::NoPermission(why) => {
                 write!(
                     f,
-                    "Redis does not permit a command that the server needs: {why}"
+                    "Redis does not permit a command that the log needs: {why}"
                 )
             }
             Self::TooOld(version) => {

@@ -1,4 +1,4 @@
-//! The keys of a log on the server.
+//! The keys of a log on the server, and the commands that read them.
 
 use redis::Cmd;
 
@@ -8,7 +8,7 @@ pub(super) struct Keys {
     /// The mark of the last entry.
     newest: String,
     /// The mark of the start, which comes before the first entry that was ever appended.
-    pub(super) start: String,
+    start: String,
     /// The beginning of every idempotency key.
     idempotency: String,
 }
@@ -30,19 +30,19 @@ impl Keys {
 
     /// Returns this command, and those that return the marks of the last entry and of the start.
     pub(super) fn with_ends(&self, command: Cmd) -> [Cmd; 3] {
-        [command, self.get_newest(), Cmd::get(&self.start)]
+        [command, self.newest(), Cmd::get(&self.start)]
     }
 
     /// Returns the command that returns the mark of the last entry.
-    pub(super) fn get_newest(&self) -> Cmd {
+    pub(super) fn newest(&self) -> Cmd {
         Cmd::get(&self.newest)
     }
 
     /// Returns the command that returns the type of the stream, or that there is none.
-    pub(super) fn get_type(&self) -> Cmd {
-        let mut get_type = redis::cmd("TYPE");
-        get_type.arg(&self.stream);
-        get_type
+    pub(super) fn stream_type(&self) -> Cmd {
+        let mut command = redis::cmd("TYPE");
+        command.arg(&self.stream);
+        command
     }
 
     /// Returns the command that returns entries from `start` on.

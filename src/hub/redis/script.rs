@@ -3,6 +3,8 @@
 use redis::Cmd;
 
 /// A script, which the server runs without being interrupted.
+///
+/// `redis::Script` would load it in a round trip of its own when the server does not have it.
 pub(super) struct Script {
     code: &'static str,
     hash: String,
@@ -12,7 +14,7 @@ impl Script {
     /// Returns the script that appends an entry.
     pub(super) fn append() -> Self {
         Self::new(concat!(
-            include_str!("last_entry.lua"),
+            include_str!("shared.lua"),
             include_str!("append.lua")
         ))
     }
@@ -20,7 +22,7 @@ impl Script {
     /// Returns the script that returns the last entry, and begins a log if there is none.
     pub(super) fn head() -> Self {
         Self::new(concat!(
-            include_str!("last_entry.lua"),
+            include_str!("shared.lua"),
             include_str!("head.lua")
         ))
     }

@@ -163,6 +163,8 @@ impl Store {
     }
 
     /// Returns the entries and the mark of the last one, if they follow `last` without a gap.
+    ///
+    /// The size of later pages follows that of these entries.
     pub(super) fn prove(&self, mut last: Mark, stored: Vec<Stored>) -> Option<(Vec<Entry>, Mark)> {
         self.adapt_page(&stored);
         if let Some(newest) = stored.last() {
@@ -223,7 +225,7 @@ impl Store {
     }
 }
 
-/// Returns the mark in a reply to [`Keys::get_newest`].
+/// Returns the mark in a reply to [`Keys::newest`].
 pub(super) fn mark_of(reply: Value) -> Option<Mark> {
     let Value::BulkString(text) = reply else {
         return None;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use redis::{Cmd, Value, aio::MultiplexedConnection};
+use redis::{Value, aio::MultiplexedConnection};
 
 use super::{
     connection::{query, unexpected},
@@ -21,8 +21,8 @@ const BLOCK: Duration = Duration::from_millis(900);
 
 /// The reader of a [`RedisLog`](super::RedisLog). It owns a connection.
 ///
-/// It waits for entries and reads the mark of the last entry in one round trip. Entries must follow the
-/// last one that was read. If there are none, that one must be the last of the log.
+/// One round trip waits for entries and returns the mark of the last entry of the log. Entries must
+/// follow the last one that was read. If there are none, that one must be the last of the log.
 pub(super) struct RedisTail {
     store: Arc<Store>,
     connection: MultiplexedConnection,
@@ -96,14 +96,13 @@ impl RedisTail {
         }
         read.arg("STREAMS").arg(&self.store.keys.stream);
         read.arg(last.at.to_string());
-        let newest: Cmd = self.store.keys.get_newest();
-        let stream = &self.store.keys.stream;
-        let commands = [read, newest, self.store.keys.get_type()];
+        let keys = &self.store.keys;
+        let commands = [read, keys.newest(), keys.stream_type()];
         if std::mem::replace(&mut self.is_waiting, true) {
             // The commands would wait behind those of a call that was dropped.
             self.connection = self.store.server.connect(BLOCK).await?;
         }
-        let replies = query(&mut self.connection, commands, stream).await;
+        let replies = query(&mut self.connection, commands, &keys.stream).await;
         self.is_waiting = false;
         let replies = replies.inspect_err(|error| self.store.failed(error))?;
         let [entries, newest, exists] = replies;

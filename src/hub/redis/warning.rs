@@ -1,18 +1,18 @@
-//! A setting of the server that endangers the log.
+//! A setting of Redis that endangers the log.
 
 use std::fmt;
 
-/// A setting of the server that endangers the log, returned by
+/// A setting of Redis that endangers the log, returned by
 /// [`RedisLog::warnings`](super::RedisLog::warnings).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RedisWarning {
-    /// The server drops keys when it has reached its `maxmemory`: with `allkeys-*` the log, with
+    /// Redis drops keys when it has reached its `maxmemory`: with `allkeys-*` the log, with
     /// `volatile-*` idempotency keys. Holds the value of `maxmemory-policy`, which should be
     /// `noeviction`.
     EvictionPolicy(String),
-    /// The user of the connection may not run `INFO`, so that the server's version and settings are
-    /// unknown.
+    /// The user of the connection may not run `INFO`, so that the version and the settings of Redis
+    /// are unknown.
     InfoDenied,
 }
 

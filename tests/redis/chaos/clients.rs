@@ -76,7 +76,7 @@ pub(super) async fn read(world: Arc<World>, number: usize, mut chance: TestRng) 
     while !client.has_caught_up() {
         let (node, hub) = world.hub(&mut chance);
         let stay = Stay::new(&mut chance);
-        let generations = hub.status().generations;
+        let losses_before = hub.status().losses;
         let mut subscription = hub.subscribe(&names);
         if let Some(at) = client.after {
             let last: LastEventId = at.to_string().parse().unwrap();
@@ -84,7 +84,7 @@ pub(super) async fn read(world: Arc<World>, number: usize, mut chance: TestRng) 
         }
         let mut subscription = subscription.take_until(Box::pin(sleep(stay.time)));
         while let Some(events) = within("an event or the end", subscription.next()).await {
-            let is_late = hub.status().generations != generations;
+            let is_late = hub.status().losses != losses_before;
             client.see(node, is_late, &events);
         }
         world.counts.hop();
