@@ -149,13 +149,13 @@ impl Shared {
         let mut positions = vec![last];
         beginning.load(first, self.limits, self.now());
         while last < head {
-            let mut page = backing.ask(backing.log.read(last, PAGE)).await;
-            for _ in 1..READS {
-                if page.is_err() {
-                    page = backing.ask(backing.log.read(last, PAGE)).await;
+            let mut reads = 1..READS;
+            let page = loop {
+                match backing.ask(backing.log.read(last, PAGE)).await {
+                    Err(_) if reads.next().is_some() => {}
+                    read => break read?,
                 }
-            }
-            let page = page?;
+            };
             let entries = match page {
                 Page::Entries(entries) if !entries.is_empty() => entries,
                 Page::Entries(_) | Page::Gap => return Ok(None),

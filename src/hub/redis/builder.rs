@@ -12,6 +12,7 @@ use super::{
     server::{Address, Server},
     store::{LogLimits, Store},
 };
+use crate::hub::replay::BACK_OFF;
 
 /// The configuration of a [`RedisLog`], returned by [`RedisLog::builder`].
 #[derive(Clone)]
@@ -68,7 +69,7 @@ impl RedisLogBuilder {
                     root_cert: None,
                 },
                 connect_timeout: Duration::from_secs(2),
-                timeout: Duration::from_secs(3),
+                command_timeout: Duration::from_secs(3),
             },
             prefix: "http-sse".to_owned(),
             limits: LogLimits {
@@ -83,8 +84,9 @@ impl RedisLogBuilder {
     /// Sets the prefix of the log's keys, which names the log. By default it is `http-sse`.
     ///
     /// The log has the keys `{prefix}:log`, `{prefix}:newest` and `{prefix}:start`, and for each
-    /// idempotency key one that begins with `{prefix}:key:`. The braces are part of the keys: a cluster keeps them on one
-    /// node. An empty prefix, or one that begins with `}`, is an error of `connect`.
+    /// idempotency key one that begins with `{prefix}:key:`. The braces are part of the keys, so that a
+    /// cluster keeps them on one node. An empty prefix, or one that begins with `}`, is an error of
+    /// [`connect`](Self::connect).
     pub fn prefix(mut self, prefix: &str) -> Self {
         prefix.clone_into(&mut self.prefix);
         self
@@ -93,8 +95,9 @@ impl RedisLogBuilder {
     /// Sets the number of entries that the log keeps, of all topics together. By default it is
     /// 100,000. The newest one is kept even if this is 0.
     ///
-    /// The server drops the oldest entries in blocks, so that it keeps up to 100 more
-    /// (`stream-node-max-entries`). An entry takes the bytes of its topic and its event, and about 75 bytes more.
+    /// Redis drops the oldest entries in blocks, so that it keeps up to 100 more
+    /// (`stream-node-max-entries`). An entry takes the bytes of its topic and its event, and about 75
+    /// bytes more.
     pub fn max_entries(mut self, entries: usize) -> Self {
         self.limits.entries = entries;
         self
@@ -111,7 +114,7 @@ impl RedisLogBuilder {
     /// Sets the time for which the log remembers an
     /// [idempotency key](crate::hub::PublishOptions::idempotency_key). By default it is 10 minutes.
     ///
-    /// Each key takes about 150 bytes of the server's memory for that time, besides its own length and
+    /// Each key takes about 150 bytes in Redis for that time, besides its own length and
     /// that of its topic.
     pub fn idempotency_window(mut self, time: Duration) -> Self {
         self.limits.idempotency = time;
@@ -128,14 +131,15 @@ impl RedisLogBuilder {
     /// Sets the time that a command may take. By default it is 3 s. A hub cancels each call of its log
     /// after 5 s.
     pub fn command_timeout(mut self, time: Duration) -> Self {
-        self.server.timeout = time;
+        self.server.command_timeout = time;
         self
     }
 
     /// Sets the user and the password of the connections, instead of those in the URL. If `user` is
     /// `None`, it is `default`, the only user of a Redis without users of its own.
     pub fn credentials(mut self, user: Option<&str>, password: &str) -> Self {
-        self.server.credentials = Some((user.map(str::to_owned), password.to_owned()));
+        let user = user.unwrap_or("default");
+        self.server.credentials = Some((user.to_owned(), password.to_owned()));
         self
     }
 
@@ -226,6 +230,3 @@ impl fmt::Debug for RedisLogBuilder {
             .finish_non_exhaustive()
     }
 }
-
-/// The first and the longest pause after a failed attempt.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));

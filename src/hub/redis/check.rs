@@ -49,32 +49,30 @@ pub(super) async fn check_permissions(
     connection: &SharedConnection,
     keys: &Keys,
 ) -> Result<(), RedisLogError> {
+    let stream = keys.stream.as_str();
     let commands: [&[&str]; 10] = [
         &["EVAL", "return 1", "0"],
-        &["GET", &keys.stream],
-        &["SET", &keys.stream, "", "?"],
-        &["TYPE", &keys.stream],
-        &["XADD", &keys.stream, "?", "", ""],
-        &["XDEL", &keys.stream, "?"],
-        &["XRANGE", &keys.stream, "?", "?"],
-        &["XREAD", "STREAMS", &keys.stream, "?"],
-        &["XREVRANGE", &keys.stream, "?", "?"],
-        &["XTRIM", &keys.stream, "?", "0"],
+        &["GET", stream],
+        &["SET", stream, "", "?"],
+        &["TYPE", stream],
+        &["XADD", stream, "?", "", ""],
+        &["XDEL", stream, "?"],
+        &["XRANGE", stream, "?", "?"],
+        &["XREAD", "STREAMS", stream, "?"],
+        &["XREVRANGE", stream, "?", "?"],
+        &["XTRIM", stream, "?", "0"],
     ];
-    for command in commands {
+    let commands = commands.map(|command| {
         let mut cmd = redis::cmd(command[0]);
         cmd.arg(&command[1..]);
-        match connection.query([cmd], &keys.stream).await {
-            Ok(_) => {}
-            Err(CommandError::Refused(error)) => {
-                if matches!(error, RedisLogError::NoPermission(_)) {
-                    return Err(error);
-                }
-            }
-            Err(error) => return Err(error.into()),
+        cmd
+    });
+    match connection.query(commands, stream).await {
+        Err(CommandError::Refused(error)) if !matches!(error, RedisLogError::NoPermission(_)) => {
+            Ok(())
         }
+        checked => Ok(checked.map(drop)?),
     }
-    Ok(())
 }
 
 fn text(reply: Value) -> String {

@@ -1,9 +1,6 @@
 //! A connection that is shared, and replaced when it fails.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use redis::{Cmd, ErrorKind, Pipeline, ServerErrorKind, Value, aio::MultiplexedConnection};
 use tokio::{sync::OnceCell, time::Instant};
@@ -12,6 +9,10 @@ use super::{
     error::{CommandError, RedisLogError},
     script::Script,
     server::Server,
+};
+use crate::hub::{
+    backing::CALL,
+    sync::{Mutex, lock},
 };
 
 /// A connection for any number of concurrent commands. It is opened when it is needed.
@@ -71,9 +72,9 @@ impl SharedConnection {
     /// Returns the present connection, or opens one.
     async fn connection(&self) -> Result<(Arc<Attempt>, MultiplexedConnection), CommandError> {
         let attempt = {
-            let mut current = self.current();
+            let mut current = lock(&self.current);
             let is_silent = lock(&current.silent_since)
-                .is_some_and(|since| since.elapsed() >= self.server.timeout.min(PATIENCE));
+                .is_some_and(|since| since.elapsed() >= self.server.command_timeout.min(CALL));
             if is_silent || matches!(current.connection.get(), Some(Err(_))) {
                 *current = Arc::default();
             }
@@ -97,7 +98,7 @@ impl SharedConnection {
     ) -> Result<T, CommandError> {
         match &result {
             Err(error) if error.is_of_connection() => {
-                let mut current = self.current();
+                let mut current = lock(&self.current);
                 if Arc::ptr_eq(&current, attempt) {
                     *current = Arc::default();
                 }
@@ -106,18 +107,7 @@ impl SharedConnection {
         }
         result
     }
-
-    fn current(&self) -> MutexGuard<'_, Arc<Attempt>> {
-        lock(&self.current)
-    }
 }
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The longest time for which a connection may not answer. A hub gives up on a call after it.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Sends commands together and returns their replies. `key` is the key that errors name.
 pub(super) async fn query<const N: usize>(

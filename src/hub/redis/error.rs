@@ -33,7 +33,7 @@ pub enum RedisLogError {
 }
 
 /// The error of a command.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum CommandError {
     /// The command was not sent, because there is no connection.
     NotSent(RedisLogError),
@@ -47,7 +47,6 @@ impl CommandError {
     /// Returns the error of a command that was sent. `key` is the key that it reads.
     pub(super) fn of_sent(error: RedisError, key: &str) -> Self {
         let described = RedisLogError::new(&error, key);
-        // A pipeline may have several.
         let Some(answers) = error.into_server_errors() else {
             return Self::Unknown(described);
         };
@@ -95,9 +94,11 @@ impl From<CommandError> for RedisLogError {
 impl RedisLogError {
     /// Describes an error of the client library. `key` is the key that the command reads.
     pub(super) fn new(error: &RedisError, key: &str) -> Self {
-        if let Some(answers) = error.clone().into_server_errors()
-            && let Some((_, answer)) = answers.first()
-        {
+        let answers = error.clone().into_server_errors();
+        let answers = answers.as_deref().unwrap_or_default();
+        // A pipeline may have several, of which a missing permission is the one to report.
+        let forbidden = answers.iter().find(|(_, answer)| answer.code() == "NOPERM");
+        if let Some((_, answer)) = forbidden.or(answers.first()) {
             return Self::of_answer(answer.code(), answer.details().unwrap_or_default(), key);
         }
         match error.kind() {

@@ -19,15 +19,15 @@ use super::error::RedisLogError;
 #[derive(Clone)]
 pub(super) struct Server {
     pub(super) address: Address,
-    /// A user name, if the server has users, and a password.
-    pub(super) credentials: Option<(Option<String>, String)>,
+    /// The user and the password, if they are not those of the address.
+    pub(super) credentials: Option<(String, String)>,
     pub(super) database: Option<i64>,
     #[cfg(feature = "redis-tls")]
     pub(super) certificates: TlsCertificates,
     /// The time that a new connection may take.
     pub(super) connect_timeout: Duration,
     /// The time that a command may take.
-    pub(super) timeout: Duration,
+    pub(super) command_timeout: Duration,
 }
 
 #[derive(Clone)]
@@ -53,7 +53,7 @@ impl Server {
             };
             let config = AsyncConnectionConfig::new()
                 .set_connection_timeout(None)
-                .set_response_timeout(Some(self.timeout.saturating_add(blocking)));
+                .set_response_timeout(Some(self.command_timeout.saturating_add(blocking)));
             client
                 .get_multiplexed_async_connection_with_config(&config)
                 .await
@@ -88,7 +88,6 @@ impl Server {
         // The replies of the newer protocol have other types.
         settings = settings.set_protocol(ProtocolVersion::RESP2);
         if let Some((user, password)) = &self.credentials {
-            let user = user.as_deref().unwrap_or(DEFAULT_USER);
             settings = settings.set_username(user).set_password(password);
         }
         if let Some(database) = self.database {
@@ -122,7 +121,6 @@ impl Server {
             .set_client_to_redis_tcp_settings(tcp())
             .set_client_to_sentinel_tcp_settings(tcp());
         if let Some((user, password)) = &self.credentials {
-            let user = user.as_deref().unwrap_or(DEFAULT_USER);
             builder = builder
                 .set_client_to_redis_username(user)
                 .set_client_to_redis_password(password);
@@ -171,6 +169,3 @@ fn choose_provider() {
 fn tcp() -> TcpSettings {
     TcpSettings::default().set_nodelay(true)
 }
-
-/// The user of a server that has no other users.
-const DEFAULT_USER: &str = "default";

@@ -1,12 +1,6 @@
 //! The commands of a log, and what they return.
 
-use std::{
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-    },
-    time::Duration,
-};
+use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 use redis::Value;
 
@@ -20,8 +14,9 @@ use super::{
     server::Server,
 };
 use crate::hub::{
-    log::{Entry, Page, Record},
+    log::{Entry, PAGE, Page, Record},
     position::Position,
+    sync::{AtomicUsize, Mutex, lock},
 };
 
 /// The stream on the server.
@@ -72,7 +67,7 @@ impl Store {
             server,
             seen: Mutex::default(),
             page: AtomicUsize::new(FIRST_PAGE),
-            longest_page: AtomicUsize::new(MAX_PAGE),
+            longest_page: AtomicUsize::new(PAGE),
         }
     }
 
@@ -127,7 +122,7 @@ impl Store {
 
     /// Returns the arguments that every script has.
     fn common_args(&self) -> [String; 3] {
-        let latest = self.seen().latest;
+        let latest = lock(&self.seen).latest;
         let [ms, seq] = [latest.hi(), latest.lo()].map(|number| number.min(MAX_NUMBER).to_string());
         [self.tags.next(), ms, seq]
     }
@@ -188,7 +183,7 @@ impl Store {
     fn adapt_page(&self, entries: &[Stored]) {
         let bytes: usize = entries.iter().map(Stored::len).sum();
         if let Some(average) = bytes.checked_div(entries.len()) {
-            let longest = MAX_PAGE.min(1 + self.longest_page.load(SeqCst));
+            let longest = PAGE.min(1 + self.longest_page.load(SeqCst));
             self.longest_page.store(longest, SeqCst);
             let fits = (MAX_PAGE_BYTES / average.max(1)).min(2 * self.page.load(SeqCst));
             self.page.store(fits.clamp(1, longest), SeqCst);
@@ -206,22 +201,18 @@ impl Store {
 
     /// Returns the mark of the entry at `at`, if a tail has read it last.
     pub(super) fn remembered(&self, at: Position) -> Option<Mark> {
-        self.seen().last_read.filter(|last| last.at == at)
+        lock(&self.seen).last_read.filter(|last| last.at == at)
     }
 
     /// Remembers the last entry that a tail has read.
     pub(super) fn remember(&self, last: Option<Mark>) {
-        self.seen().last_read = last;
+        lock(&self.seen).last_read = last;
     }
 
     /// Remembers the latest position.
     fn see(&self, at: Position) {
-        let mut seen = self.seen();
+        let mut seen = lock(&self.seen);
         seen.latest = seen.latest.max(at);
-    }
-
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -237,9 +228,6 @@ pub(super) fn mark_of(reply: Value) -> Option<Mark> {
 pub(super) fn mark_at(at: Position, reply: Value) -> Option<Mark> {
     mark_of(reply).filter(|mark| mark.at == at)
 }
-
-/// The maximum number of entries in one read.
-const MAX_PAGE: usize = 500;
 
 /// The number of entries in the first read. Later ones are at most twice as long as the one before.
 const FIRST_PAGE: usize = 50;

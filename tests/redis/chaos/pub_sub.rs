@@ -1,4 +1,4 @@
-//! What servers without a log do: pub/sub of Redis, and a broadcast channel on each node.
+//! Pub/sub of Redis with a broadcast channel on each node, which is common without a log.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

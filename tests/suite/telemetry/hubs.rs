@@ -207,7 +207,7 @@ fn a_gap_of_the_log_is_recorded() {
     });
 }
 
-/// Returns the metrics of the log: connected, behind and losses.
+/// Returns the values of `sse_hub_log_connected`, `sse_hub_log_behind` and `sse_hub_log_losses_total`.
 fn log_metrics(telemetry: &Telemetry) -> [String; 3] {
     let names = [
         "sse_hub_log_connected",
